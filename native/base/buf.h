@@ -1,0 +1,54 @@
+#pragma once
+
+/** @file
+ * Buffers and the per-thread pool they come from.  A buffer is borrowed only
+ * while it holds bytes.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** Bytes data[start..end) are in use. */
+struct tg_buf {
+    struct tg_buf *next; /**< in the pool's list, or the owner's */
+    uint32_t start, end, cap;
+    uint8_t data[];
+};
+
+#define TG_BUF_SMALL 4096u   /**< heads of connections */
+#define TG_BUF_LARGE 65536u  /**< relaying */
+#define TG_BUF_CLASSES 3     /**< 4 KiB, 16 KiB, 64 KiB */
+
+struct tg_pool {
+    struct tg_buf *free[TG_BUF_CLASSES];
+    unsigned count[TG_BUF_CLASSES];
+    size_t lent; /**< bytes in buffers that are out */
+    uint8_t *scratch; /**< TG_SCRATCH bytes that anyone may use within one call; lazily made */
+};
+
+#define TG_SCRATCH (256u * 1024u)
+
+/** @return an empty buffer of at least `cap` bytes; NULL: out of memory (only
+ * above TG_BUF_LARGE; below it aborts) */
+struct tg_buf *tg_buf_get(struct tg_pool *p, size_t cap);
+/** NULL is allowed */
+void tg_buf_put(struct tg_pool *p, struct tg_buf *b);
+void tg_pool_close(struct tg_pool *p);
+/** Give back what lies unused. */
+void tg_pool_trim(struct tg_pool *p);
+uint8_t *tg_pool_scratch(struct tg_pool *p);
+
+static inline size_t tg_buf_len(const struct tg_buf *b)
+{
+    return b->end - b->start;
+}
+
+static inline size_t tg_buf_room(const struct tg_buf *b)
+{
+    return b->cap - b->end;
+}
+
+/** Make `*b` have room for `more` bytes after its content, by moving it to the
+ * front or into a larger buffer.  @return false: out of memory, nothing changed */
+bool tg_buf_reserve(struct tg_pool *p, struct tg_buf **b, size_t more);
