@@ -1,0 +1,21 @@
+# tidegate_libraries: everything outside the repository that is linked.
+
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(LUAJIT REQUIRED IMPORTED_TARGET luajit)
+pkg_check_modules(LIBUV REQUIRED IMPORTED_TARGET libuv>=1.44)
+pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl>=3.0)
+
+# luv's own pkg-config file asks for the headers of PUC Lua 5.1, which must stay out of sight:
+# hence found by hand, and its folder (which may hold another lua.h) searched last.
+find_library(LUV_LIBRARY lua5.1-luv REQUIRED)
+find_path(LUV_INCLUDE luv/luv.h PATH_SUFFIXES lua5.1 REQUIRED)
+
+find_program(LUAJIT_EXECUTABLE luajit REQUIRED)
+
+add_library(tidegate_libraries INTERFACE)
+target_include_directories(tidegate_libraries BEFORE INTERFACE ${LUAJIT_INCLUDE_DIRS})
+target_compile_options(tidegate_libraries INTERFACE SHELL:-idirafter\ ${LUV_INCLUDE})
+target_link_libraries(tidegate_libraries INTERFACE
+  ${LUV_LIBRARY} PkgConfig::LUAJIT PkgConfig::LIBUV PkgConfig::OPENSSL Threads::Threads
+  ${CMAKE_DL_LIBS} m)

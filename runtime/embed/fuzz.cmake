@@ -1,0 +1,26 @@
+# One libFuzzer executable for each spec/fuzz/(name)_fuzz.c, over the parts that need no Lua.
+
+if(NOT CMAKE_C_COMPILER_ID STREQUAL "Clang")
+  message(FATAL_ERROR "fuzz targets need clang: configure with -DCMAKE_C_COMPILER=clang")
+endif()
+
+file(GLOB_RECURSE fuzzed_sources CONFIGURE_DEPENDS
+  ${CMAKE_SOURCE_DIR}/native/base/*.c ${CMAKE_SOURCE_DIR}/native/codec/*.c)
+list(FILTER fuzzed_sources EXCLUDE REGEX "_lua\\.c$")
+file(GLOB target_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/spec/fuzz/*_fuzz.c)
+
+set(instrument -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+  -O1 -g -fno-omit-frame-pointer)
+
+add_library(fuzzed OBJECT ${fuzzed_sources})
+target_link_libraries(fuzzed PUBLIC tidegate_flags tidegate_libraries)
+target_compile_options(fuzzed PUBLIC ${instrument} -U_FORTIFY_SOURCE)
+
+foreach(source IN LISTS target_sources)
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  # libFuzzer's entry point has no header to be declared in.
+  target_compile_options(${name} PRIVATE -Wno-missing-prototypes)
+  target_link_libraries(${name} PRIVATE fuzzed)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer,address,undefined)
+endforeach()
