@@ -1,0 +1,161 @@
+#include "stream/tcp.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct tcp {
+    struct tg_stream base; /* first: a struct tcp is a struct tg_stream */
+    struct tg_watch watch;
+};
+
+static void finish_connect(struct tcp *t)
+{
+    int sys = 0;
+    socklen_t len = sizeof(sys);
+    if (getsockopt(t->watch.fd, SOL_SOCKET, SO_ERROR, &sys, &len) < 0)
+        sys = errno;
+    if (sys == 0)
+        tg_stream_set_state(&t->base, TG_STREAM_OPEN);
+    else
+        tg_stream_fail(&t->base, "connect", sys);
+}
+
+static void on_watch(void *arg, unsigned events)
+{
+    struct tcp *t = arg;
+    if (t->base.state == TG_STREAM_OPENING && (events & TG_WRITABLE))
+        finish_connect(t);
+    tg_stream_ready(&t->base, events); /* last: `t` may be gone now */
+}
+
+static ssize_t tcp_read(struct tg_stream *s, void *buf, size_t len)
+{
+    struct tcp *t = (struct tcp *)s;
+    if (!(t->watch.ready & TG_READABLE))
+        return TG_AGAIN;
+    ssize_t n;
+    do
+        n = recv(t->watch.fd, buf, len, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        tg_watch_blocked(&t->watch, TG_READABLE);
+        return tg_stream_fail(s, "read", errno);
+    }
+    /* A short read means empty, unless a FIN came along: that has no edge of its own. */
+    if ((size_t)n < len && n > 0 && !(t->watch.ready & TG_HANGUP))
+        tg_watch_blocked(&t->watch, TG_READABLE);
+    return n;
+}
+
+static ssize_t tcp_writev(struct tg_stream *s, const struct iovec *iov, int count)
+{
+    struct tcp *t = (struct tcp *)s;
+    struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count };
+    ssize_t n;
+    do
+        n = count == 1 ? send(t->watch.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                       : sendmsg(t->watch.fd, &msg, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        tg_watch_blocked(&t->watch, TG_WRITABLE);
+        return tg_stream_fail(s, "write", errno);
+    }
+    return n;
+}
+
+static int tcp_shutdown(struct tg_stream *s)
+{
+    struct tcp *t = (struct tcp *)s;
+    if (shutdown(t->watch.fd, SHUT_WR) < 0 && errno != ENOTCONN)
+        return tg_stream_fail(s, "shutdown", errno);
+    return 0;
+}
+
+static void tcp_want(struct tg_stream *s, unsigned events)
+{
+    tg_watch_want(&((struct tcp *)s)->watch, events);
+}
+
+static void tcp_close(struct tg_stream *s)
+{
+    struct tcp *t = (struct tcp *)s;
+    int fd = t->watch.fd;
+    tg_watch_close(&t->watch, false); /* before the number can be used again */
+    close(fd);
+    free(t);
+}
+
+static int tcp_fd(const struct tg_stream *s)
+{
+    return ((const struct tcp *)s)->watch.fd;
+}
+
+static void tcp_blocked(struct tg_stream *s, unsigned events)
+{
+    tg_watch_blocked(&((struct tcp *)s)->watch, events);
+}
+
+static int tcp_name_of(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,
+                       socklen_t *len)
+{
+    int fd = tcp_fd(s);
+    *len = sizeof(*out);
+    int code = peer ? getpeername(fd, (struct sockaddr *)out, len)
+                    : getsockname(fd, (struct sockaddr *)out, len);
+    return code < 0 ? TG_IO : 0;
+}
+
+static const struct tg_stream_ops tcp_ops = {
+    .name = "tcp",
+    .read = tcp_read,
+    .writev = tcp_writev,
+    .shutdown = tcp_shutdown,
+    .want = tcp_want,
+    .close = tcp_close,
+    .fd = tcp_fd,
+    .blocked = tcp_blocked,
+    .name_of = tcp_name_of,
+};
+
+static struct tg_stream *make(struct tg_reactor *r, int fd, enum tg_stream_state state,
+                              unsigned ready, struct tg_error *err)
+{
+    struct tcp *t = tg_zalloc(sizeof(*t));
+    t->base.ops = &tcp_ops;
+    t->base.reactor = r;
+    t->base.state = (uint8_t)state;
+    t->base.half_close = true;
+    if (tg_watch_open(r, &t->watch, fd, ready, on_watch, t, err) < 0) {
+        free(t);
+        return NULL;
+    }
+    return &t->base;
+}
+
+struct tg_stream *tg_tcp_adopt(struct tg_reactor *r, int fd, struct tg_error *err)
+{
+    return make(r, fd, TG_STREAM_OPEN, TG_READABLE | TG_WRITABLE, err);
+}
+
+struct tg_stream *tg_tcp_connect(struct tg_reactor *r, const struct tg_addr *to,
+                                 const struct tg_socket_options *options, struct tg_error *err)
+{
+    static const struct tg_socket_options defaults = TG_SOCKET_DEFAULTS;
+    int fd = tg_socket_stream(to->any.sa_family, options != NULL ? options : &defaults, err);
+    if (fd < 0)
+        return NULL;
+    int done = connect(fd, &to->any, to->len);
+    if (done < 0 && errno != EINPROGRESS) {
+        tg_error_set(err, "tcp", "connect", errno == EAGAIN ? ECONNREFUSED : errno);
+        close(fd);
+        return NULL;
+    }
+    struct tg_stream *s = make(r, fd, done == 0 ? TG_STREAM_OPEN : TG_STREAM_OPENING,
+                               done == 0 ? TG_READABLE | TG_WRITABLE : 0, err);
+    if (s == NULL)
+        close(fd);
+    return s;
+}
