@@ -17,10 +17,7 @@
 
 /** A place where at most one task waits.  All zero: nobody does. */
 struct tg_waiter {
-    lua_State *co;  /**< NULL: nobody waits */
-    int ref;        /**< registry slot that keeps `co` alive */
-    int results;    /**< values to return, once woken */
-    struct tg_waiter *next; /**< in the run queue */
+    lua_State *co;          /**< NULL: nobody waits */
     struct tg_timer timer;  /**< runs out at the deadline */
     void (*on_timeout)(struct tg_waiter *w); /**< NULL: answer nil, timeout error */
 };
@@ -60,10 +57,11 @@ int tg_park(lua_State *L, struct tg_waiter *w, uint64_t deadline);
  * the callbacks that are running now.  No waiter, no effect. */
 void tg_wake(struct tg_waiter *w, int count);
 
-/** Run all tasks that were woken or queued.  Of the runtime. */
-void tg_tasks_run(lua_State *L);
+/** Run the tasks that were woken or queued so far.  Of the runtime.
+ * @return true when more have been queued meanwhile */
+bool tg_tasks_run(lua_State *L);
 
-/** Push nil and an error object made from `err`.  @return 2 */
+/** Push nil and an error object (module tidegate.failure) made from `err`.  @return 2 */
 int tg_push_failure(lua_State *L, const struct tg_error *err);
 /** Push nil and an error object.  @return 2 */
 int tg_push_failure_text(lua_State *L, const char *code, const char *message);
