@@ -30,6 +30,9 @@ target_compile_options(tidegate_flags INTERFACE
   # Tracebacks and assertions name files as the repository does.
   -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
 
+if(TIDEGATE_FUZZ)
+  set(TIDEGATE_SANITIZE address,undefined)
+endif()
 if(TIDEGATE_SANITIZE)
   target_compile_options(tidegate_flags INTERFACE
     -O1 -g -fno-omit-frame-pointer

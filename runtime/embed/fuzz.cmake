@@ -9,18 +9,15 @@ file(GLOB_RECURSE fuzzed_sources CONFIGURE_DEPENDS
 list(FILTER fuzzed_sources EXCLUDE REGEX "_lua\\.c$")
 file(GLOB target_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/spec/fuzz/*_fuzz.c)
 
-set(instrument -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-  -O1 -g -fno-omit-frame-pointer)
-
 add_library(fuzzed OBJECT ${fuzzed_sources})
 target_link_libraries(fuzzed PUBLIC tidegate_flags tidegate_libraries)
-target_compile_options(fuzzed PUBLIC ${instrument} -U_FORTIFY_SOURCE)
+target_compile_options(fuzzed PUBLIC -fsanitize=fuzzer-no-link)
 
 foreach(source IN LISTS target_sources)
   get_filename_component(name ${source} NAME_WE)
   add_executable(${name} ${source})
   # libFuzzer's entry point has no header to be declared in.
-  target_compile_options(${name} PRIVATE -Wno-missing-prototypes)
+  set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Wno-missing-prototypes)
   target_link_libraries(${name} PRIVATE fuzzed)
-  target_link_options(${name} PRIVATE -fsanitize=fuzzer,address,undefined)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
 endforeach()

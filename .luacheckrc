@@ -1,0 +1,7 @@
+std = "luajit"
+max_line_length = 100
+codes = true
+-- A method that a component interface asks for need not use its `self`.
+self = false
+
+files["spec"] = { std = "+busted" }
