@@ -31,6 +31,7 @@ enum wish {
 struct box {
     struct tg_stream *s;
     struct tg_waiter reader, writer; /* who waits for the opening is a writer */
+    struct tg_stream_side *reading, *writing; /* directions lent to C; NULL: not */
     uint64_t deadline;               /* 0: none */
     const struct tg_decoder *decoder;
     size_t size;   /* of the wish */
@@ -38,6 +39,7 @@ struct box {
     size_t sent;   /* bytes of the arguments written so far */
     enum wish wish;
     bool opening;
+    bool shutting; /* the writer waits in shutdown() */
 };
 
 /** One attempt.  @return number of results pushed on L, 0 to wait on */
@@ -222,21 +224,21 @@ static int step_shutdown(lua_State *L, struct box *b)
     return 1;
 }
 
-/* Which step the writer is at: its arguments tell. */
+/* Which step the writer is at. */
 static step_fn writer_step(const struct box *b)
 {
     if (b->opening)
         return step_open;
-    return b->size == SIZE_MAX ? step_shutdown : step_write;
+    return b->shutting ? step_shutdown : step_write;
 }
 
 /** Ask for what those who wait need, and `next`, who is about to. */
 static void want(struct box *b, const struct tg_waiter *next)
 {
     unsigned events = 0;
-    if (b->reader.co != NULL || next == &b->reader)
+    if (b->reader.co != NULL || next == &b->reader || (b->reading != NULL && b->reading->waits))
         events |= TG_READABLE;
-    if (b->writer.co != NULL || next == &b->writer)
+    if (b->writer.co != NULL || next == &b->writer || (b->writing != NULL && b->writing->waits))
         events |= TG_WRITABLE;
     if (b->s != NULL)
         tg_stream_want(b->s, events);
@@ -251,12 +253,21 @@ static void retry(struct box *b, struct tg_waiter *w, step_fn step)
         tg_wake(w, count);
 }
 
+static void retry_side(struct tg_stream_side *side)
+{
+    if (side != NULL && side->waits)
+        side->ready(side->arg);
+}
+
 static void on_ready(void *arg, unsigned events)
 {
     struct box *b = arg;
     (void)events; /* a TLS read may need the socket writable: try all who wait */
-    retry(b, &b->writer, writer_step(b));
+    /* Readers first: a failed write must not hide an answer that came before. */
     retry(b, &b->reader, step_read);
+    retry_side(b->reading);
+    retry(b, &b->writer, writer_step(b));
+    retry_side(b->writing);
     want(b, NULL);
 }
 
@@ -308,7 +319,7 @@ void tg_stream_push(lua_State *L, struct tg_stream *s)
 struct tg_stream *tg_stream_check(lua_State *L, int index)
 {
     struct box *b = check_box(L, index);
-    if (b->reader.co != NULL || b->writer.co != NULL)
+    if (b->reader.co != NULL || b->writer.co != NULL || b->reading != NULL || b->writing != NULL)
         luaL_argerror(L, index, "a task waits in this stream");
     return b->s;
 }
@@ -338,10 +349,60 @@ int tg_stream_await_open(lua_State *L, int index, uint64_t deadline)
     return run(L, b, &b->writer, step_open, deadline);
 }
 
+static void check_free(lua_State *L, const struct tg_waiter *w, const struct tg_stream_side *side)
+{
+    if (side != NULL)
+        luaL_error(L, "this direction of the stream is busy with a body");
+    tg_check_parkable(L, w);
+}
+
+void tg_stream_check_side(lua_State *L, int index, unsigned event)
+{
+    struct box *b = check_box(L, index);
+    if (event == TG_READABLE)
+        check_free(L, &b->reader, b->reading);
+    else
+        check_free(L, &b->writer, b->writing);
+}
+
+static struct tg_stream_side **side_of(struct box *b, unsigned event)
+{
+    return event == TG_READABLE ? &b->reading : &b->writing;
+}
+
+void tg_stream_lend(lua_State *L, int index, unsigned event, struct tg_stream_side *side)
+{
+    struct box *b = check_box(L, index);
+    side->stream = b->s;
+    side->box = b;
+    side->event = event;
+    side->waits = false;
+    *side_of(b, event) = side;
+}
+
+void tg_stream_side_want(struct tg_stream_side *side, bool waits)
+{
+    if (side->waits == waits)
+        return;
+    side->waits = waits;
+    want(side->box, NULL);
+}
+
+void tg_stream_give_back(struct tg_stream_side *side)
+{
+    struct box *b = side->box;
+    if (b == NULL)
+        return;
+    *side_of(b, side->event) = NULL;
+    side->box = NULL;
+    if (side->waits)
+        want(b, NULL);
+}
+
 static struct box *check_reader(lua_State *L)
 {
     struct box *b = check_box(L, 1);
-    tg_check_parkable(L, &b->reader);
+    check_free(L, &b->reader, b->reading);
     return b;
 }
 
@@ -426,9 +487,9 @@ static int l_write(lua_State *L)
     struct box *b = check_box(L, 1);
     for (int i = lua_gettop(L); i >= 2; i--)
         luaL_checkstring(L, i);
-    tg_check_parkable(L, &b->writer);
+    check_free(L, &b->writer, b->writing);
     b->sent = 0;
-    b->size = b->size == SIZE_MAX ? 0 : b->size;
+    b->shutting = false;
     return run(L, b, &b->writer, step_write, b->deadline);
 }
 
@@ -436,11 +497,11 @@ static int l_write(lua_State *L)
 static int l_shutdown(lua_State *L)
 {
     struct box *b = check_box(L, 1);
-    tg_check_parkable(L, &b->writer);
+    check_free(L, &b->writer, b->writing);
     int count = step_shutdown(L, b);
     if (count > 0)
         return count;
-    b->size = SIZE_MAX;
+    b->shutting = true;
     want(b, &b->writer);
     return tg_park(L, &b->writer, b->deadline);
 }
@@ -450,6 +511,14 @@ static int l_set_deadline(lua_State *L)
 {
     check_box(L, 1)->deadline = (uint64_t)luaL_optnumber(L, 2, 0);
     return 0;
+}
+
+static void close_side(struct tg_stream_side *side)
+{
+    if (side == NULL)
+        return;
+    side->stream = NULL;
+    side->ready(side->arg);
 }
 
 /** stream:close(); always succeeds, may be repeated; who waits gets "closed" */
@@ -462,6 +531,8 @@ static int l_close(lua_State *L)
     b->s = NULL;
     retry(b, &b->writer, writer_step(b));
     retry(b, &b->reader, step_read);
+    close_side(b->reading);
+    close_side(b->writing);
     return 0;
 }
 
