@@ -101,6 +101,16 @@ int tg_watch_open(struct tg_reactor *r, struct tg_watch *w, int fd, unsigned rea
     return 0;
 }
 
+void tg_watch_level(struct tg_watch *w)
+{
+    struct tg_slot *slot = &w->reactor->slots[w->fd];
+    struct epoll_event event = {
+        .events = EPOLLIN,
+        .data.u64 = (uint64_t)slot->generation << 32 | (uint32_t)w->fd,
+    };
+    epoll_ctl(w->reactor->epoll, EPOLL_CTL_MOD, w->fd, &event);
+}
+
 void tg_watch_want(struct tg_watch *w, unsigned events)
 {
     w->want = (uint8_t)events;

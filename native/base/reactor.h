@@ -76,6 +76,10 @@ int tg_reactor_timeout(struct tg_reactor *r);
 int tg_watch_open(struct tg_reactor *r, struct tg_watch *w, int fd, unsigned ready, tg_ready_cb cb,
                   void *arg, struct tg_error *err);
 
+/** Let the kernel report reading as long as it is possible, not only its beginning;
+ * for descriptors whose owner does not read until EAGAIN. */
+void tg_watch_level(struct tg_watch *w);
+
 /** From now on report `events`, as long as they are ready, once per turn. */
 void tg_watch_want(struct tg_watch *w, unsigned events);
 

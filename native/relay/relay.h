@@ -17,41 +17,57 @@
  */
 
 #include "base/shared.h"
+#include "relay/pipes.h"
 #include "stream/stream.h"
 
 struct tg_relay;
 
-/** Which side ended it first, and how. */
+/** How it went. */
 struct tg_relay_result {
-    uint64_t up, down;      /**< bytes from a to b, from b to a */
-    uint64_t duration;      /**< ms */
-    struct tg_error error;  /**< code TG_OK or TG_EOF: both ends finished in order */
-    bool from_b;            /**< the error arose on side b */
+    uint64_t up, down;     /**< bytes from a to b, from b to a */
+    uint64_t duration;     /**< ms */
+    struct tg_error error; /**< code TG_OK: both directions finished in order */
+    bool from_b;           /**< the error arose on side b */
 };
 
-typedef void (*tg_relay_done)(void *arg, const struct tg_relay_result *result);
-
+/** Options that many relays share; counted, freed with the last holder. */
 struct tg_relay_options {
+    unsigned holders;
     uint32_t idle;   /**< ms without a byte in either direction; 0: none */
     uint32_t linger; /**< ms of silence after one direction has ended; 0: none */
-    struct tg_counter *up, *down;         /**< counted as bytes move; NULL: not */
-    struct tg_bucket *up_limit, *down_limit; /**< bytes per second; NULL: no limit */
-    tg_relay_done done; /**< called once, from the reactor, after both are closed; may be NULL */
-    void *arg;
+    struct tg_counter *up, *down;            /**< counted as bytes move; NULL: not; references are held */
+    struct tg_bucket *up_limit, *down_limit; /**< bytes per second; NULL: no limit; likewise */
 };
 
-/** All relays of a thread, for draining and for the connections list. */
+/** @return options with one holder and nothing set */
+struct tg_relay_options *tg_relay_options_new(void);
+struct tg_relay_options *tg_relay_options_hold(struct tg_relay_options *o);
+/** NULL is allowed */
+void tg_relay_options_drop(struct tg_relay_options *o);
+
+/** Called once, from the reactor, when both streams are closed and the relay is
+ * off its list. */
+typedef void (*tg_relay_done)(void *arg, const struct tg_relay_result *result);
+
+/** All relays of a thread, and what they share. */
 struct tg_relay_list {
     struct tg_relay *first;
     unsigned count;
+    struct tg_pipes pipes;
+    uint64_t spliced, copied; /**< bytes moved each way since the start */
 };
 
-/** Join `a` (the client's side) and `b`.  Never fails: an error is the relay's result. */
+/** Join `a` (the client's side) and `b`; either may still be OPENING.  Never
+ * fails: an error is the relay's result.  `options` (NULL: none) is held; `done` may be NULL. */
 struct tg_relay *tg_relay_start(struct tg_relay_list *list, struct tg_stream *a,
-                                struct tg_stream *b, const struct tg_relay_options *options);
+                                struct tg_stream *b, struct tg_relay_options *options,
+                                tg_relay_done done, void *arg);
 
-/** End it now: `done` is called with `code` from the reactor. */
-void tg_relay_cut(struct tg_relay *relay, enum tg_code code);
+/** End it now, from outside: `done` is called with `code` later in this turn. */
+void tg_relay_cut(struct tg_relay *relay, enum tg_code code, const char *detail);
 
-/** Bytes so far and age, for a living relay. */
+/** Bytes so far and age of a living relay. */
 void tg_relay_peek(const struct tg_relay *relay, struct tg_relay_result *out);
+
+struct tg_relay *tg_relay_next(const struct tg_relay *relay);
+void *tg_relay_arg(const struct tg_relay *relay);

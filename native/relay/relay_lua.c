@@ -1,0 +1,257 @@
+#include "base/mem.h"
+#include "base/shared_lua.h"
+#include "bind/task.h"
+#include "relay/relay.h"
+#include "stream/stream_lua.h"
+
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+int luaopen_tidegate_native_relay(lua_State *L);
+
+#define OPTIONS_MT "tidegate.relay_options"
+#define HOME_MT "tidegate.relay_home"
+
+/* All relays of this VM; upvalue 1 of every function here. */
+struct home {
+    struct tg_relay_list list;
+    lua_State *main;
+    int on_end; /* registry: function(tag, result), or LUA_NOREF */
+};
+
+/* What a relay with a tag remembers: no Lua object, so that an idle tunnel is
+ * none of the collector's business. */
+struct tag {
+    struct home *home;
+    size_t len;
+    char bytes[];
+};
+
+/* A task that waits for a relay. */
+struct wait {
+    struct tg_waiter waiter;
+    bool over;
+};
+
+static struct home *home_of(lua_State *L)
+{
+    return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+static void push_result(lua_State *L, const struct tg_relay_result *result)
+{
+    lua_createtable(L, 0, 5);
+    lua_pushnumber(L, (lua_Number)result->up);
+    lua_setfield(L, -2, "up");
+    lua_pushnumber(L, (lua_Number)result->down);
+    lua_setfield(L, -2, "down");
+    lua_pushnumber(L, (lua_Number)result->duration);
+    lua_setfield(L, -2, "duration");
+    if (result->error.code == TG_OK)
+        return;
+    tg_push_failure(L, &result->error);
+    lua_setfield(L, -3, "err");
+    lua_pop(L, 1);
+    lua_pushstring(L, result->from_b ? "upstream" : "client");
+    lua_setfield(L, -2, "side");
+}
+
+static void on_tagged_done(void *arg, const struct tg_relay_result *result)
+{
+    struct tag *tag = arg;
+    lua_State *L = tag->home->main;
+    if (tag->home->on_end != LUA_NOREF) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, tag->home->on_end);
+        lua_pushlstring(L, tag->bytes, tag->len);
+        push_result(L, result);
+        tg_task_start(L, 2);
+    }
+    free(tag);
+}
+
+static void on_awaited_done(void *arg, const struct tg_relay_result *result)
+{
+    struct wait *w = arg;
+    w->over = true;
+    push_result(w->waiter.co, result);
+    tg_wake(&w->waiter, 1);
+}
+
+static uint32_t milliseconds(lua_State *L, int index, const char *key)
+{
+    lua_getfield(L, index, key);
+    lua_Number n = luaL_optnumber(L, -1, 0);
+    lua_pop(L, 1);
+    return n <= 0 ? 0 : n >= UINT32_MAX ? UINT32_MAX : (uint32_t)n;
+}
+
+static void *shared(lua_State *L, int index, const char *key, enum tg_shared_kind kind)
+{
+    lua_getfield(L, index, key);
+    void *object = lua_isnil(L, -1) ? NULL : tg_shared_check(L, -1, kind);
+    lua_pop(L, 1);
+    if (object != NULL)
+        tg_shared_ref(object);
+    return object;
+}
+
+/** options{idle=ms, linger=ms, up=counter, down=counter, up_limit=bucket, down_limit=bucket} */
+static int l_options(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    struct tg_relay_options **box = lua_newuserdata(L, sizeof(struct tg_relay_options *));
+    *box = NULL;
+    luaL_getmetatable(L, OPTIONS_MT);
+    lua_setmetatable(L, -2);
+    struct tg_relay_options *o = *box = tg_relay_options_new();
+    o->idle = milliseconds(L, 1, "idle");
+    o->linger = milliseconds(L, 1, "linger");
+    o->up = shared(L, 1, "up", TG_SHARED_COUNTER);
+    o->down = shared(L, 1, "down", TG_SHARED_COUNTER);
+    o->up_limit = shared(L, 1, "up_limit", TG_SHARED_BUCKET);
+    o->down_limit = shared(L, 1, "down_limit", TG_SHARED_BUCKET);
+    return 1;
+}
+
+static int l_options_gc(lua_State *L)
+{
+    struct tg_relay_options **box = lua_touserdata(L, 1);
+    tg_relay_options_drop(*box);
+    *box = NULL;
+    return 0;
+}
+
+/* Both streams out of their boxes (1 and 2).  @return false: nil and an error are pushed */
+static bool take_both(lua_State *L, struct tg_stream **a, struct tg_stream **b)
+{
+    if (tg_stream_check(L, 1) == NULL || tg_stream_check(L, 2) == NULL) {
+        tg_push_failure_text(L, "closed", "relay: a stream is closed already");
+        return false;
+    }
+    luaL_argcheck(L, !lua_rawequal(L, 1, 2), 2, "a stream cannot be joined with itself");
+    *a = tg_stream_take(L, 1);
+    *b = tg_stream_take(L, 2);
+    return true;
+}
+
+static struct tg_relay_options *check_options(lua_State *L)
+{
+    if (lua_isnoneornil(L, 3))
+        return NULL;
+    return *(struct tg_relay_options **)luaL_checkudata(L, 3, OPTIONS_MT);
+}
+
+/** start(a, b [, options [, tag]]) -> true | nil, err: hands both to C and returns at once.
+ * With a tag (any bytes) the function given to on_end() hears of the end. */
+static int l_start(lua_State *L)
+{
+    struct home *home = home_of(L);
+    struct tg_relay_options *options = check_options(L);
+    struct tag *tag = NULL;
+    struct tg_stream *a, *b;
+    size_t len = 0;
+    const char *bytes = luaL_optlstring(L, 4, NULL, &len);
+    if (!take_both(L, &a, &b))
+        return 2;
+    if (bytes != NULL) {
+        tag = tg_zalloc(sizeof(*tag) + len);
+        tag->home = home;
+        tag->len = len;
+        memcpy(tag->bytes, bytes, len);
+    }
+    tg_relay_start(&home->list, a, b, options, tag != NULL ? on_tagged_done : NULL, tag);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/** run(a, b [, options]) -> { up, down, duration, err, side } | nil, err: waits for the end */
+static int l_run(lua_State *L)
+{
+    struct tg_relay_options *options = check_options(L);
+    struct tg_stream *a, *b;
+    lua_settop(L, 3);
+    struct wait *w = lua_newuserdata(L, sizeof(*w));
+    memset(w, 0, sizeof(*w));
+    tg_check_parkable(L, &w->waiter);
+    if (!take_both(L, &a, &b))
+        return 2;
+    tg_relay_start(&home_of(L)->list, a, b, options, on_awaited_done, w);
+    return tg_park(L, &w->waiter, 0);
+}
+
+/** on_end(fn): fn(tag, result) runs in a task when a tagged relay is over */
+static int l_on_end(lua_State *L)
+{
+    struct home *home = home_of(L);
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    luaL_unref(L, LUA_REGISTRYINDEX, home->on_end);
+    lua_settop(L, 1);
+    home->on_end = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+/** count() -> living relays of this VM */
+static int l_count(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)home_of(L)->list.count);
+    return 1;
+}
+
+/** stats() -> bytes moved by splice, bytes moved through buffers */
+static int l_stats(lua_State *L)
+{
+    struct home *home = home_of(L);
+    lua_pushnumber(L, (lua_Number)home->list.spliced);
+    lua_pushnumber(L, (lua_Number)home->list.copied);
+    return 2;
+}
+
+/** cut_all(reason): end every relay of this VM */
+static int l_cut_all(lua_State *L)
+{
+    struct home *home = home_of(L);
+    while (home->list.first != NULL)
+        tg_relay_cut(home->list.first, TG_CLOSED, "the service was stopped");
+    return 0;
+}
+
+static int l_home_gc(lua_State *L)
+{
+    struct home *home = lua_touserdata(L, 1);
+    tg_pipes_close(&home->list.pipes);
+    return 0;
+}
+
+static struct home *push_home(lua_State *L)
+{
+    struct home *home = lua_newuserdata(L, sizeof(*home));
+    memset(home, 0, sizeof(*home));
+    home->on_end = LUA_NOREF;
+    luaL_newmetatable(L, HOME_MT);
+    lua_pushcfunction(L, l_home_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_getfield(L, LUA_REGISTRYINDEX, "tidegate.main");
+    home->main = lua_tothread(L, -1);
+    lua_pop(L, 1);
+    return home;
+}
+
+int luaopen_tidegate_native_relay(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        { "start", l_start }, { "run", l_run },     { "on_end", l_on_end },
+        { "count", l_count }, { "stats", l_stats }, { "cut_all", l_cut_all },
+        { NULL, NULL },
+    };
+    luaL_newmetatable(L, OPTIONS_MT);
+    lua_pushcfunction(L, l_options_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_createtable(L, 0, 8);
+    push_home(L);
+    luaL_openlib(L, NULL, functions, 1);
+    lua_pushcfunction(L, l_options);
+    lua_setfield(L, -2, "options");
+    return 1;
+}

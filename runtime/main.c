@@ -1,0 +1,38 @@
+/** @file
+ * Hands the command line to tidegate.process.control in the control VM and runs
+ * its loop until it says with which code to exit.
+ */
+
+#include "bind/task.h"
+#include "worker/process.h"
+
+#include <lauxlib.h>
+#include <signal.h>
+#include <stdio.h>
+
+static void push_arguments(lua_State *L, int argc, char **argv)
+{
+    lua_createtable(L, argc, 1);
+    for (int i = 0; i < argc; i++) {
+        lua_pushstring(L, argv[i]);
+        lua_rawseti(L, -2, i);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct tg_vm *control = &tg_process.control;
+    signal(SIGPIPE, SIG_IGN);
+    if (tg_vm_open(control, 0) < 0)
+        return 1;
+    push_arguments(control->L, argc, argv);
+    if (tg_vm_call(control, "tidegate.process.control", "main", 1) < 0) {
+        fprintf(stderr, "tidegate: %s\n", lua_tostring(control->L, -1));
+        return 1;
+    }
+    tg_vm_run(control);
+    tg_process_stop_workers();
+    int code = control->exit_code;
+    tg_vm_close(control);
+    return code;
+}
