@@ -12,34 +12,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int finish(lua_State *L, int code)
+/* finish(ok, message): busted ends a failed run by raising nil. */
+static int l_finish(lua_State *L)
 {
+    if (!lua_toboolean(L, 1) && lua_isstring(L, 2))
+        fprintf(stderr, "%s\n", lua_tostring(L, 2));
     fflush(NULL);
-    tg_process.control.exit_code = code;
+    tg_process.control.exit_code = lua_toboolean(L, 1) ? 0 : 1;
     tg_vm_stop(&tg_process.control);
-    (void)L;
     return 0;
 }
 
-static int traceback(lua_State *L)
-{
-    const char *message = lua_tostring(L, 1);
-    if (message != NULL)
-        luaL_traceback(L, L, message, 1);
-    return 1;
-}
-
-/* run(script, ...): busted ends a failed run by raising nil. */
-static int l_run(lua_State *L)
-{
-    int args = lua_gettop(L) - 1;
-    lua_pushcfunction(L, traceback);
-    lua_insert(L, 1);
-    int status = lua_pcall(L, args, 0, 1);
-    if (status != 0 && lua_isstring(L, -1))
-        fprintf(stderr, "%s\n", lua_tostring(L, -1));
-    return finish(L, status == 0 ? 0 : 1);
-}
+/* In Lua, since a task cannot wait below a lua_pcall() made in C. */
+static const char runner[] =
+    "local script, finish = ...\n"
+    "return function(...)\n"
+    "  finish(xpcall(script, function(e) return e and debug.traceback(e) end, ...))\n"
+    "end";
 
 static void set_arguments(lua_State *L, int argc, char **argv)
 {
@@ -63,14 +52,16 @@ int main(int argc, char **argv)
         return 1;
     lua_State *L = vm->L;
     set_arguments(L, argc, argv);
-    lua_pushcfunction(L, l_run);
+    luaL_loadstring(L, runner);
     if (luaL_loadfile(L, argv[1]) != 0) {
         fprintf(stderr, "%s\n", lua_tostring(L, -1));
         return 1;
     }
+    lua_pushcfunction(L, l_finish);
+    lua_call(L, 2, 1);
     for (int i = 2; i < argc; i++)
         lua_pushstring(L, argv[i]);
-    tg_task_queue(L, argc - 1);
+    tg_task_queue(L, argc - 2);
     tg_vm_run(vm);
     fflush(NULL);
     /* Not closed in order: a spec that failed may have left anything behind. */

@@ -4,6 +4,7 @@
 #include "stream/stream_lua.h"
 #include "stream/tcp.h"
 
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -167,6 +168,29 @@ static int l_address(lua_State *L)
     return 1;
 }
 
+/** adopt(fd) -> "stream" | "datagram" | nil: make an inherited socket usable here */
+static int l_adopt(lua_State *L)
+{
+    int fd = luaL_checkint(L, 1), type = 0;
+    socklen_t len = sizeof(type);
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
+        return 0;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    lua_pushstring(L, type == SOCK_DGRAM ? "datagram" : "stream");
+    return 1;
+}
+
+/** duplicate(fd) -> another descriptor of the same socket | nil */
+static int l_duplicate(lua_State *L)
+{
+    int fd = fcntl(luaL_checkint(L, 1), F_DUPFD_CLOEXEC, 3);
+    if (fd < 0)
+        return 0;
+    lua_pushinteger(L, fd);
+    return 1;
+}
+
 int luaopen_tidegate_native_listener(lua_State *L)
 {
     static const luaL_Reg methods[] = {
@@ -179,6 +203,8 @@ int luaopen_tidegate_native_listener(lua_State *L)
         { "accept", l_accept },
         { "close_fd", l_close_fd },
         { "address", l_address },
+        { "adopt", l_adopt },
+        { "duplicate", l_duplicate },
         { NULL, NULL },
     };
     luaL_newmetatable(L, LISTENER_MT);

@@ -4,7 +4,10 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <malloc.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 int luaopen_tidegate_native_process(lua_State *L);
@@ -108,6 +111,34 @@ static int l_write(lua_State *L)
     return 1;
 }
 
+/** pid() -> of this process */
+static int l_pid(lua_State *L)
+{
+    lua_pushinteger(L, getpid());
+    return 1;
+}
+
+/** notify(path, state): one datagram to the service manager's socket, sd_notify(3) */
+static int l_notify(lua_State *L)
+{
+    size_t len, path_len;
+    const char *path = luaL_checklstring(L, 1, &path_len);
+    const char *state = luaL_checklstring(L, 2, &len);
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+    if (path_len >= sizeof(to.sun_path))
+        return 0;
+    memcpy(to.sun_path, path, path_len);
+    if (to.sun_path[0] == '@')
+        to.sun_path[0] = 0;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return 0;
+    sendto(fd, state, len, MSG_NOSIGNAL, (struct sockaddr *)&to,
+           (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path_len));
+    close(fd);
+    return 0;
+}
+
 /** trim(): give memory that lies unused back to the system */
 static int l_trim(lua_State *L)
 {
@@ -129,6 +160,8 @@ int luaopen_tidegate_native_process(lua_State *L)
         { "on_message", l_on_message },
         { "on_uncaught", l_on_uncaught },
         { "write", l_write },
+        { "pid", l_pid },
+        { "notify", l_notify },
         { "trim", l_trim },
         { NULL, NULL },
     };

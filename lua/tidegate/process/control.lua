@@ -1,0 +1,323 @@
+-- The control thread: reads the configuration, opens the sockets, has the workers apply it, reloads,
+-- drains, and ends the process.  It carries no traffic.
+
+local cli = require "tidegate.cli"
+local commands = require "tidegate.process.commands"
+local components = require "tidegate.process.components"
+local log = require "tidegate.process.log"
+local message = require "tidegate.process.message"
+local process = require "tidegate.native.process"
+local sockets = require "tidegate.process.sockets"
+local systemd = require "tidegate.process.systemd"
+local task = require "tidegate.native.task"
+local uv = require "luv"
+
+local M = {}
+
+local ANSWER_MS = 30000 -- workers that take longer to build a configuration are stuck
+
+local state = {
+  running = nil, -- the configuration in force
+  bound = {}, -- service name → what sockets.obtain() gave
+  generation = 0,
+  options = nil,
+  reloading = false,
+  ending = false,
+}
+
+local function say(level, text, fields)
+  log.default():log(level, text, fields)
+end
+
+-- Sockets for every service of a configuration.
+-- @return bound, fresh keys | nil, problems
+local function bind_all(config)
+  local bound, fresh, problems, taken = {}, {}, {}, {}
+  for _, service in ipairs(config.services or {}) do
+    local one, err = sockets.obtain(service)
+    if one and taken[one.key] then
+      one, err = nil, ("address %s is used by service %s already"):format(service.addr, taken[one.key])
+    end
+    if one then
+      taken[one.key] = service.name
+      bound[service.name] = one
+      if one.fresh then
+        fresh[#fresh + 1] = one.key
+      end
+    else
+      problems[#problems + 1] = ("service %s: %s"):format(service.name, tostring(err))
+    end
+  end
+  if #problems == 0 then
+    return bound, fresh
+  end
+  for _, key in ipairs(fresh) do
+    sockets.release(key)
+  end
+  return nil, problems
+end
+
+-- One call to all workers; whatever any of them finds wrong.
+local function ask_workers(question)
+  local answers, missing = message.call(question, task.now() + ANSWER_MS)
+  if not answers then
+    return { ("%d workers did not answer"):format(missing) }
+  end
+  local problems, seen = {}, {}
+  for _, answer in ipairs(answers) do
+    for _, text in ipairs(answer.problems or {}) do
+      if not seen[text] then -- every worker finds the same
+        seen[text] = true
+        problems[#problems + 1] = text
+      end
+    end
+  end
+  return problems
+end
+
+local function announce(config, bound, old)
+  for _, service in ipairs(config.services or {}) do
+    local one = bound[service.name]
+    if not (old and old[service.name] and old[service.name].key == one.key) then
+      say("info", ("listening on %s/%s"):format(one.address, one.network == "none" and "none" or one.network), {
+        kind = "service", service = service.name,
+        listener = service.listener and service.listener.type or "tcp",
+        handler = service.handler and service.handler.type or "auto",
+      })
+    end
+  end
+end
+
+local function names_of(config)
+  local names = {}
+  for _, service in ipairs(config and config.services or {}) do
+    names[service.name] = service
+  end
+  return names
+end
+
+local function run_commands(services, others, stage)
+  for name, service in pairs(services) do
+    if not others[name] then
+      commands.run(service, stage)
+    end
+  end
+end
+
+--- Put a configuration in force: all of it, or nothing.
+-- @return true | nil, a list of problems
+local function apply(config)
+  local bound, fresh = bind_all(config)
+  if not bound then
+    return nil, fresh
+  end
+  state.generation = state.generation + 1
+  local places = {}
+  for name, one in pairs(bound) do
+    places[name] = { key = one.key, fds = one.fds, network = one.network, address = one.address }
+  end
+  local problems = ask_workers { type = "prepare", generation = state.generation, config = config, places = places }
+  if #problems > 0 then
+    ask_workers { type = "forget", generation = state.generation }
+    for _, key in ipairs(fresh) do
+      sockets.release(key)
+    end
+    return nil, problems
+  end
+
+  local old, new = names_of(state.running), names_of(config)
+  run_commands(new, old, "preUp")
+  run_commands(old, new, "preDown")
+  problems = ask_workers { type = "commit", generation = state.generation }
+  for _, text in ipairs(problems) do
+    say("error", text)
+  end
+  log.configure(config.log)
+  local used = {}
+  for _, one in pairs(bound) do
+    used[one.key] = true
+  end
+  for _, key in ipairs(sockets.keys()) do
+    if not used[key] then
+      sockets.release(key)
+    end
+  end
+  announce(config, bound, state.bound)
+  state.running, state.bound = config, bound
+  run_commands(new, old, "postUp")
+  run_commands(old, new, "postDown")
+  return true
+end
+
+--- Read the configuration again and apply what has changed.
+-- @return true | nil, a list of problems
+function M.reload()
+  if state.reloading or state.ending then
+    return nil, { "a reload is under way" }
+  end
+  state.reloading = true
+  systemd.notify "RELOADING=1"
+  local config, problems = cli.build(state.options)
+  local ok = config ~= nil
+  if ok then
+    ok, problems = apply(config)
+  end
+  if ok then
+    say("info", "configuration reloaded")
+  else
+    for _, problem in ipairs(problems) do
+      say("error", "reload: " .. tostring(problem))
+    end
+    say("error", "reload: the running configuration stays in force")
+  end
+  systemd.notify "READY=1"
+  state.reloading = false
+  return ok, problems
+end
+
+local function finish(code)
+  log.flush()
+  for _, key in ipairs(sockets.keys()) do
+    sockets.release(key)
+  end
+  process.exit(code)
+end
+
+-- Stop accepting, let what runs finish for a while, end.
+local function drain(signal)
+  if state.ending then
+    return finish(0)
+  end
+  state.ending = true
+  local seconds = state.options.drain or 0
+  systemd.notify "STOPPING=1"
+  local services = names_of(state.running)
+  run_commands(services, {}, "preDown")
+  local deadline = task.now() + seconds * 1000
+  local answers = message.call({ type = "drain" }, task.now() + ANSWER_MS) or {}
+  local alive = 0
+  for _, answer in ipairs(answers) do
+    alive = alive + answer.alive
+  end
+  if alive > 0 and seconds > 0 then
+    say("info", ("%s: waiting up to %gs for %d connections to finish"):format(signal, seconds, alive))
+    while alive > 0 and task.now() < deadline do
+      task.sleep(0.05)
+      alive = 0
+      for _, answer in ipairs(message.call({ type = "alive" }, deadline) or {}) do
+        alive = alive + answer.alive
+      end
+    end
+  end
+  if alive > 0 then
+    say("info", ("closing %d connections"):format(alive))
+  end
+  message.call({ type = "stop" }, task.now() + 1000)
+  run_commands(services, {}, "postDown")
+  finish(0)
+end
+
+local function on_signal(name, fn)
+  local handle = uv.new_signal()
+  handle:start(name, function()
+    task.spawn(fn, name)
+  end)
+  handle:unref()
+end
+
+local function reload_every(seconds)
+  while true do
+    task.sleep(seconds)
+    M.reload()
+  end
+end
+
+--- Start serving: called by the command line once it has a valid configuration.
+-- @return exit code, when it did not come to that
+local function run(config, options)
+  state.options = options
+  log.configure(config.log)
+  process.on_uncaught(function(traceback)
+    say("error", traceback, { kind = "process" })
+  end)
+  message.open()
+  if not process.start_workers(options.workers or process.cpus()) then
+    return 1
+  end
+  local ok, problems = apply(config)
+  if not ok then
+    for _, problem in ipairs(problems) do
+      io.stderr:write("tidegate: ", tostring(problem), "\n")
+    end
+    return 2
+  end
+  on_signal("sighup", M.reload)
+  on_signal("sigterm", drain)
+  on_signal("sigint", drain)
+  if options.reload and options.reload > 0 then
+    task.spawn(reload_every, options.reload)
+  end
+  systemd.notify "READY=1"
+  return nil
+end
+
+-- Workers of gost's "--": each is this program again.  The first failure ends us with 1.
+local function spawn_workers(list)
+  local over = task.waiter()
+  local left, failed = #list, false
+  local executable = uv.exepath()
+  for index, argv in ipairs(list) do
+    local env = { "_GOST_ID=" .. (index - 1) }
+    for name, value in pairs(uv.os_environ()) do
+      if name ~= "_GOST_ID" then
+        env[#env + 1] = name .. "=" .. value
+      end
+    end
+    local handle, err = uv.spawn(executable, { args = argv, env = env, stdio = { nil, 1, 2 } }, function(code, signal)
+      left = left - 1
+      if code ~= 0 or signal ~= 0 then
+        failed = true
+        io.stderr:write(("tidegate: worker %d ended with %s\n"):format(
+          index - 1, signal ~= 0 and "signal " .. signal or "exit status " .. code))
+      end
+      if failed or left == 0 then
+        over:wake(true)
+      end
+    end)
+    if not handle then
+      io.stderr:write("tidegate: cannot start a worker: ", tostring(err), "\n")
+      return 1
+    end
+  end
+  over:wait()
+  return failed and 1 or 0
+end
+
+local function write_to(fd)
+  return function(text)
+    process.write(fd, text)
+  end
+end
+
+--- The process's first task.
+function M.main(argv)
+  components.use_embedded()
+  local host = {
+    run = run,
+    spawn_workers = spawn_workers,
+    stdout = write_to(1),
+    stderr = write_to(2),
+    environ = uv.os_environ,
+  }
+  local ok, code = xpcall(cli.main, debug.traceback, argv, host)
+  if not ok then
+    io.stderr:write("tidegate: ", tostring(code), "\n")
+    code = 1
+  end
+  if code then
+    log.flush()
+    process.exit(code)
+  end
+end
+
+return M

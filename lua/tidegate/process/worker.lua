@@ -1,0 +1,134 @@
+-- A worker: builds the services of a configuration, accepts on its share of the sockets, and swaps
+-- one generation for the next without touching what already runs.
+
+local components = require "tidegate.process.components"
+local listener = require "tidegate.native.listener"
+local log = require "tidegate.process.log"
+local message = require "tidegate.process.message"
+local process = require "tidegate.native.process"
+local relay = require "tidegate.native.relay"
+local service = require "tidegate.process.service"
+
+local M = {}
+
+local prepared = {} -- generation → { services = {name → service}, places }
+local current -- the generation in force
+local doors = {} -- socket key → { service, acceptor }: what accepts there
+
+local function open_door(key, place, built)
+  local door = { service = built }
+  local fd = place.fds[process.id()]
+  local err
+  if place.network == "udp" then
+    door.acceptor, err = built:serve_packets(fd)
+  elseif place.network == "none" then
+    door.acceptor, err = built:serve_alone()
+  else
+    door.acceptor, err = listener.accept(fd, function(stream)
+      return door.service:serve(stream)
+    end, function(shortage)
+      if shortage then
+        log.default():warn("accepting pauses: " .. tostring(shortage), { service = door.service.name })
+      else
+        log.default():info("accepting again", { service = door.service.name })
+      end
+    end)
+  end
+  if not door.acceptor then
+    return nil, err
+  end
+  doors[key] = door
+  return true
+end
+
+local function forget(generation)
+  local one = prepared[generation]
+  prepared[generation] = nil
+  for _, built in pairs(one and one.services or {}) do
+    built:close()
+  end
+end
+
+local function prepare(question)
+  local built, problems = service.build_all(question.config, question.generation)
+  prepared[question.generation] = { services = built, places = question.places, log = question.config.log }
+  return { problems = problems }
+end
+
+-- From here on new connections meet the new services; old ones keep what they hold.
+local function commit(question)
+  local new, problems = prepared[question.generation], {}
+  prepared[question.generation] = nil
+  log.configure(new.log)
+  local used = {}
+  for name, built in pairs(new.services) do
+    local place = new.places[name]
+    local door = doors[place.key]
+    used[place.key] = true
+    if door and place.network ~= "udp" then
+      door.service = built
+    else
+      if door then
+        door.acceptor:close()
+      end
+      local ok, err = open_door(place.key, place, built)
+      if not ok then
+        problems[#problems + 1] = ("service %s: %s"):format(name, tostring(err))
+      end
+    end
+  end
+  for key, door in pairs(doors) do
+    if not used[key] then
+      door.acceptor:close(true)
+      doors[key] = nil
+    end
+  end
+  local old = current
+  current = new
+  for _, built in pairs(old and old.services or {}) do
+    built:close()
+  end
+  return { problems = problems }
+end
+
+local function alive()
+  return { alive = relay.count() + service.live_count() }
+end
+
+local function drain()
+  for key, door in pairs(doors) do
+    door.acceptor:close(true)
+    doors[key] = nil
+  end
+  return alive()
+end
+
+local function stop()
+  relay.cut_all()
+  for _, built in pairs(current and current.services or {}) do
+    built:close()
+  end
+  log.flush()
+  return {}
+end
+
+--- The worker's first task.
+function M.main()
+  components.use_embedded()
+  process.on_uncaught(function(traceback)
+    log.default():error(traceback, { kind = "process" })
+  end)
+  relay.on_end(service.relay_ended)
+  message.handle("prepare", prepare)
+  message.handle("commit", commit)
+  message.handle("forget", function(question)
+    forget(question.generation)
+    return {}
+  end)
+  message.handle("drain", drain)
+  message.handle("alive", alive)
+  message.handle("stop", stop)
+  message.open()
+end
+
+return M
