@@ -1,0 +1,210 @@
+-- One proxy of a hop (or one target of a forwarder): an address, how to dial it, what to speak to it.
+
+local addr = require "tidegate.net.addr"
+local failure = require "tidegate.failure"
+local instance = require "tidegate.process.instance"
+local mark = require "tidegate.chain.mark"
+local metadata = require "tidegate.metadata"
+local proxy_protocol = require "tidegate.net.proxy_protocol"
+local sockets = require "tidegate.chain.sockets"
+
+local M = {}
+local methods = {}
+local mt = { __name = "tidegate.node", __index = methods }
+
+--- Keys of node metadata; a hop may set the first four for its nodes.
+M.METADATA = {
+  interface = { type = "string", doc = "interfaces or source addresses to dial from, tried in order" },
+  so_mark = { type = "int", doc = "SO_MARK of the sockets" },
+  netns = { type = "string", doc = "network namespace to dial from" },
+  proxyProtocol = { type = "int", doc = "version of the PROXY header sent after dialing" },
+  weight = { type = "int", doc = "share in the strategy rand" },
+  backup = { type = "bool", doc = "use only when all others have failed" },
+  maxFails = { type = "int", doc = "failures before the node is left alone" },
+  failTimeout = { type = "duration", doc = "how long it is left alone" },
+}
+
+local INHERITED = { "interface", "so_mark", "netns", "proxyProtocol" }
+
+-- The node's own word, then its deprecated fields, then the hop's.
+local function read_metadata(config, hop_md)
+  local md = metadata.parse(M.METADATA, config.metadata)
+  md.interface = md.interface or config.interface
+  md.netns = md.netns or config.netns
+  md.so_mark = md.so_mark or config.sockopts and config.sockopts.mark
+  for _, key in ipairs(INHERITED) do
+    if md[key] == nil and hop_md then
+      md[key] = hop_md[key]
+    end
+  end
+  return md
+end
+
+-- TLS settings with the server name that gost assumes.
+local function tls_for(part, host)
+  local tls = {}
+  for key, value in pairs(part and part.tls or {}) do
+    tls[key] = value
+  end
+  local name = tls.serverName
+  if not name or name == "" or name:find(",", 1, true) then
+    tls.serverName = host
+  end
+  return tls
+end
+
+local function make_part(self, kind, part, otherwise)
+  part = part or {}
+  local made, err = instance.new(kind, part.type or otherwise, part, {
+    tls = tls_for(part, self.host),
+    node = self,
+  })
+  if not made then
+    return nil, err:during("node " .. self.label)
+  end
+  return made
+end
+
+-- Dialers of TCP have keepalive settings of their own.
+local function keepalive_of(dialer)
+  local md = dialer and dialer.md
+  if not md or not md.keepalive then
+    return nil
+  end
+  return {
+    idle = md["keepalive.idle"] or 15,
+    interval = md["keepalive.interval"] or 15,
+    count = md["keepalive.count"] or 9,
+  }
+end
+
+local function new_node(config, options)
+  local md = read_metadata(config, options.hop_md)
+  local address = config.addr or ""
+  local host, port = addr.split(address)
+  local name = config.name or address
+  return setmetatable({
+    name = name,
+    label = options.hop and options.hop .. "/" .. name or name,
+    addr = address,
+    host = host,
+    port = port,
+    network = config.network ~= "" and config.network or nil,
+    config = config,
+    md = md,
+    weight = md.weight and md.weight > 0 and md.weight or nil,
+    backup = md.backup or false,
+    proxy_version = (md.proxyProtocol or 0) > 0 and md.proxyProtocol or nil,
+    mark = mark.new(("node/%s/%s/%s"):format(options.scope or "", name, address), md.maxFails,
+      md.failTimeout),
+  }, mt), md
+end
+
+--- Make a node of a hop.
+-- @param options {hop = its name for messages, scope = what makes marks unique, hop_md = metadata}
+-- @return node | nil, err
+function M.new(config, options)
+  local self, md = new_node(config, options)
+  local err
+  self.dialer, err = make_part(self, "dialer", config.dialer, "tcp")
+  if not self.dialer then
+    return nil, err
+  end
+  self.connector, err = make_part(self, "connector", config.connector, "http")
+  if not self.connector then
+    return nil, err
+  end
+
+  md.keepalive = keepalive_of(self.dialer)
+  self.sockets, err = sockets.new(md)
+  if err then
+    return nil, err:during("node " .. self.label)
+  end
+  self.kind = self.connector.name
+  self.where = addr.is_ip(self.host) and self.port and addr.join(self.host, self.port) or nil
+  return self
+end
+
+--- Make a target of a forwarder: it has an address, but nothing is spoken to it.
+function M.target(config, options)
+  return (new_node(config, options))
+end
+
+--- Say that something went wrong on this node: "hop-0/node-1 socks5 1.2.3.4:1080: …".
+function methods:blame(err)
+  return failure.new(err.code, nil, {
+    op = self.kind and self.label .. " " .. self.kind or self.label,
+    addr = self.addr,
+    cause = err,
+  })
+end
+
+-- The PROXY header goes out before anything else.
+local function introduce(self, ctx, stream, deadline)
+  stream:set_deadline(deadline)
+  local ok, err = proxy_protocol.send(ctx, stream, self.proxy_version)
+  if not ok then
+    stream:close()
+    return nil, err:during("PROXY header")
+  end
+  stream:set_deadline(nil)
+  return stream
+end
+
+--- Connect to the node.
+-- @param where "ip:port", a list of such, or the node's raw address for dialers that take it so
+-- @return stream | nil, err
+function methods:dial(ctx, where, deadline)
+  local dialer = self.dialer
+  local stream, err
+  if dialer.dial then
+    stream, err = dialer:dial(ctx, self, where, deadline)
+  else
+    stream, err = sockets.dial(self.sockets, ctx, where, deadline)
+  end
+  if stream and self.proxy_version and dialer.proxy_header ~= false then
+    return introduce(self, ctx, stream, deadline)
+  end
+  return stream, err
+end
+
+--- Let dialer and connector shake hands over a stream that leads to the node.
+-- @return stream | nil, err (the stream is closed then)
+function methods:handshake(ctx, stream, deadline)
+  local layers = self.dialer.handshake and { self.dialer } or {}
+  layers[#layers + 1] = self.connector.handshake and self.connector or nil
+  for i = 1, #layers do
+    local upper, err = layers[i]:handshake(ctx, stream, self, deadline)
+    if not upper then
+      stream:close()
+      return nil, err
+    end
+    stream = upper
+  end
+  return stream
+end
+
+--- Ask the node to connect further.
+-- @return stream | nil, err (the stream is closed then)
+function methods:connect(ctx, stream, network, address, deadline)
+  local upper, err = self.connector:connect(ctx, stream, network, address, deadline)
+  if not upper then
+    stream:close()
+    return nil, err
+  end
+  return upper
+end
+
+local function close_part(part)
+  if part and part.close then
+    part:close()
+  end
+end
+
+--- Let go of what dialer and connector hold.
+function methods:close()
+  close_part(self.dialer)
+  close_part(self.connector)
+end
+
+return M

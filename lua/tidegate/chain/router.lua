@@ -1,0 +1,201 @@
+-- From a wish ("tcp", "example.com:443") to a connected stream: the stages route, resolve, dial and
+-- connect, and what goes between them.
+
+local addr = require "tidegate.net.addr"
+local failure = require "tidegate.failure"
+local resolve = require "tidegate.net.resolve"
+local route = require "tidegate.chain.route"
+local sockets = require "tidegate.chain.sockets"
+local stage = require "tidegate.stage"
+
+local string_match = string.match
+
+local M = {}
+
+-- Ports a target may have; dialing with others makes no sense.
+local function has_port(port)
+  return port and port >= 0 and port <= 65535
+end
+
+-- IP literals need no resolving: "1.2.3.4:80" and "[::1]:80" as they are.
+local function literal(address)
+  if string_match(address, "^%d+%.%d+%.%d+%.%d+:%d+$") or string_match(address, "^%[[%x:.]+%]:%d+$") then
+    local host, port = addr.split(address)
+    return has_port(port) and addr.is_ip(host)
+  end
+  return false
+end
+
+--- Turn "host:port" into what can be dialed.
+-- @return "ip:port" or a list of such | nil, err
+function M.resolve(ctx, address, deadline)
+  if literal(address) then
+    return address
+  end
+
+  local host, port = addr.split(address)
+  if not has_port(port) then
+    return nil, failure.new("invalid", "the address has no valid port", { op = "dial", addr = address })
+  elseif host == "" then
+    return addr.join("127.0.0.1", port)
+  end
+
+  local ips, err = ctx.stages.resolve(ctx, host, deadline)
+  if not ips then
+    return nil, err
+  end
+  if type(ips) == "string" then
+    return addr.join(ips, port)
+  end
+  local list = {}
+  for i = 1, #ips do
+    list[i] = addr.join(ips[i], port)
+  end
+  return list
+end
+
+stage.define("resolve", function(_, host, deadline)
+  return resolve.lookup(host, deadline)
+end)
+
+stage.define("route", function(ctx, network, address)
+  local chain = ctx.chain
+  if not chain then
+    return route.DIRECT
+  end
+  return chain:route(ctx, network, address)
+end)
+
+-- Straight to the target.
+local function dial_target(ctx, network, address, deadline)
+  local where, err
+  if network == "unix" then
+    where = "unix:" .. address
+  else
+    where, err = M.resolve(ctx, address, deadline)
+    if not where then
+      return nil, err
+    end
+  end
+  return sockets.dial(ctx.service.sockets, ctx, where, deadline)
+end
+
+local function dial_node(ctx, node, deadline)
+  local where, err = node.where, nil
+  if not where and node.dialer.resolves == false then
+    where = node.addr
+  elseif not where then
+    where, err = M.resolve(ctx, node.addr, deadline)
+    if not where then
+      return nil, err
+    end
+  end
+  return node:dial(ctx, where, deadline)
+end
+
+-- node nil: the target itself
+stage.define("dial", function(ctx, node, network, address, deadline)
+  if node then
+    return dial_node(ctx, node, deadline)
+  end
+  return dial_target(ctx, network, address, deadline)
+end)
+
+stage.define("connect", function(ctx, node, stream, network, address, deadline)
+  return node:connect(ctx, stream, network, address, deadline)
+end)
+
+-- A stream that leads to the last node of a route.  Whoever cannot be reached is marked.
+local function travel(ctx, stages, path, deadline)
+  local stream, err
+  for i = 1, #path do
+    local node = path[i]
+    if i == 1 then
+      stream, err = stages.dial(ctx, node, "tcp", node.addr, deadline)
+    else
+      stream, err = stages.connect(ctx, path[i - 1], stream, "tcp", node.addr, deadline)
+    end
+    if stream then
+      stream, err = node:handshake(ctx, stream, deadline)
+    end
+    if not stream then
+      node.mark:fail()
+      return nil, node:blame(err)
+    end
+    node.mark:ok()
+  end
+  return stream
+end
+
+--- Choose a route for one attempt.
+-- @return route | nil, err
+function M.choose(ctx, network, address, try)
+  local path, err = ctx.stages.route(ctx, network, address)
+  if not path then
+    return nil, failure.is(err) and err
+      or failure.new("blocked", err and tostring(err) or "no route", { addr = address })
+  end
+  if not route.is(path) then
+    path, err = ctx.service.registry:route(path, ctx, network, address)
+    if not path then
+      return nil, err
+    end
+  end
+  ctx.path = path
+  local log = ctx.service.log
+  if log.level <= 2 then
+    ctx.log:debug(("route(retry=%d) %s"):format(try, path:text(address)))
+  end
+  return path
+end
+
+--- Reach the last node of a route, or nothing when it has none.
+-- @return stream, node | nil, err
+function M.reach(ctx, path, deadline)
+  local stream, err = travel(ctx, ctx.stages, path, deadline)
+  if not stream then
+    return nil, err
+  end
+  return stream, path[#path]
+end
+
+-- One attempt: route, then dial and connect.
+local function attempt(ctx, network, address, deadline, try)
+  local path, err = M.choose(ctx, network, address, try)
+  if not path then
+    return nil, err
+  elseif #path == 0 then
+    return ctx.stages.dial(ctx, nil, network, address, deadline)
+  end
+
+  local stream, node = M.reach(ctx, path, deadline)
+  if not stream then
+    return nil, node
+  end
+  stream, err = ctx.stages.connect(ctx, node, stream, network, address, deadline)
+  if not stream then
+    return nil, node:blame(err)
+  end
+  return stream
+end
+
+--- Try something as often as the service allows, each time with a deadline of its own.
+-- @param once function(ctx, network, address, deadline, try) → value | nil, err
+function M.retry(ctx, once, network, address)
+  local service = ctx.service
+  local result, err
+  for try = 0, service.retries do
+    result, err = once(ctx, network, address, ctx:after(service.dial_timeout), try)
+    if result then
+      return result
+    end
+  end
+  return nil, err
+end
+
+--- @return stream | nil, err
+function M.connect(ctx, network, address)
+  return M.retry(ctx, attempt, network, address)
+end
+
+return M

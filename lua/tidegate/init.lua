@@ -1,0 +1,2 @@
+-- What scripts get from `require "tidegate"`.
+return require "tidegate.script"

@@ -1,0 +1,216 @@
+-- The named objects of one generation of the configuration, in one worker.
+
+local auth = require "tidegate.policy.auth"
+local chain = require "tidegate.chain.chain"
+local context = require "tidegate.process.context"
+local declare = require "tidegate.script.declare"
+local failure = require "tidegate.failure"
+local hop = require "tidegate.chain.hop"
+local log = require "tidegate.process.log"
+local route = require "tidegate.chain.route"
+local stage = require "tidegate.stage"
+
+local DIAL_TIMEOUT = 15 -- seconds
+
+local M = {}
+local methods = {}
+local mt = { __name = "tidegate.registry", __index = methods }
+
+local function build_loggers(self, config)
+  for _, item in ipairs(config.loggers or {}) do
+    if item.log then
+      self.loggers[item.name] = log.new(item.log, item.name)
+    end
+  end
+  return true
+end
+
+local function build_authers(self, config)
+  for _, item in ipairs(config.authers or {}) do
+    self.authers[item.name] = self.authers[item.name] or auth.list(item.auths)
+  end
+  return true
+end
+
+local function build_hops(self, config)
+  for _, item in ipairs(config.hops or {}) do
+    if not self.hops[item.name] then
+      local made, err = hop.new(item, { strategies = self.strategies })
+      if not made then
+        return nil, err:during("hop " .. item.name)
+      end
+      self.hops[item.name] = made
+      self.own[#self.own + 1] = made
+    end
+  end
+  return true
+end
+
+local function build_chains(self, config)
+  for _, item in ipairs(config.chains or {}) do
+    if not self.chains[item.name] then
+      local made, err = chain.new(item, { hops = self.hops, strategies = self.strategies })
+      if not made then
+        return nil, err
+      end
+      self.chains[item.name] = made
+      self.own[#self.own + 1] = made
+    end
+  end
+  return true
+end
+
+local STEPS = { build_loggers, build_authers, build_hops, build_chains }
+
+--- Build what a configuration names.
+-- @param scripts what its scripts registered (tidegate.script), or nil
+-- @return registry | nil, err
+function M.new(config, scripts)
+  local self = setmetatable({
+    config = config,
+    log = log.new(config.log),
+    loggers = {},
+    authers = {},
+    hops = {},
+    chains = {},
+    strategies = {},
+    stages = stage.set(),
+    own = {},
+    by_url = {},
+    scripts = scripts,
+  }, mt)
+  if scripts then
+    scripts:install(self)
+  end
+  for _, step in ipairs(STEPS) do
+    local ok, err = step(self, config)
+    if not ok then
+      self:close()
+      return nil, err
+    end
+  end
+  return self
+end
+
+--- The chain a handler or listener names.
+-- @return chain, or nil for none | nil, err
+function methods:chain_of(name)
+  if not name or name == "" then
+    return nil
+  end
+  local found = self.chains[name]
+  if not found then
+    return nil, failure.new("config", ("no chain %q"):format(name))
+  end
+  return found
+end
+
+-- The hop that a URL describes; made once.
+local function hop_of_url(self, text)
+  local made = self.by_url[text]
+  if made then
+    return made
+  end
+  local config, err = declare.hop_of_url(text, text)
+  if not config then
+    return nil, err
+  end
+  made, err = hop.new(config, { scope = "url", strategies = self.strategies })
+  if made then
+    self.by_url[text] = made
+    self.own[#self.own + 1] = made
+  end
+  return made, err
+end
+
+--- The node that a script means: a node, a URL or the name of a hop.
+-- @return node | nil, err
+function methods:node(value, ctx, network, address)
+  if value == nil or value == false then
+    return nil
+  elseif type(value) ~= "string" then
+    return value
+  end
+  local from, err = self.hops[value], nil
+  if not from then
+    from, err = hop_of_url(self, value)
+    if not from then
+      return nil, err
+    end
+  end
+  return from:select(ctx, network, address)
+end
+
+--- The route that a script means: a route, "direct" (or nothing), the name of a chain, a URL, or a list
+-- of nodes, URLs and names of hops.
+-- @return route | nil, err
+function methods:route(value, ctx, network, address)
+  if route.is(value) then
+    return value
+  elseif value == nil or value == false or value == "direct" then
+    return route.DIRECT
+  elseif type(value) == "string" and self.chains[value] then
+    return self.chains[value]:route(ctx, network, address)
+  elseif type(value) == "table" and value.route then
+    return value:route(ctx, network, address)
+  end
+
+  local nodes = {}
+  for _, item in ipairs(type(value) == "table" and value or { value }) do
+    local node, err = self:node(item, ctx, network, address)
+    if not node then
+      return nil, err or failure.new("config", ("%q is no chain, no hop and no URL"):format(tostring(item)))
+    end
+    nodes[#nodes + 1] = node
+  end
+  return route.new(nodes)
+end
+
+--- The chain that a script means, by the same words as route().
+function methods:as_chain(value)
+  if type(value) == "table" and value.route then
+    return value
+  end
+  local registry = self
+  return {
+    route = function(_, ctx, network, address)
+      return registry:route(value, ctx, network, address)
+    end,
+  }
+end
+
+-- What stands for a service when no client asked.
+local function own_service(self)
+  if not self.service then
+    self.service = {
+      name = "script",
+      registry = self,
+      stages = self.stages,
+      log = self.log,
+      retries = 0,
+      dial_timeout = DIAL_TIMEOUT,
+    }
+  end
+  return self.service
+end
+
+--- Connect for a script rather than a client; the stages are the same.
+-- @param options nil or { chain = a name, a URL, or a list of such }
+-- @return stream, the caller's to close | nil, err
+function methods:connect(network, address, options)
+  local ctx = context.new(own_service(self))
+  ctx.remote, ctx.local_address, ctx.client, ctx.client_ip = "@", "@", "@", ""
+  return ctx:connect(network, address, options)
+end
+
+--- Close hops and chains, and take back what scripts registered; connections that use them go on.
+function methods:close()
+  for i = 1, #self.own do
+    self.own[i]:close()
+  end
+  if self.scripts then
+    self.scripts:drop()
+  end
+end
+
+return M

@@ -1,0 +1,342 @@
+-- A service in one worker: a listener, a handler, and what connections of it share.
+
+local addr = require "tidegate.net.addr"
+local auth = require "tidegate.policy.auth"
+local context = require "tidegate.process.context"
+local failure = require "tidegate.failure"
+local hop = require "tidegate.chain.hop"
+local instance = require "tidegate.process.instance"
+local log = require "tidegate.process.log"
+local metadata = require "tidegate.metadata"
+local proxy_protocol = require "tidegate.net.proxy_protocol"
+local record = require "tidegate.process.record"
+local registry = require "tidegate.process.registry"
+local script = require "tidegate.script"
+local sockets = require "tidegate.chain.sockets"
+local stage = require "tidegate.stage"
+local task = require "tidegate.native.task"
+
+local M = {}
+local methods = {}
+local mt = { __name = "tidegate.service", __index = methods }
+
+--- Keys of service metadata which are read here; the schema of the configuration knows the others.
+M.METADATA = {
+  proxyProtocol = { type = "int", doc = "accept PROXY headers when not 0" },
+  interface = { type = "string", doc = "interfaces or source addresses to dial from, tried in order" },
+  so_mark = { type = "int", doc = "SO_MARK of outgoing sockets" },
+  ["netns.out"] = { type = "string", doc = "network namespace to dial from" },
+  dialTimeout = { type = "duration", default = 15, doc = "limit on one attempt to reach a target" },
+  ignoreChain = { type = "bool", doc = "dial directly whatever chain is named" },
+}
+
+local SKIP_AUTH = { skipauth = { type = "list", split = "," } }
+
+-- Building ---------------------------------------------------------------------------------------
+
+local function make_log(config, all)
+  local names = {}
+  if config.logger and config.logger ~= "" then
+    names[1] = config.logger
+  end
+  for _, name in ipairs(config.loggers or {}) do
+    names[#names + 1] = name
+  end
+  local loggers = {}
+  for _, name in ipairs(names) do
+    loggers[#loggers + 1] = all.loggers[name]
+  end
+  return #loggers > 0 and log.group(loggers) or all.log
+end
+
+local function make_forwarder(self, config)
+  local forwarder = config.forwarder
+  if not forwarder then
+    return true
+  end
+  local name = forwarder.hop or forwarder.name
+  if name and name ~= "" then
+    self.forwarder = self.registry.hops[name]
+    if not self.forwarder then
+      return nil, failure.new("config", ("no hop %q"):format(name))
+    end
+    return true
+  end
+
+  local err
+  self.forwarder, err = hop.new({ nodes = forwarder.nodes, selector = forwarder.selector }, {
+    scope = "service/" .. self.name,
+    strategies = self.registry.strategies,
+    targets = true,
+  })
+  return self.forwarder and true or nil, err
+end
+
+local function make_chain(self, config)
+  local handler = config.handler or {}
+  if self.md.ignoreChain then
+    return true
+  end
+  local err
+  self.chain, err = self.registry:chain_of(handler.chain, handler.chainGroup, "service/" .. self.name)
+  return not err, err
+end
+
+local function make_sockets(self)
+  local err
+  self.sockets, err = sockets.new {
+    interface = self.md.interface,
+    so_mark = self.md.so_mark,
+    netns = self.md["netns.out"],
+  }
+  return not err, err
+end
+
+local function make_auth(self, config)
+  local handler = config.handler or {}
+  self.auther = auth.of(handler, self.registry.authers)
+  local skip = metadata.parse(SKIP_AUTH, handler.metadata).skipauth
+  if skip and #skip > 0 then
+    self.skip_auth = addr.ip_set(skip)
+    if not self.auther then
+      self.log:warn("skipauth without an auther has no effect", { "service", self.name })
+    end
+  end
+  return true
+end
+
+-- Listener and handler are asked for last: their open() may look at everything else.
+local function make_parts(self, config)
+  local err
+  local listener, handler = config.listener or {}, config.handler or {}
+  self.listener, err = instance.new("listener", listener.type or "tcp", listener, { service = self })
+  if not self.listener then
+    return nil, err
+  end
+  self.handler, err = instance.new("handler", handler.type or "auto", handler, { service = self })
+  return self.handler and true or nil, err
+end
+
+local STEPS = { make_forwarder, make_chain, make_sockets, make_auth, make_parts }
+
+--- Build a service.
+-- @param config its object of the configuration
+-- @param all the named objects it may refer to (tidegate.process.registry)
+-- @return service | nil, err
+function M.build(config, all)
+  local md = metadata.parse(M.METADATA, config.metadata)
+  md.interface = md.interface or config.interface
+  md.so_mark = md.so_mark or config.sockopts and config.sockopts.mark
+  local handler, listener = config.handler or {}, config.listener or {}
+  local self = setmetatable({
+    name = config.name,
+    addr = config.addr or "",
+    config = config,
+    md = md,
+    registry = all,
+    stages = all.stages,
+    retries = math.max(handler.retries or 0, 0),
+    dial_timeout = md.dialTimeout,
+    proxy_protocol = (md.proxyProtocol or 0) ~= 0,
+  }, mt)
+  self.log = make_log(config, all):with {
+    "kind", "service", "service", self.name,
+    "listener", listener.type or "tcp", "handler", handler.type or "auto",
+  }
+
+  all.users = (all.users or 0) + 1
+  for _, step in ipairs(STEPS) do
+    local ok, err = step(self, config)
+    if not ok then
+      self:close()
+      return nil, err:during(("service %s"):format(self.name))
+    end
+  end
+  log.batch(task.spawn)
+  return self
+end
+
+-- One service less uses the registry; the last closes it.
+local function leave(all)
+  all.users = all.users - 1
+  if all.users <= 0 then
+    all:close()
+  end
+end
+
+--- Build all services of a configuration.
+-- @return name → service, a list of problems (texts; none: the services are good)
+function M.build_all(config)
+  local built, problems = {}, {}
+  local scripts, err = script.load(config.scripts)
+  if not scripts then
+    return built, { tostring(err) }
+  end
+  local all
+  all, err = registry.new(config, scripts)
+  if not all then
+    scripts:drop()
+    return built, { tostring(err) }
+  end
+
+  all.users = 1
+  for _, item in ipairs(config.services or {}) do
+    built[item.name], err = M.build(item, all)
+    if not built[item.name] then
+      problems[#problems + 1] = tostring(err)
+    end
+  end
+  leave(all)
+  return built, problems
+end
+
+-- Serving ----------------------------------------------------------------------------------------
+
+stage.define("accept", function(ctx, stream)
+  if ctx.service.proxy_protocol then
+    return proxy_protocol.receive(ctx, stream)
+  end
+  return stream
+end)
+
+stage.define("admit", function()
+  return true
+end)
+
+stage.define("handshake", function(ctx, stream)
+  local listener = ctx.service.listener
+  if listener.accept then
+    return listener:accept(ctx, stream)
+  end
+  return stream
+end)
+
+local function refused(err)
+  return failure.is(err) and err or failure.new("blocked", err and tostring(err) or "refused")
+end
+
+-- From the accepted stream to the handler's end.
+local function walk(ctx, stream, handle)
+  local stages = ctx.stages
+  local upper, err = stages.accept(ctx, stream)
+  if not upper then
+    return nil, refused(err)
+  end
+  ctx.stream = upper
+
+  local ok
+  ok, err = stages.admit(ctx)
+  if not ok then
+    return nil, refused(err)
+  end
+
+  stream, err = stages.handshake(ctx, upper)
+  if not stream then
+    return nil, err
+  end
+  ctx.stream = stream
+  record.opened(ctx)
+  local handler = ctx.service.handler
+  return handler[handle](handler, ctx, stream)
+end
+
+-- What ended a connection, by how much it matters.
+local LEVELS = {
+  eof = "debug", closed = "debug", canceled = "debug", reset = "debug",
+  auth = "warn", blocked = "warn", limit = "warn", protocol = "warn",
+}
+
+local function report(ctx, err)
+  local level = LEVELS[err.code] or "error"
+  if ctx.service.log:enabled(level) then
+    ctx.log:log(level, tostring(err))
+  end
+end
+
+local function traceback(err)
+  return debug.traceback(tostring(err), 2)
+end
+
+local function finish(ctx, ok, done, err)
+  if not ok then
+    ctx.log:error("raised: " .. done)
+    err = failure.new("io", "a component raised an error")
+  elseif not done then
+    err = failure.wrap(err)
+    report(ctx, err)
+  end
+  if not ctx.relayed then
+    record.ended(ctx, err)
+  end
+end
+
+local live = 0
+
+local function run(service, stream, handle)
+  local ctx = context.new(service, stream)
+  live = live + 1
+  local ok, done, err = xpcall(walk, traceback, ctx, stream, handle)
+  if not ok or not done or not ctx.relayed then
+    local well, why = xpcall(finish, traceback, ctx, ok, done, err)
+    if not well then
+      service.log:error("raised: " .. why)
+    end
+  end
+  context.close(ctx)
+  live = live - 1
+end
+
+--- Serve one accepted stream; in a task of its own.  Never raises.
+function methods:serve(stream)
+  return run(self, stream, "handle")
+end
+
+--- Serve one session of datagrams, as serve() does a stream.
+function methods:serve_session(packet)
+  return run(self, packet, "handle_packets")
+end
+
+--- A context for work that no client asked for: scripts and timers that connect through chains.
+function methods:context()
+  return context.new(self)
+end
+
+--- A relay has ended; called by the runtime in a fresh task.
+-- @param tag what travelled with it
+-- @param result {up, down (bytes), duration (ms), err}
+function M.relay_ended(tag, result)
+  local ctx, before_up, before_down = record.read(tag)
+  if not ctx then
+    return
+  end
+  ctx = context.restore(ctx)
+  local ok, why = xpcall(ctx.stages.record, traceback, ctx, {
+    up = before_up + result.up,
+    down = before_down + result.down,
+    duration = (task.now() - ctx.started) / 1000,
+    relayed = result.duration / 1000,
+    err = result.err,
+  })
+  if not ok then
+    ctx.service.log:error("raised: " .. why)
+  end
+end
+
+--- @return how many connections are in the hands of a handler
+function M.live_count()
+  return live
+end
+
+--- Close the service: connections that run go on.
+function methods:close()
+  for _, part in ipairs { self.handler or false, self.listener or false, self.forwarder or false } do
+    if part and part.close and part ~= self.registry.hops[part.name] then
+      part:close()
+    end
+  end
+  record.forget(self)
+  leave(self.registry)
+  log.flush()
+end
+
+return M

@@ -1,0 +1,150 @@
+-- What scripts write about services, chains and hops, in gost's schema.
+--
+-- URLs are read as -L and -F read them.
+
+local failure = require "tidegate.failure"
+local url = require "tidegate.config.url"
+
+local M = {}
+
+local function copy(value)
+  if type(value) ~= "table" then
+    return value
+  end
+  local out = {}
+  for key, item in pairs(value) do
+    out[key] = copy(item)
+  end
+  return out
+end
+
+local function first_problem(problems)
+  local problem = problems[1]
+  return failure.new("config", type(problem) == "table" and problem.message or tostring(problem))
+end
+
+-- Lists of objects that a URL brought along, such as bypasses, with names of their own.
+local function adopt(config, made, from)
+  local renamed = {}
+  for list, items in pairs(made) do
+    if type(items) == "table" and list ~= "services" and list ~= "chains" then
+      config[list] = config[list] or {}
+      for _, item in ipairs(items) do
+        local name = ("%s-%s"):format(from, item.name)
+        renamed[item.name], item.name = name, name
+        table.insert(config[list], item)
+      end
+    end
+  end
+  return renamed
+end
+
+local REFERENCES = {
+  "admission", "bypass", "resolver", "hosts", "limiter", "climiter", "rlimiter", "observer",
+}
+
+local function point_to(object, renamed)
+  for _, key in ipairs(REFERENCES) do
+    object[key] = renamed[object[key]] or object[key]
+  end
+end
+
+--- The services of a URL as -L takes it.
+-- @param config takes in what the URL brings along
+-- @param prefix of generated names
+-- @return list of services | nil, err
+function M.services_of_url(text, config, prefix)
+  local made, problems = url.build({ text }, {}, { known = M.known })
+  if #problems > 0 then
+    return nil, first_problem(problems)
+  end
+  local renamed = adopt(config, made, ("%s-%d"):format(prefix, #config.services))
+  for i, service in ipairs(made.services) do
+    service.name = ("%s-%d"):format(prefix, #config.services + i - 1)
+    point_to(service, renamed)
+    point_to(service.handler, renamed)
+  end
+  return made.services
+end
+
+--- The hop of a URL as -F takes it.
+-- @return hop | nil, err
+function M.hop_of_url(text, name, config, prefix)
+  local made, problems = url.build({}, { text }, { known = M.known })
+  if #problems > 0 then
+    return nil, first_problem(problems)
+  end
+  local hop = made.chains[1].hops[1]
+  if config then
+    point_to(hop, adopt(config, made, prefix .. "-" .. name))
+  end
+  hop.name = name
+  return hop
+end
+
+local function part(value)
+  if type(value) == "string" then
+    return { type = value }
+  elseif type(value) == "table" and value.kind and value.name then -- a declared component
+    return { type = value.name }
+  end
+  return copy(value)
+end
+
+--- A node as a table: handler-like fields may be names.
+function M.node(item)
+  local node = copy(item)
+  node.connector, node.dialer = part(item.connector), part(item.dialer)
+  return node
+end
+
+--- Hops of a list whose items are URLs, hop tables (with nodes, or only a name) or node tables.
+-- @return list of hops | nil, err
+function M.hops(list, config, prefix)
+  local hops = {}
+  for i, item in ipairs(list) do
+    local name, hop, err = ("hop-%d"):format(i - 1), nil, nil
+    if type(item) == "string" and item:find("://", 1, true) then
+      hop, err = M.hop_of_url(item, name, config, prefix)
+      if not hop then
+        return nil, err
+      end
+    elseif type(item) == "string" then
+      hop = { name = item }
+    elseif item.addr then
+      hop = { name = name, nodes = { M.node(item) } }
+      hop.nodes[1].name = item.name or "node-0"
+    else
+      hop = copy(item)
+      hop.name = item.name or name
+      for j, node in ipairs(item.nodes or {}) do
+        hop.nodes[j] = M.node(node)
+        hop.nodes[j].name = node.name or ("node-%d"):format(j - 1)
+      end
+    end
+    hops[i] = hop
+  end
+  return hops
+end
+
+--- A service as a table: `handler` and `listener` may be names, `chain` belongs to the handler.
+function M.service(item, name)
+  local service = copy(item)
+  service.name = item.name or name
+  service.handler = part(item.handler) or { type = "auto" }
+  service.listener = part(item.listener) or { type = "tcp" }
+  if item.chain then
+    service.handler.chain, service.chain = item.chain, nil
+  end
+  if item.auther then
+    service.handler.auther, service.auther = item.auther, nil
+  end
+  return service
+end
+
+--- @param kind, name of a component that is not gost's; the script's own are known
+function M.known(kind, name)
+  return require("tidegate.component").find(kind, name) ~= nil
+end
+
+return M

@@ -1,0 +1,255 @@
+-- The functions of `require "tidegate"`, bound to the set that a script fills.  docs/scripting.md is
+-- their reference.
+
+local declare = require "tidegate.script.declare"
+local failure = require "tidegate.failure"
+local log = require "tidegate.process.log"
+local shared = require "tidegate.native.shared"
+local resolve = require "tidegate.net.resolve"
+local stage = require "tidegate.stage"
+local task = require "tidegate.native.task"
+
+local M = {}
+
+--- Raised by sleep() in a task whose script is gone.
+M.UNLOADED = setmetatable({}, {
+  __tostring = function()
+    return "the script was unloaded"
+  end,
+})
+
+local function check(value, kind, what)
+  if type(value) ~= kind then
+    error(("%s must be a %s, not %s"):format(what, kind == "table" and "table" or kind, type(value)), 3)
+  end
+  return value
+end
+
+local function fail_on(value, err)
+  if not value then
+    error(tostring(err), 3)
+  end
+  return value
+end
+
+-- Options of an object that is a function in disguise.
+local function add_named(list, object)
+  list[#list + 1] = object
+  return object.name
+end
+
+local function chain_reference(tg, set, value)
+  if type(value) ~= "table" then
+    return value
+  end
+  local name = ("%s-chain-%d"):format(set.stem, #set.config.chains)
+  return tg.chain(name, value)
+end
+
+local function define_service(tg, set)
+  --- service(url [, fields]) or service(table): declare a service.  @return its object
+  function tg.service(spec, fields)
+    local config = set.config
+    local list
+    if type(spec) == "string" then
+      list = fail_on(declare.services_of_url(spec, config, set.stem))
+    else
+      check(spec, "table", "a service")
+      if type(spec.handler) == "function" then
+        local name = ("%s-handler-%d"):format(set.stem, #set.components)
+        local made = { handler = tg.handler(name)(spec.handler) }
+        spec = setmetatable(made, { __index = spec })
+        for key, value in pairs(getmetatable(spec).__index) do
+          rawset(spec, key, rawget(spec, key) or value)
+        end
+        setmetatable(spec, nil)
+      end
+      spec.chain = chain_reference(tg, set, spec.chain)
+      list = { declare.service(spec, ("%s-%d"):format(set.stem, #config.services)) }
+    end
+    for _, service in ipairs(list) do
+      if fields and fields.chain then
+        service.handler.chain = chain_reference(tg, set, fields.chain)
+      end
+      service.name = fields and #list == 1 and fields.name or service.name
+      config.services[#config.services + 1] = service
+    end
+    return list[1]
+  end
+end
+
+local function define_chains(tg, set)
+  --- chain(name, list of URLs, hops or nodes) or chain(name, function(ctx, network, address)).
+  -- @return the name
+  function tg.chain(name, spec)
+    check(name, "string", "a chain's name")
+    if type(spec) == "function" then
+      set.chains[name] = spec
+      return add_named(set.config.chains, { name = name, hops = {} })
+    end
+    if type(spec) == "string" then
+      spec = { spec }
+    end
+    local list = check(spec, "table", "a chain").hops or spec
+    local hops = fail_on(declare.hops(list, set.config, name))
+    return add_named(set.config.chains, { name = name, hops = hops })
+  end
+
+  --- hop(name, list of URLs or table) or hop(name, function(ctx, network, address) → node URL).
+  function tg.hop(name, spec)
+    check(name, "string", "a hop's name")
+    if type(spec) == "function" then
+      set.hops[name] = spec
+      return add_named(set.config.hops, { name = name, nodes = {} })
+    end
+    check(spec, "table", "a hop")
+    local hop = { name = name, selector = spec.selector, metadata = spec.metadata, nodes = {} }
+    for _, part in ipairs(fail_on(declare.hops(spec.nodes or spec, set.config, name))) do
+      for _, node in ipairs(part.nodes or {}) do
+        node.name = ("node-%d"):format(#hop.nodes)
+        hop.nodes[#hop.nodes + 1] = node
+      end
+    end
+    return add_named(set.config.hops, hop)
+  end
+end
+
+local function define_policies(tg, set)
+  --- selector(name, function(items, ctx) → item): a strategy for `selector: {strategy: name}`.
+  function tg.selector(name, fn)
+    set.strategies[check(name, "string", "a selector's name")] = check(fn, "function", "a selector")
+    return name
+  end
+
+  --- auther(name, function(user, password, ctx) → true or id) or auther(name, { user = password }).
+  function tg.auther(name, spec)
+    check(name, "string", "an auther's name")
+    if type(spec) == "function" then
+      set.authers[name] = spec
+      return add_named(set.config.authers, { name = name, auths = {} })
+    end
+    local auths = {}
+    for user, password in pairs(check(spec, "table", "an auther")) do
+      auths[#auths + 1] = type(password) == "table" and password
+        or { username = user, password = tostring(password) }
+    end
+    return add_named(set.config.authers, { name = name, auths = auths })
+  end
+
+  --- on(stage, function(next, ctx, …)): put a hook around a stage.
+  function tg.on(name, fn)
+    if not stage.is_stage(name) then
+      error(("there is no stage %q; stages are %s"):format(tostring(name), table.concat(stage.NAMES, ", ")), 2)
+    end
+    set:on(name, check(fn, "function", "a hook"))
+  end
+end
+
+-- What a bare function stands for, by kind of component.
+local MAIN = { handler = "handle", connector = "connect", dialer = "dial", listener = "accept" }
+
+local function define_components(tg, set)
+  for kind, main in pairs(MAIN) do
+    --- handler(name) { fields of a component } or handler(name)(function): declare a component.
+    tg[kind] = function(name, item)
+      check(name, "string", "a component's name")
+      local function declare_it(spec)
+        if type(spec) == "function" then
+          local fn = spec
+          spec = {
+            [main] = function(_, ...)
+              return fn(...)
+            end,
+          }
+        end
+        if kind == "listener" then
+          spec.network = spec.network or "tcp"
+        end
+        return set:component(kind, name, spec)
+      end
+      if item then
+        return declare_it(item)
+      end
+      return declare_it
+    end
+  end
+end
+
+local LOG_LEVELS = { "trace", "debug", "info", "warn", "error" }
+
+local function define_log(tg, set)
+  tg.log = {}
+  for _, level in ipairs(LOG_LEVELS) do
+    tg.log[level] = function(_, message, fields)
+      local logger = set.registry and set.registry.log or log.default()
+      if logger:enabled(level) then
+        logger:with({ "kind", "script", "script", set.stem }):log(level, message, fields)
+      end
+    end
+  end
+end
+
+local function run_task(set, fn, ...)
+  local ok, why = xpcall(fn, function(err)
+    return err == M.UNLOADED and err or debug.traceback(tostring(err), 2)
+  end, ...)
+  if not ok and why ~= M.UNLOADED then
+    local logger = set.registry and set.registry.log or log.default()
+    logger:error("script task: " .. why, { "kind", "script", "script", set.stem })
+  end
+end
+
+local function define_tasks(tg, set)
+  --- spawn(fn, …): run something beside; only in workers, in each of them.
+  function tg.spawn(fn, ...)
+    check(fn, "function", "what spawn() runs")
+    if set.worker then
+      task.spawn(run_task, set, fn, ...)
+    end
+  end
+
+  --- sleep(seconds): let others run.  Ends the task when its script is gone.
+  function tg.sleep(seconds)
+    task.sleep(seconds)
+    if set.dropped then
+      error(M.UNLOADED, 0)
+    end
+  end
+
+  --- now() → ms on the loop's clock
+  tg.now = task.now
+
+  --- resolve(host) → list of IP addresses | nil, err
+  tg.resolve = resolve.lookup
+
+  --- connect(network, address [, { chain = name, URL or list }]) → stream | nil, err.  The caller
+  -- closes the stream.
+  function tg.connect(network, address, options)
+    if not set.registry then
+      return nil, failure.new("config", "nothing can be connected to while scripts load")
+    end
+    return set.registry:connect(network, address, options)
+  end
+end
+
+--- The face of a set.
+function M.new(set)
+  local tg = {
+    --- worker: the number of this worker, 1 …; nil in the control thread
+    worker = set.worker,
+    --- error(code, message) → an error object, to be returned after nil
+    failure = failure.new,
+    counter = shared.counter,
+    bucket = shared.bucket,
+    dict = shared.dict,
+  }
+  define_service(tg, set)
+  define_chains(tg, set)
+  define_policies(tg, set)
+  define_components(tg, set)
+  define_log(tg, set)
+  define_tasks(tg, set)
+  return tg
+end
+
+return M
