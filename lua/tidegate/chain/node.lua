@@ -5,7 +5,6 @@ local failure = require "tidegate.failure"
 local instance = require "tidegate.process.instance"
 local mark = require "tidegate.chain.mark"
 local metadata = require "tidegate.metadata"
-local proxy_protocol = require "tidegate.net.proxy_protocol"
 local sockets = require "tidegate.chain.sockets"
 
 local M = {}
@@ -127,7 +126,9 @@ end
 
 --- Make a target of a forwarder: it has an address, but nothing is spoken to it.
 function M.target(config, options)
-  return (new_node(config, options))
+  local self = new_node(config, options)
+  self.label, self.kind = "target", self.name
+  return self
 end
 
 --- Say that something went wrong on this node: "hop-0/node-1 socks5 1.2.3.4:1080: …".
@@ -142,7 +143,7 @@ end
 -- The PROXY header goes out before anything else.
 local function introduce(self, ctx, stream, deadline)
   stream:set_deadline(deadline)
-  local ok, err = proxy_protocol.send(ctx, stream, self.proxy_version)
+  local ok, err = require("tidegate.net.proxy_protocol").send(ctx, stream, self.proxy_version)
   if not ok then
     stream:close()
     return nil, err:during("PROXY header")

@@ -62,7 +62,7 @@ function lazy.vars()
 end
 
 function lazy.log(ctx)
-  return ctx.service.log:with(record.fields(ctx))
+  return ctx.service.handler_log:extend(record.fields(ctx))
 end
 
 local mt = { __name = "tidegate.context" }

@@ -20,26 +20,27 @@ local mt = { __name = "tidegate.log", __index = methods }
 
 -- Write the fields of a line; their order is the caller's, keys of maps are sorted.
 local function render(write, fields)
-  local out = {}
+  local out = ""
   for i = 1, #fields, 2 do
     if fields[i + 1] ~= nil then
-      out[#out + 1] = write(fields[i], fields[i + 1])
+      out = out .. write(fields[i], fields[i + 1])
     end
   end
-  local names
+  if #fields > 0 and next(fields, #fields) == nil then
+    return out -- a list, as in all hot places
+  end
+
+  local names = {}
   for key in pairs(fields) do
     if type(key) == "string" then
-      names = names or {}
       names[#names + 1] = key
     end
   end
-  if names then
-    table.sort(names)
-    for i = 1, #names do
-      out[#out + 1] = write(names[i], fields[names[i]])
-    end
+  table.sort(names)
+  for i = 1, #names do
+    out = out .. write(names[i], fields[names[i]])
   end
-  return table.concat(out)
+  return out
 end
 
 -- "process/context.lua:42" of whoever logged.
@@ -129,6 +130,17 @@ function methods:with(fields)
   }, mt)
 end
 
+--- The same, when none of the keys is there yet: cheaper, but with() forgets these fields.
+function methods:extend(fields)
+  return setmetatable({
+    level = self.level,
+    form = self.form,
+    sink = self.sink,
+    fields = self.fields,
+    before = self.before .. render(self.form.field, fields),
+  }, mt)
+end
+
 local OFF = LEVELS.fatal + 1
 
 --- Make a logger.
@@ -179,6 +191,14 @@ function group_methods:with(fields)
   local out = {}
   for i = 1, #self do
     out[i] = self[i]:with(fields)
+  end
+  return M.group(out)
+end
+
+function group_methods:extend(fields)
+  local out = {}
+  for i = 1, #self do
+    out[i] = self[i]:extend(fields)
   end
   return M.group(out)
 end

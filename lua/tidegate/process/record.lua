@@ -15,17 +15,9 @@ local encode, decode = buffer.encode, buffer.decode
 
 --- The fields that every line about a connection carries.
 function M.fields(ctx)
-  local fields = {
-    "kind", "handler",
-    "remote", ctx.remote,
-    "local", ctx.local_address,
-    "sid", ctx.sid,
-  }
+  local fields = { "remote", ctx.remote, "local", ctx.local_address, "sid", ctx.sid }
   if ctx.client ~= ctx.remote then
-    fields[#fields + 1], fields[#fields + 2] = "client", ctx.client
-  end
-  if ctx.user then
-    fields[#fields + 1], fields[#fields + 2] = "clientID", ctx.user
+    fields[7], fields[8] = "client", ctx.client
   end
   return fields
 end
@@ -37,18 +29,18 @@ local function add(fields, key, value)
 end
 
 -- What is known once the target is.
-local function target_fields(ctx, fields)
-  add(fields, "network", ctx.network)
-  add(fields, "host", ctx.target)
+local function target_fields(ctx, upstream)
+  local fields = { "network", ctx.network or "tcp", "host", ctx.target or upstream or "" }
+  add(fields, "clientID", ctx.user)
   add(fields, "route", ctx.route)
+  add(fields, "dst", upstream)
   return fields
 end
 
 --- The handler begins: `REMOTE <> LOCAL`.
 function M.opened(ctx)
-  local log = ctx.service.log
-  if log.level <= INFO then
-    log:info(ctx.remote .. " <> " .. ctx.local_address, M.fields(ctx))
+  if ctx.service.log.level <= INFO then
+    ctx.log:info(ctx.remote .. " <> " .. ctx.local_address)
   end
 end
 
@@ -108,11 +100,9 @@ function M.begin(ctx, a, b)
     return nil
   end
 
-  local fields = target_fields(ctx, M.fields(ctx))
   local peer = b.remote_address and b:remote_address() or nil
-  add(fields, "dst", peer)
   if logs then
-    service.log:info(ctx.remote .. " <-> " .. (ctx.target or peer or ""), fields)
+    ctx.log:info(ctx.remote .. " <-> " .. (ctx.target or peer or ""), target_fields(ctx, peer))
   end
   local rx, tx = counts_of(a)
   local number = number_of(service)
@@ -140,16 +130,17 @@ end
 local IN_ORDER = { eof = true, closed = true }
 
 local function log_end(ctx, result)
-  local log = ctx.service.log
-  local fields = target_fields(ctx, M.fields(ctx))
+  local log = ctx.log
   local err = result.err and not IN_ORDER[result.err.code] and tostring(result.err) or nil
+  local fields = target_fields(ctx, ctx.upstream)
+  local count = #fields
   if result.relayed then
-    local own = target_fields(ctx, M.fields(ctx))
-    add(own, "duration", result.relayed)
-    add(own, "err", err)
-    log:info(ctx.remote .. " >-< " .. (ctx.target or ""), own)
+    add(fields, "duration", result.relayed)
+    add(fields, "err", err)
+    log:info(ctx.remote .. " >-< " .. (ctx.target or ctx.upstream or ""), fields)
+    fields[count + 3], fields[count + 4] = nil, nil
   end
-  add(fields, "duration", result.duration)
+  fields[count + 1], fields[count + 2] = "duration", result.duration
   add(fields, "inputBytes", result.up)
   add(fields, "outputBytes", result.down)
   add(fields, "err", err)

@@ -187,6 +187,7 @@ local function own_service(self)
       registry = self,
       stages = self.stages,
       log = self.log,
+      handler_log = self.log:with { "kind", "script" },
       retries = 0,
       dial_timeout = DIAL_TIMEOUT,
     }

@@ -8,7 +8,6 @@ local hop = require "tidegate.chain.hop"
 local instance = require "tidegate.process.instance"
 local log = require "tidegate.process.log"
 local metadata = require "tidegate.metadata"
-local proxy_protocol = require "tidegate.net.proxy_protocol"
 local record = require "tidegate.process.record"
 local registry = require "tidegate.process.registry"
 local script = require "tidegate.script"
@@ -144,6 +143,7 @@ function M.build(config, all)
     "listener", listener.type or "tcp", "handler", handler.type or "auto",
   }
 
+  self.handler_log = self.log:with { "kind", "handler" }
   all.users = (all.users or 0) + 1
   for _, step in ipairs(STEPS) do
     local ok, err = step(self, config)
@@ -194,7 +194,7 @@ end
 
 stage.define("accept", function(ctx, stream)
   if ctx.service.proxy_protocol then
-    return proxy_protocol.receive(ctx, stream)
+    return require("tidegate.net.proxy_protocol").receive(ctx, stream)
   end
   return stream
 end)

@@ -3,7 +3,6 @@
 -- URLs are read as -L and -F read them.
 
 local failure = require "tidegate.failure"
-local url = require "tidegate.config.url"
 
 local M = {}
 
@@ -54,7 +53,7 @@ end
 -- @param prefix of generated names
 -- @return list of services | nil, err
 function M.services_of_url(text, config, prefix)
-  local made, problems = url.build({ text }, {}, { known = M.known })
+  local made, problems = require("tidegate.config.url").build({ text }, {}, { known = M.known })
   if #problems > 0 then
     return nil, first_problem(problems)
   end
@@ -70,7 +69,7 @@ end
 --- The hop of a URL as -F takes it.
 -- @return hop | nil, err
 function M.hop_of_url(text, name, config, prefix)
-  local made, problems = url.build({}, { text }, { known = M.known })
+  local made, problems = require("tidegate.config.url").build({}, { text }, { known = M.known })
   if #problems > 0 then
     return nil, first_problem(problems)
   end

@@ -2,7 +2,6 @@
 
 local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
-local proxy_protocol = require "tidegate.net.proxy_protocol"
 
 local M = {}
 
@@ -41,7 +40,7 @@ function M.connect(self, ctx, network)
   local upstream, err = ctx:connect(own_network, address)
   if not upstream then
     target.mark:fail()
-    return nil, err:during("target " .. target.name)
+    return nil, target:blame(err)
   end
   target.mark:ok()
   return upstream
@@ -56,7 +55,7 @@ function M.forward(self, ctx, stream, network)
   end
   if self.proxy_version then
     local ok
-    ok, err = proxy_protocol.send(ctx, upstream, self.proxy_version)
+    ok, err = require("tidegate.net.proxy_protocol").send(ctx, upstream, self.proxy_version)
     if not ok then
       return nil, err:during("PROXY header")
     end

@@ -60,6 +60,9 @@ local function json_replacement()
 end
 
 local function json_string(text)
+  if not string_find(text, '[%c"\\\128-\255]') then
+    return '"' .. text .. '"'
+  end
   if string_find(text, "[\128-\255]") then
     text = clean(text, json_replacement)
   end
@@ -125,6 +128,9 @@ local function hex_escape(byte)
 end
 
 local function text_string(text)
+  if text ~= "" and not string_find(text, '[%z\1- ="\127-\255]') then
+    return text
+  end
   local quote = text == "" or string_find(text, '[%z\1- ="\127]') ~= nil
   local escaped, dirty = text, false
   if quote or string_find(text, "[\128-\255]") then
