@@ -239,7 +239,12 @@ void tg_reactor_turn(struct tg_reactor *r, int timeout)
     if (own >= 0 && (timeout < 0 || own < timeout))
         timeout = own;
     struct epoll_event events[EVENTS_PER_TURN];
-    int count = epoll_wait(r->epoll, events, EVENTS_PER_TURN, timeout);
+    int count = 0;
+    /* What is ready already need not wait for the kernel to be asked; but asked it is
+     * every other turn. */
+    r->unasked = timeout == 0 && r->reports != NULL && !r->unasked;
+    if (!r->unasked)
+        count = epoll_wait(r->epoll, events, EVENTS_PER_TURN, timeout);
     r->now = tg_clock_ms();
     for (int i = 0; i < count; i++)
         note(r, &events[i]);

@@ -54,6 +54,7 @@ struct tg_reactor {
     unsigned slot_count;
     struct tg_watch *reports; /**< wanted and ready, to be called next turn */
     struct tg_defer *defers, **defers_tail;
+    bool unasked; /**< the last turn did without epoll_wait() */
     void *tasks; /**< of bind/task.c */
     void *owner; /**< of the runtime: the worker */
 };

@@ -213,7 +213,9 @@ int luaopen_tidegate_native_listener(lua_State *L)
     lua_newtable(L);
     luaL_register(L, NULL, methods);
     lua_setfield(L, -2, "__index");
-    tg_socket_options_open(L);
+    lua_getglobal(L, "require"); /* streams are what accept() hands out */
+    lua_pushliteral(L, "tidegate.native.stream");
+    lua_call(L, 1, 0);
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     return 1;

@@ -11,11 +11,13 @@ struct tcp {
     struct tg_watch watch;
 };
 
-static void finish_connect(struct tcp *t)
+static void finish_connect(struct tcp *t, unsigned events)
 {
     int sys = 0;
     socklen_t len = sizeof(sys);
-    if (getsockopt(t->watch.fd, SOL_SOCKET, SO_ERROR, &sys, &len) < 0)
+    /* Without EPOLLERR or EPOLLHUP there is no error to ask for. */
+    if ((events & TG_HANGUP) &&
+        getsockopt(t->watch.fd, SOL_SOCKET, SO_ERROR, &sys, &len) < 0)
         sys = errno;
     if (sys == 0)
         tg_stream_set_state(&t->base, TG_STREAM_OPEN);
@@ -27,7 +29,7 @@ static void on_watch(void *arg, unsigned events)
 {
     struct tcp *t = arg;
     if (t->base.state == TG_STREAM_OPENING && (events & TG_WRITABLE))
-        finish_connect(t);
+        finish_connect(t, events);
     tg_stream_ready(&t->base, events); /* last: `t` may be gone now */
 }
 
