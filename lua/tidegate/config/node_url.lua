@@ -37,10 +37,10 @@ local function read_client_tls(query, host)
   for key, value in pairs(tls) do
     tls[key] = value ~= "" and value or nil
   end
-  if tls.certFile and not tls.keyFile or tls.keyFile and not tls.certFile then
-    tls.keyFile = tls.certFile and tls.keyFile
+  if not (tls.serverName or tls.certFile or tls.caFile or tls.secure) then
+    return nil -- a key alone says nothing
   end
-  return params.or_nil(tls)
+  return tls
 end
 
 -- Named objects and settings of the hop; what they take is not seen by nodes.
@@ -96,8 +96,8 @@ local function hop_metadata(map)
   return params.or_nil(made)
 end
 
-local function node_template(parsed, query, known)
-  local connector, dialer = params.split_scheme(parsed.scheme, { "connector", "dialer" }, known)
+local function node_template(builder, parsed, query)
+  local connector, dialer = params.split_scheme(builder, parsed.scheme, { "connector", "dialer" })
   local auth, err = params.read_auth(parsed, query)
   if err then
     return nil, err
@@ -130,7 +130,7 @@ function M.add(builder, text)
   lift_hop(builder, hop, query, metadata)
 
   local template
-  template, err = node_template(parsed, query, builder.known)
+  template, err = node_template(builder, parsed, query)
   if not template then
     return nil, err
   end

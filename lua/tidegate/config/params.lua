@@ -1,8 +1,9 @@
--- The parameters of a -L or -F URL: looked up without case, removed by exact spelling, and what both
--- kinds of URL make of them.
+-- The parameters of a -L or -F URL: looked up without case, removed by exact spelling, and what
+-- both kinds of URL make of them.
 
 local duration = require "tidegate.config.duration"
 local failure = require "tidegate.failure"
+local nearest = require "tidegate.config.nearest"
 local types = require "tidegate.config.types"
 local uri = require "tidegate.config.uri"
 
@@ -201,29 +202,42 @@ function M.distribute(map, sides)
   return made
 end
 
-local function is_listed(list, extra, name)
-  return list[name] or extra and extra(name) or false
+local function is_type(builder, kind, name)
+  return types[kind][name] or builder.known ~= nil and builder.known(kind, name)
 end
 
---- The types of a scheme.
+-- Say what an unknown part of a scheme is replaced by; gost is silent about it.
+local function complain(builder, scheme, part, kind, fallback)
+  for _, other in ipairs { "handler", "listener", "connector", "dialer" } do
+    if is_type(builder, other, part) then
+      builder:warn(("%s in %s:// is no %s; %s is used"):format(part, scheme, kind, fallback))
+      return
+    end
+  end
+  builder:warn(("unknown scheme %q%s"):format(part, nearest.hint(part, types[kind])), "error")
+end
+
+--- The types a scheme stands for.
 -- @param sides { "handler", "listener" } or { "connector", "dialer" }
-function M.split_scheme(scheme, sides, known)
-  local left, right = scheme, scheme
-  local first, second = scheme:match("^([^+]*)%+([^+]*)$")
-  if first then
-    left, right = first, second
-  elseif scheme:find("+", 1, true) then
-    left, right = "", ""
-  end
+function M.split_scheme(builder, scheme, sides)
+  local left, right = scheme:match("^([^+]*)%+([^+]*)$")
+  local single = not left
+  left, right = left or scheme, right or scheme
   local fallback = sides[1] == "handler" and "auto" or "http"
-  local function check(kind, name)
-    return name ~= "" and is_listed(types[kind], known and function(word)
-      return known(kind, word)
-    end, name)
+  local left_known = is_type(builder, sides[1], left)
+  local right_known = is_type(builder, sides[2], right)
+  local handler = left_known and left or fallback
+  local carrier = right_known and right or handler == "ssu" and "udp" or "tcp"
+
+  if single and not left_known and not right_known and scheme ~= "auto" then
+    complain(builder, scheme, scheme, sides[1], fallback)
+  elseif not single and not left_known then
+    complain(builder, scheme, left, sides[1], fallback)
   end
-  left = check(sides[1], left) and left or fallback
-  right = check(sides[2], right) and right or left == "ssu" and "udp" or "tcp"
-  return left, right
+  if not single and not right_known then
+    complain(builder, scheme, right, sides[2], carrier)
+  end
+  return handler, carrier
 end
 
 --- @return whether a scheme has one of these parts

@@ -30,8 +30,8 @@ function methods:problem(node, path, message, severity)
   }
 end
 
-function methods:mark(made, node)
-  self.marks[made] = { file = self.file, line = node.line, lines = {} }
+function methods:mark(made, node, path)
+  self.marks[made] = { file = self.file, line = node.line, path = path, lines = {} }
   return self.marks[made]
 end
 
@@ -143,17 +143,17 @@ function methods:scalar(kind, node, path)
 end
 
 -- Free data (metadata): plain Lua values, marks on every table.
-function methods:free(node)
+function methods:free(node, path)
   if node.kind == "scalar" then
     return node.value
   elseif node.kind == "null" then
     return nil
   end
   local made = {}
-  local mark = self:mark(made, node)
+  local mark = self:mark(made, node, path)
   if node.kind == "list" then
     for _, item in ipairs(node) do
-      made[#made + 1] = self:free(item)
+      made[#made + 1] = self:free(item, ("%s[%d]"):format(path, #made))
       mark.lines[#made] = item.line
     end
     mark.list = true
@@ -161,7 +161,7 @@ function methods:free(node)
   end
   mark.lowered = self.mode == "file" or nil
   for _, entry in ipairs(node.entries) do
-    made[entry.key] = self:free(entry.node)
+    made[entry.key] = self:free(entry.node, path .. "." .. entry.key)
     mark.lines[entry.key] = entry.line
   end
   return made
@@ -174,7 +174,7 @@ function methods:map(node, path)
     end
     return nil
   end
-  return self:free(node)
+  return self:free(node, path)
 end
 
 function methods:texts(node, path)
@@ -192,7 +192,7 @@ end
 
 function methods:list(item_type, node, path)
   local made = {}
-  local mark = self:mark(made, node)
+  local mark = self:mark(made, node, path)
   local items = node
   if node.kind ~= "list" then
     local is_object = schema.object(item_type) ~= nil
@@ -220,6 +220,7 @@ function methods:unknown(kind, entry, path)
   local hint = nearest.hint(entry.key, known)
   self:problem(entry, path == "" and entry.key or path .. "." .. entry.key,
     "unknown key" .. hint, hint == "" and "warning" or "error")
+  self.problems[#self.problems].late = true -- gost ignores it, so -O does not mind
 end
 
 function methods:object(kind, node, path)
@@ -233,7 +234,7 @@ function methods:object(kind, node, path)
   end
 
   local made = {}
-  local mark = self:mark(made, node)
+  local mark = self:mark(made, node, path)
   for _, entry in ipairs(node.entries) do
     local field = kind.by_key[entry.key:lower()]
     if not field then
@@ -249,7 +250,7 @@ end
 
 function methods:mark_bare(kind, node, path)
   local made = {}
-  self:mark(made, node)
+  self:mark(made, node, path)
   made[kind.bare] = self:scalar("string", node, path)
   return made
 end

@@ -24,18 +24,22 @@ end
 
 local function single_port(text)
   local port = text:find("^[+-]?%d+$") and tonumber(text)
-  return port and port >= 0 and port <= 65535 and port or 0
+  return port and port >= 0 and port <= 65535 and port or nil
 end
 
 -- "host:8000-8002" to three addresses.  @return addresses | nil, err
-local function expand_ports(text)
+local function expand_ports(builder, text)
   local host, port = uri.split_host_port(text)
   if not host then
     return { text }
   end
   local from, to = port:match("^(%d+)%-(%d+)$")
   if not from then
-    return { uri.join_host_port(host, single_port(port)) }
+    local number = single_port(port)
+    if not number then
+      builder:warn(("%q is no port; 0 to 65535 or a range of them is"):format(port), "error")
+    end
+    return { uri.join_host_port(host, number or 0) }
   end
   from, to = tonumber(from), tonumber(to)
   if from > to then
@@ -50,18 +54,20 @@ local function expand_ports(text)
   return list
 end
 
-local function read_targets(text, prefix)
+local function read_targets(builder, text)
   local nodes = {}
   for _, item in ipairs(params.split_list(text)) do
-    local addresses, err = { item }, nil
-    if not item:find("://", 1, true) then
-      addresses, err = expand_ports(item)
-      if not addresses then
-        return nil, err
-      end
+    local addresses, err
+    if item:find("://", 1, true) then
+      addresses = { item }
+    else
+      addresses, err = expand_ports(builder, item)
+    end
+    if not addresses then
+      return nil, err
     end
     for _, addr in ipairs(addresses) do
-      nodes[#nodes + 1] = { name = ("%starget-%d"):format(prefix, #nodes), addr = addr }
+      nodes[#nodes + 1] = { name = ("%starget-%d"):format(builder.prefix, #nodes), addr = addr }
     end
   end
   return nodes
@@ -164,15 +170,16 @@ local function lift_handler(builder, service, handler)
   end
   local mappings = handler:text("hosts")
   if mappings ~= "" then
-    service.hosts = builder:generated("hosts", "hosts", { mappings = params.read_mappings(mappings) })
+    service.hosts = builder:generated("hosts", "hosts",
+      { mappings = params.read_mappings(mappings) })
     handler:remove("hosts")
   end
   lift_limits(builder, service, handler)
 end
 
 -- Everything of a service but its address.
-local function service_shape(parsed, known)
-  local handler, listener = params.split_scheme(parsed.scheme, { "handler", "listener" }, known)
+local function service_shape(builder, parsed)
+  local handler, listener = params.split_scheme(builder, parsed.scheme, { "handler", "listener" })
   local path = parsed.path:gsub("^/+", ""):gsub("/+$", "")
   local shape = { handler = handler, listener = listener, host = parsed.host, targets = "" }
   if params.has_part(parsed.scheme, PATH_SCHEMES) and parsed.host == "" then
@@ -245,7 +252,8 @@ local function targets_of(nodes, i, count)
   return nodes[i] and { nodes[i] } or nil
 end
 
---- Add the services of one -L to what a tidegate.config.url builder makes.  @return true | nil, err
+--- Add the services of one -L to what a tidegate.config.url builder makes.
+-- @return true | nil, err
 function M.add(builder, text)
   text = text:match("^%s*(.-)%s*$")
   if text == "" then
@@ -255,15 +263,15 @@ function M.add(builder, text)
   if not parsed then
     return nil, err
   end
-  local shape = service_shape(parsed, builder.known)
+  local shape = service_shape(builder, parsed)
   local addresses, nodes = { shape.host }, {}
   if not shape.is_path then
-    addresses, err = expand_ports(shape.host)
+    addresses, err = expand_ports(builder, shape.host)
   end
   if addresses and shape.whole_target then
     nodes = { { name = builder.prefix .. "target-0", addr = shape.targets } }
   elseif addresses then
-    nodes, err = read_targets(shape.targets, builder.prefix)
+    nodes, err = read_targets(builder, shape.targets)
   end
   if not addresses or not nodes then
     return nil, err

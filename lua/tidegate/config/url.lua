@@ -18,6 +18,13 @@ function methods:generated(list, prefix, object)
   return object.name
 end
 
+--- Report something that starting minds but printing (-O) does not.
+function methods:warn(message, severity)
+  self.problems[#self.problems + 1] = {
+    file = self.place, message = message, severity = severity or "warning", late = true,
+  }
+end
+
 --- Hide the password of a URL in messages.
 function url.redact(text)
   return (text:gsub("://[^/?@]*@", "://***@"):gsub("^[^/?@:]*:[^/?@]*@", "***@")
@@ -39,11 +46,13 @@ function url.build(services, nodes, options)
     services = 0,
     has_chain = #nodes > 0,
     made = {},
+    problems = problems,
   }, mt)
 
   local function add(flag, method, text)
     local first = #self.made + 1
     local place = ("%s %s"):format(flag, url.redact(text))
+    self.place = place
     local ok, err = method(self, text)
     if not ok then
       problems[#problems + 1] = { file = place, message = tostring(err), severity = "error" }

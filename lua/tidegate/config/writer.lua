@@ -318,7 +318,7 @@ end
 
 --- Write a configuration.
 -- @param format "json", anything else is YAML
--- @param marks the positions beside the configuration, which also know whether keys came from a file
+-- @param marks the positions beside the configuration; they know whether keys came from a file
 -- @param object name of the object `config` is, default the root
 function writer.write(config, format, marks, object)
   local json = format == "json"
