@@ -195,10 +195,9 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
 {
     struct tg_tls_set *set = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     const struct tg_tls_peer *peer = SSL_get_app_data(ssl);
-    if (peer->session_name == NULL)
-        return 0;
-    tg_tls_sessions_keep(&set->sessions, peer->session_name, session);
-    return 1;
+    if (peer->session_name != NULL)
+        tg_tls_sessions_keep(&set->sessions, peer->session_name, session);
+    return 0; /* no reference was kept */
 }
 
 /* Building ------------------------------------------------------------------------------------- */

@@ -82,7 +82,6 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 {
     struct ticket_key key;
     int result;
-    (void)ssl;
     if (encrypt) {
         if (!newest_key(&key) || RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) != 1)
             return -1;
@@ -92,7 +91,9 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
         int age = named_key(name, &key);
         if (age < 0)
             return 0; /* a full handshake then */
-        result = !start(&key, iv, cipher, mac, 0) ? -1 : age == 0 ? 1 : 2;
+        /* Many clients use a ticket of TLS 1.3 once only, so each use earns a new one. */
+        bool renew = age > 0 || SSL_version(ssl) >= TLS1_3_VERSION;
+        result = !start(&key, iv, cipher, mac, 0) ? -1 : renew ? 2 : 1;
     }
     OPENSSL_cleanse(&key, sizeof(key));
     return result;
@@ -163,16 +164,18 @@ SSL_SESSION *tg_tls_sessions_find(struct tg_tls_sessions *s, const char *name)
     struct tg_tls_session *item = take_out(s, name);
     if (item != NULL) {
         put_first(s, item);
-        found = item->session;
-        SSL_SESSION_up_ref(found);
+        found = SSL_SESSION_dup(item->session);
     }
     pthread_mutex_unlock(&s->lock);
     return found;
 }
 
-void tg_tls_sessions_keep(struct tg_tls_sessions *s, const char *name, SSL_SESSION *session)
+void tg_tls_sessions_keep(struct tg_tls_sessions *s, const char *name, const SSL_SESSION *live)
 {
     struct tg_tls_session *gone = NULL;
+    SSL_SESSION *session = SSL_SESSION_dup(live);
+    if (session == NULL)
+        return;
     pthread_mutex_lock(&s->lock);
     struct tg_tls_session *item = take_out(s, name);
     SSL_SESSION *before = NULL;

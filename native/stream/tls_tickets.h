@@ -22,7 +22,8 @@ struct tg_tls_sessions {
 
 void tg_tls_sessions_open(struct tg_tls_sessions *s);
 void tg_tls_sessions_close(struct tg_tls_sessions *s);
-/** @return a reference for the caller, or NULL */
+/** @return a copy for the caller, or NULL.  A copy, because the library makes a session
+ * useless once a connection has used it or has ended badly. */
 SSL_SESSION *tg_tls_sessions_find(struct tg_tls_sessions *s, const char *name);
-/** Takes over the caller's reference to `session`. */
-void tg_tls_sessions_keep(struct tg_tls_sessions *s, const char *name, SSL_SESSION *session);
+/** Copies the session of a living connection. */
+void tg_tls_sessions_keep(struct tg_tls_sessions *s, const char *name, const SSL_SESSION *live);
