@@ -1,5 +1,5 @@
 std = "luajit"
-max_line_length = 100
+max_line_length = 120 -- aim at 100
 codes = true
 -- A method that a component interface asks for need not use its `self`.
 self = false

@@ -49,8 +49,7 @@ function failure.is(value)
   return getmetatable(value) == mt
 end
 
---- Turn whatever was raised or returned into a failure.
--- `code` (default "io") is for values that bring none of their own.
+--- Turn whatever was raised or returned into a failure; `code` (default "io") names those that bring none.
 function failure.wrap(value, code)
   if failure.is(value) then
     return value

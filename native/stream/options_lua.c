@@ -65,7 +65,7 @@ static int read_texts(lua_State *L, struct tg_socket_options *o)
     if (name != NULL) {
         if (strlen(name) >= sizeof(o->interface))
             return tg_push_failure_text(L, "invalid", "the interface name is too long");
-        strcpy(o->interface, name);
+        memcpy(o->interface, name, strlen(name) + 1);
     }
     lua_getfield(L, 1, "bind");
     const char *address = lua_tostring(L, -1);

@@ -5,7 +5,8 @@ if(NOT CMAKE_C_COMPILER_ID STREQUAL "Clang")
 endif()
 
 file(GLOB_RECURSE fuzzed_sources CONFIGURE_DEPENDS
-  ${CMAKE_SOURCE_DIR}/native/base/*.c ${CMAKE_SOURCE_DIR}/native/codec/*.c)
+  ${CMAKE_SOURCE_DIR}/native/base/*.c ${CMAKE_SOURCE_DIR}/native/os/*.c
+  ${CMAKE_SOURCE_DIR}/native/codec/*.c)
 list(FILTER fuzzed_sources EXCLUDE REGEX "_lua\\.c$")
 file(GLOB target_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/spec/fuzz/*_fuzz.c)
 

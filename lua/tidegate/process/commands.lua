@@ -62,7 +62,8 @@ local function run_one(service, stage, line)
     over:wake(code, signal)
   end)
   if not handle then
-    return log.default():warn("hook command failed: " .. tostring(pid), { stage = stage, service = service, command = line })
+    return log.default():warn("hook command failed: " .. tostring(pid),
+      { stage = stage, service = service, command = line })
   end
   local code, signal = over:wait()
   handle:close()

@@ -161,7 +161,10 @@ function M.obtain(service)
     end
   end
   local address = listener.address(fds[1]) or wanted.address
-  open[wanted.key] = { fds = fds, address = address, network = wanted.network, path = wanted.network == "unix" and wanted.address:sub(6) or nil }
+  open[wanted.key] = {
+    fds = fds, address = address, network = wanted.network,
+    path = wanted.network == "unix" and wanted.address:sub(6) or nil,
+  }
   return { key = wanted.key, fds = fds, address = address, network = wanted.network, fresh = true }
 end
 
