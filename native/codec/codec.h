@@ -44,7 +44,7 @@ struct tg_span {
  * `push` decodes `in` and, on success, pushes its results on L (at least one,
  * the first not nil) and stores their number in *results.  It must not raise
  * before decoding has succeeded and must not yield.
- * @return as decode functions above
+ * @return as decode functions above, or 0: a verdict (results are pushed) that consumes nothing
  */
 struct tg_decoder {
     const char *name; /**< for errors: "socks5 request" */
