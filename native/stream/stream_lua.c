@@ -112,7 +112,7 @@ static int try_message(lua_State *L, struct box *b)
     int results = 0;
     size_t held = tg_buf_len(s->ahead);
     ssize_t n = b->decoder->push(L, s->ahead->data + s->ahead->start, held, &results, &err);
-    if (n > 0) {
+    if (n >= 0) { /* 0: decided without consuming */
         s->rx += (uint64_t)n;
         tg_stream_consume(s, (size_t)n);
         return results;
