@@ -1,0 +1,298 @@
+-- Plain HTTP requests: one request to an upstream, one response back, bodies moved in C.
+
+local body = require "tidegate.native.body"
+local failure = require "tidegate.failure"
+local head = require "tidegate.net.http.head"
+local linger = require "tidegate.net.http.linger"
+local reply = require "tidegate.handler.http.reply"
+local task = require "tidegate.native.task"
+
+local body_copy = body.copy
+local string_lower = string.lower
+
+local M = {}
+
+--- What serve() returns when the connection lives on.
+M.KEEP = "keep"
+
+local KEEP = M.KEEP
+local UNAVAILABLE = reply.empty(503)
+local FORBIDDEN = reply.empty(403)
+local USER_AGENT = "User-Agent: Go-http-client/1.1\r\n" -- gost's, when the client sends none
+
+local function set(names)
+  local out = {}
+  for name in names:gmatch("%S+") do
+    out[name] = true
+  end
+  return out
+end
+
+-- Fields that are between two neighbours only, and what the client tells the proxy.
+local REQUEST_DROPPED = set [[ host connection keep-alive proxy-connection proxy-authorization
+  gost-target x-gost-target gost-record upgrade ]]
+local RESPONSE_DROPPED = set "connection keep-alive proxy-connection"
+local SWITCH_DROPPED = set "connection keep-alive proxy-connection upgrade"
+local RESPONSE_DROPPED_PLAIN = set [[ connection keep-alive proxy-connection transfer-encoding
+  trailer ]]
+local REPEATABLE = set "GET HEAD OPTIONS TRACE"
+
+-- The protocol a request wants to change to, or nil.
+local function wanted_upgrade(request)
+  if request.minor == 1 and head.has_token(request.connection, "upgrade") then
+    return head.get(request, "upgrade")
+  end
+end
+
+local function request_head(self, request, upgrade)
+  local tail = ""
+  if upgrade then
+    tail = "Connection: Upgrade\r\nUpgrade: " .. upgrade .. "\r\n"
+  elseif not self.pool then
+    tail = "Connection: close\r\n"
+  end
+  return ("%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s\r\n"):format(request.method, request.path,
+    request.authority, head.get(request, "user-agent") and "" or USER_AGENT,
+    head.lines(request, REQUEST_DROPPED), tail)
+end
+
+local function response_head(response, minor, dropped, tail)
+  return ("HTTP/1.%d %03d %s\r\n%s%s\r\n"):format(minor, response.status, response.reason,
+    head.lines(response, dropped), tail)
+end
+
+-- Upstreams ---------------------------------------------------------------------------------------
+
+-- The connection closes its upstreams itself at its end, but this one goes now.
+local function disown(ctx, upstream)
+  for i = #ctx, 1, -1 do
+    if ctx[i] == upstream then
+      table.remove(ctx, i)
+      return
+    end
+  end
+end
+
+local function drop(ctx, upstream)
+  disown(ctx, upstream)
+  upstream:close()
+end
+
+local function pool_key(ctx, request)
+  return request.address .. "\0" .. tostring(ctx.user)
+end
+
+-- @return stream, whether it has been used before | nil, err
+local function open_upstream(self, ctx, request, fresh)
+  if self.pool and not fresh then
+    local upstream = self.pool:take(pool_key(ctx, request))
+    if upstream then
+      return ctx:own(upstream), true
+    end
+  end
+  return ctx:connect("tcp", request.address)
+end
+
+-- Uploads -----------------------------------------------------------------------------------------
+
+-- Runs beside the wait for the response, which may come before the body is through.
+local function upload(job)
+  local moved, err, side = body_copy(job.client, job.upstream, job.framing, job.head, job.stall,
+    job.stall)
+  job.over, job.ok, job.err, job.side = true, moved ~= nil, err, side
+  job.ended = task.now()
+  if not moved and side == "from" then
+    job.upstream:close() -- nobody will finish this request; who waits for the response hears it
+  end
+  job.waiter:wake()
+end
+
+-- Send head and body.  @return job of the body, or nil when there is none | false, err
+local function send(self, stream, upstream, request, bytes)
+  local framing = head.request_framing(request)
+  if framing == 0 then
+    local ok, err = upstream:write(bytes)
+    if not ok then
+      return false, err
+    end
+    return nil
+  end
+  local job = {
+    client = stream,
+    upstream = upstream,
+    framing = framing,
+    head = bytes,
+    stall = self.stall,
+    waiter = task.waiter(),
+    over = false,
+  }
+  stream:set_deadline(nil)
+  task.spawn(upload, job)
+  return job
+end
+
+-- Responses ---------------------------------------------------------------------------------------
+
+-- The time limit counts from the end of the upload.
+local function receive_head(self, upstream, job)
+  local limit = self.md.readTimeout > 0 and self.md.readTimeout * 1000
+  while true do
+    upstream:set_deadline(limit and task.now() + limit)
+    local response, err = head.response(upstream)
+    local uploading = job and (not job.over or limit and task.now() < job.ended + limit)
+    if response or err.code ~= "timeout" or not uploading then
+      upstream:set_deadline(nil)
+      return response, err
+    end
+  end
+end
+
+-- Receive the final response (or 101); what comes before it goes to the client as it is.
+-- @return response | nil, err, whether it is the client who is gone
+local function receive(self, stream, upstream, request, job)
+  while true do
+    local response, err = receive_head(self, upstream, job)
+    if not response then
+      if job and job.over and not job.ok and job.side == "from" then
+        return nil, job.err:during("request body"), true
+      end
+      return nil, err:during("response")
+    elseif response.status >= 200 or response.status == 101 then
+      return response
+    elseif request.minor == 1 then
+      local ok
+      ok, err = stream:write(response_head(response, 1, RESPONSE_DROPPED, ""))
+      if not ok then
+        return nil, err:during("interim response"), true
+      end
+    end
+  end
+end
+
+-- 101: from here on it is a tunnel.
+local function switch(self, ctx, stream, upstream, response, upgrade, job)
+  local agreed = head.get(response, "upgrade")
+  if job or not upgrade or not agreed or string_lower(agreed) ~= string_lower(upgrade) then
+    stream:write(UNAVAILABLE)
+    return nil, failure.new("protocol", "upgrade to " .. tostring(agreed) .. " was not asked for",
+      { layer = "http", op = "response" })
+  end
+  local ok, err = stream:write(response_head(response, 1, SWITCH_DROPPED,
+    "Connection: Upgrade\r\nUpgrade: " .. agreed .. "\r\n"))
+  if not ok then
+    return nil, err:during("response")
+  end
+  return ctx:relay(stream, upstream, self.relay_options)
+end
+
+-- How the response goes out.  @return head, whether the chunk frames come off, whether to close
+local function shape(request, response, framing, uploading)
+  local plain = framing == "chunked" and request.minor == 0
+  local closing = not request.persistent or framing == "close" or plain or uploading
+  local connection = closing and "Connection: close\r\n"
+    or request.minor == 0 and "Connection: keep-alive\r\n" or ""
+  local dropped = plain and RESPONSE_DROPPED_PLAIN or RESPONSE_DROPPED
+  return response_head(response, request.minor, dropped, connection), plain, closing
+end
+
+-- The response is over: an upload that still goes on has lost its purpose.
+local function settle(ctx, upstream, job)
+  if job and not job.over then
+    drop(ctx, upstream)
+    job.waiter:wait()
+    return false
+  end
+  return not job or job.ok
+end
+
+-- Pass the response on.  @return KEEP | true: it is over | nil, err
+local function respond(self, ctx, stream, upstream, request, response, job)
+  local framing = head.response_framing(response, request.method)
+  local uploading = job ~= nil and not job.over
+  local bytes, plain, closing = shape(request, response, framing, uploading)
+  stream:set_deadline(nil)
+
+  local ok, err
+  if framing == 0 then
+    ok, err = stream:write(bytes)
+  else
+    ok, err = body_copy(upstream, stream, framing, bytes, 0, self.stall, plain)
+  end
+  if not ok then
+    return nil, err:during("response body")
+  end
+
+  local settled = settle(ctx, upstream, job)
+  if self.pool and settled and response.persistent and framing ~= "close" then
+    disown(ctx, upstream)
+    self.pool:put(pool_key(ctx, request), upstream)
+  else
+    drop(ctx, upstream)
+  end
+  if closing or not settled then
+    if uploading then
+      linger(stream)
+    end
+    return true
+  end
+  return KEEP
+end
+
+-- One attempt.  @return as M.serve, and whether another one is worth it
+local function attempt(self, ctx, stream, request, fresh)
+  local upstream, used = open_upstream(self, ctx, request, fresh)
+  if not upstream then
+    return nil, used, "unavailable"
+  end
+
+  local upgrade = wanted_upgrade(request)
+  local job, err = send(self, stream, upstream, request, request_head(self, request, upgrade))
+  local response, client_gone
+  if job ~= false then
+    response, err, client_gone = receive(self, stream, upstream, request, job)
+  end
+  if not response then
+    drop(ctx, upstream)
+    if job and not job.over then
+      job.waiter:wait()
+    end
+    if client_gone then
+      return nil, err
+    end
+    local again = used == true and job == nil and REPEATABLE[request.method]
+    return nil, err, again and "again" or "unavailable"
+  end
+  if response.status == 101 then
+    return switch(self, ctx, stream, upstream, response, upgrade, job)
+  end
+  return respond(self, ctx, stream, upstream, request, response, job)
+end
+
+-- Refuse a request whose body may still be on its way.
+local function refuse(stream, request, bytes)
+  stream:write(bytes)
+  if head.request_framing(request) ~= 0 then
+    linger(stream)
+  end
+end
+
+--- Serve one forwarded request whose target is known and allowed.
+-- @return KEEP | true: the connection is over, or a relay has it | nil, err
+function M.serve(self, ctx, stream, request)
+  local result, err, verdict = attempt(self, ctx, stream, request, false)
+  if verdict == "again" then
+    result, err, verdict = attempt(self, ctx, stream, request, true)
+  end
+  if verdict then
+    refuse(stream, request, UNAVAILABLE)
+  end
+  return result, err
+end
+
+--- Refuse one request by policy.  @return KEEP | true: the connection is over
+function M.forbid(stream, request)
+  refuse(stream, request, FORBIDDEN)
+  return request.persistent and head.request_framing(request) == 0 and KEEP or true
+end
+
+return M
