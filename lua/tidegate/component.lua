@@ -177,7 +177,7 @@ local function load_module(kind, name)
   return nil, failure.wrap(result, "config"):during(("load %s %s"):format(kind, name))
 end
 
---- Load every component of a list of module names (default: all that are there), so that aliases are
+--- Load every component of a list of module names (default: all there are), so that aliases are
 -- known.  @return a list of failures
 function component.load_all(names)
   local problems = {}

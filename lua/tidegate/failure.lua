@@ -49,7 +49,8 @@ function failure.is(value)
   return getmetatable(value) == mt
 end
 
---- Turn whatever was raised or returned into a failure; `code` (default "io") names those that bring none.
+--- Turn whatever was raised or returned into a failure.
+-- `code` (default "io") is for values that bring none of their own.
 function failure.wrap(value, code)
   if failure.is(value) then
     return value

@@ -200,7 +200,6 @@ end
 
 --- Read a metadata map by a schema.
 -- Keys are compared without case; of a key and its aliases the first that is present is taken, even
--- if its value makes no sense.  As in gost an explicit zero or empty value means the default (nil if
 -- there is none), except for booleans and where the schema says `keep_zero`.  Numbers are numbers
 -- whatever syntax they came from, and a single text is taken for a list of one.
 -- @return values by canonical key, list of { key, message } for values which make no sense,

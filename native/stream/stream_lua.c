@@ -356,13 +356,14 @@ static void check_free(lua_State *L, const struct tg_waiter *w, const struct tg_
     tg_check_parkable(L, w);
 }
 
-void tg_stream_check_side(lua_State *L, int index, unsigned event)
+struct tg_stream *tg_stream_check_side(lua_State *L, int index, unsigned event)
 {
     struct box *b = check_box(L, index);
     if (event == TG_READABLE)
         check_free(L, &b->reader, b->reading);
     else
         check_free(L, &b->writer, b->writing);
+    return b->s;
 }
 
 static struct tg_stream_side **side_of(struct box *b, unsigned event)

@@ -41,8 +41,9 @@ struct tg_stream_side {
     bool waits;
 };
 
-/** Raise unless the direction of the box at `index` is free. */
-void tg_stream_check_side(lua_State *L, int index, unsigned event);
+/** The stream in the box at `index`, or NULL when it was closed or taken; raises
+ * when there is no box, or when the direction `event` is in use. */
+struct tg_stream *tg_stream_check_side(lua_State *L, int index, unsigned event);
 
 /** Lend a direction (checked before) until tg_stream_give_back(): tasks that use it raise.
  * `ready` and `arg` are set by the caller; the box must outlive the loan. */

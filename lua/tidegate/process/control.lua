@@ -7,6 +7,7 @@ local components = require "tidegate.process.components"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
 local process = require "tidegate.native.process"
+local signature = require "tidegate.process.signature"
 local sockets = require "tidegate.process.sockets"
 local systemd = require "tidegate.process.systemd"
 local task = require "tidegate.native.task"
@@ -112,9 +113,12 @@ local function apply(config)
     return nil, fresh
   end
   state.generation = state.generation + 1
-  local places = {}
+  local places, signatures = {}, signature.of_services(config)
   for name, one in pairs(bound) do
-    places[name] = { key = one.key, fds = one.fds, network = one.network, address = one.address }
+    places[name] = {
+      key = one.key, fds = one.fds, network = one.network, address = one.address,
+      signature = signatures[name],
+    }
   end
   local problems = ask_workers { type = "prepare", generation = state.generation, config = config, places = places }
   if #problems > 0 then

@@ -16,7 +16,7 @@ local current -- the generation in force
 local doors = {} -- socket key → { service, acceptor }: what accepts there
 
 local function open_door(key, place, built)
-  local door = { service = built }
+  local door = { service = built, signature = place.signature }
   local fd = place.fds[process.id()]
   local err
   if place.network == "udp" then
@@ -55,6 +55,40 @@ local function prepare(question)
   return { problems = problems }
 end
 
+-- Let a built service take its place.  One that is as it was keeps its old self, and with it
+-- whatever that one holds: datagram sessions, pools, positions of selectors.
+local function take_place(place, built, new, name)
+  local door = doors[place.key]
+  if door and door.signature == place.signature then
+    built:close()
+    new.services[name] = door.service
+    return true
+  end
+  if door and place.network ~= "udp" and place.network ~= "none" then
+    door.service = built
+    door.signature = place.signature
+    return true
+  end
+  if door then
+    door.acceptor:close()
+    doors[place.key] = nil
+  end
+  return open_door(place.key, place, built)
+end
+
+-- Services of the old generation that are not in the new one as well.
+local function close_old(old, new)
+  local kept = {}
+  for _, built in pairs(new.services) do
+    kept[built] = true
+  end
+  for _, built in pairs(old and old.services or {}) do
+    if not kept[built] then
+      built:close()
+    end
+  end
+end
+
 -- From here on new connections meet the new services; old ones keep what they hold.
 local function commit(question)
   local new, problems = prepared[question.generation], {}
@@ -63,18 +97,10 @@ local function commit(question)
   local used = {}
   for name, built in pairs(new.services) do
     local place = new.places[name]
-    local door = doors[place.key]
     used[place.key] = true
-    if door and place.network ~= "udp" then
-      door.service = built
-    else
-      if door then
-        door.acceptor:close()
-      end
-      local ok, err = open_door(place.key, place, built)
-      if not ok then
-        problems[#problems + 1] = ("service %s: %s"):format(name, tostring(err))
-      end
+    local ok, err = take_place(place, built, new, name)
+    if not ok then
+      problems[#problems + 1] = ("service %s: %s"):format(name, tostring(err))
     end
   end
   for key, door in pairs(doors) do
@@ -83,11 +109,8 @@ local function commit(question)
       doors[key] = nil
     end
   end
-  local old = current
+  close_old(current, new)
   current = new
-  for _, built in pairs(old and old.services or {}) do
-    built:close()
-  end
   return { problems = problems }
 end
 

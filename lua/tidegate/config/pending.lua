@@ -1,0 +1,85 @@
+-- What gost's configuration can say and this version cannot do.  Saying it is an error at start,
+-- never ignored.  Whoever builds a feature deletes its lines here.
+
+local pending = {}
+
+--- Lists and objects of the root; what refers to an object of such a list is pending with it.
+pending.root = {
+  admissions = "admission control",
+  bypasses = "bypass lists",
+  resolvers = "resolvers",
+  hosts = "host mappings",
+  ingresses = "ingresses",
+  routers = "virtual network routers",
+  sds = "service discovery",
+  recorders = "recorders",
+  rewriters = "rewriters",
+  caches = "HTTP caches",
+  limiters = "bandwidth limiters",
+  quotas = "traffic quotas",
+  climiters = "connection limiters",
+  rlimiters = "rate limiters",
+  observers = "observers",
+  profiling = "profiling",
+  api = "the REST API",
+  metrics = "the metrics server",
+}
+
+local LOADERS = "loading it from elsewhere"
+
+--- Fields by object.
+pending.fields = {
+  service = { recorders = "recorders" },
+  handler = { chainGroup = "choosing among chains" },
+  listener = { chainGroup = "choosing among chains" },
+  forwarder = { hopGroup = "choosing among hops" },
+  auther = {
+    reload = LOADERS, file = LOADERS, redis = LOADERS, http = LOADERS, plugin = LOADERS,
+  },
+  hop = {
+    reload = LOADERS, file = LOADERS, redis = LOADERS, http = LOADERS, plugin = LOADERS,
+  },
+  node = {
+    filter = "choosing nodes by request",
+    matcher = "choosing nodes by request",
+    http = "rewriting HTTP",
+    tls = "TLS towards targets",
+    probe = "health probes",
+  },
+  forward_node = {
+    protocol = "choosing targets by request",
+    host = "choosing targets by request",
+    path = "choosing targets by request",
+    filter = "choosing targets by request",
+    matcher = "choosing targets by request",
+    auth = "HTTP authentication for a target",
+    http = "rewriting HTTP",
+    tls = "TLS towards targets",
+    probe = "health probes",
+  },
+  selector = { maxLatency = "choosing by latency" },
+}
+
+--- Strategies of selectors.
+pending.strategies = { parallel = true, lowestlatency = true, lowest = true, ll = true }
+
+--- Metadata keys, by Lua pattern on the lower-cased key, unless the component's schema has the key.
+pending.metadata = {
+  handler = {
+    ["^sniffing$"] = "sniffing",
+    ["^sniffing%."] = "sniffing",
+    ["^mitm%."] = "TLS interception",
+    ["^cache%."] = "HTTP caches",
+    ["^limiter%."] = "bandwidth limiters",
+    ["^observer%."] = "observers",
+    ["^observeperiod$"] = "observers",
+  },
+  service = {
+    ["^enablestats$"] = "service statistics",
+    ["^observer%."] = "observers",
+    ["^observeperiod$"] = "observers",
+    ["^limiter%."] = "bandwidth limiters",
+  },
+}
+
+return pending
