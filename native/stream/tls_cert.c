@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <openssl/bn.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -160,6 +161,19 @@ void tg_tls_each_name(const X509 *cert, void (*each)(void *arg, const char *name
     int len = X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, cn,
                                         sizeof(cn));
     report_name(cn, len, each, arg);
+}
+
+long tg_tls_seconds_left(const char *where)
+{
+    char err[256];
+    int days = 0, seconds = 0;
+    BIO *in = tg_tls_open_pem(where, "certificate", err, sizeof(err));
+    X509 *cert = in != NULL ? PEM_read_bio_X509_AUX(in, NULL, NULL, NULL) : NULL;
+    bool ok = cert != NULL && ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(cert)) == 1;
+    X509_free(cert);
+    BIO_free(in);
+    ERR_clear_error();
+    return ok ? days * 86400L + seconds : LONG_MIN;
 }
 
 static bool add_extension(X509 *cert, int nid, const char *value)

@@ -35,6 +35,10 @@ struct tg_tls_subject {
     long validity;            /**< seconds from now */
 };
 
+/** @return seconds until the certificate in `where` (PEM text or a path) expires, negative
+ * when it has; LONG_MIN: there is none that can be read */
+long tg_tls_seconds_left(const char *where);
+
 /** Make an ECDSA P-256 key and its certificate.  `*cert` and `*key` (PKCS#8) are PEM
  * in memory BIOs for the caller to free.  @return false with words in `err` */
 bool tg_tls_generate(const struct tg_tls_subject *subject, BIO **cert, BIO **key, char *err,

@@ -355,7 +355,8 @@ static bool build_alpn(struct tg_tls_set *set, const struct tg_tls_options *o, c
     unsigned char wire[1024];
     int len = tg_tls_alpn_wire(o->alpn, wire, sizeof(wire));
     if (len < 0) {
-        snprintf(err, size, "the list of application protocols (alpn) has an empty or too long name");
+        snprintf(err, size,
+                 "a name in the list of application protocols (alpn) is empty or too long");
         return false;
     }
     set->alpn = tg_zalloc((size_t)len + 1);

@@ -4,8 +4,10 @@
 #include "stream/tls_cert.h"
 
 #include <lauxlib.h>
+#include <limits.h>
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <string.h>
 
 int luaopen_tidegate_native_tls(lua_State *L);
@@ -122,9 +124,10 @@ static void read_options(lua_State *L, struct tg_tls_options *o)
     luaL_argcheck(L, !o->server || o->pair_count > 0, 1, "a server needs a certificate");
 }
 
-/** context{ role="server"|"client", certificates={ { cert=, key= }, … }, ca=, verify="none"|"chain"|"full",
- * alpn={…}, min="1.2", max="1.3", ciphers={…}, reject_unknown_sni=, server_names={…}, session_cache=true,
- * ktls=true } -> context | nil, err.  Certificates, keys and CA are paths or PEM text. */
+/** context{ role="server"|"client", certificates={ { cert=, key= }, … }, ca=,
+ * verify="none"|"chain"|"full", alpn={…}, min="1.2", max="1.3", ciphers={…},
+ * reject_unknown_sni=, server_names={…}, session_cache=true, ktls=true }
+ * -> context | nil, err.  Certificates, keys and CA are paths or PEM text. */
 static int l_context(lua_State *L)
 {
     struct tg_tls_options options;
@@ -268,8 +271,8 @@ static void set_peer(lua_State *L, const X509 *cert)
     set_fingerprint(L, cert);
 }
 
-/** info(stream) -> { version, cipher, alpn, server_name, resumed, peer_cn, peer_san, peer_fingerprint,
- * ktls, truncated } | nil when the stream has no TLS layer */
+/** info(stream) -> { version, cipher, alpn, server_name, resumed, peer_cn, peer_san,
+ * peer_fingerprint, ktls, truncated } | nil when the stream has no TLS layer */
 static int l_info(lua_State *L)
 {
     struct tg_tls_info info;
@@ -294,6 +297,18 @@ static int l_info(lua_State *L)
     return 1;
 }
 
+/** seconds_left(certificate) -> until it expires, negative when it has; PEM text or a path
+ * | nil when there is none that can be read */
+static int l_seconds_left(lua_State *L)
+{
+    long left = tg_tls_seconds_left(luaL_checkstring(L, 1));
+    if (left == LONG_MIN)
+        lua_pushnil(L);
+    else
+        lua_pushnumber(L, (lua_Number)left);
+    return 1;
+}
+
 static void push_memory(lua_State *L, BIO *bio)
 {
     char *data;
@@ -301,7 +316,8 @@ static void push_memory(lua_State *L, BIO *bio)
     lua_pushlstring(L, data, (size_t)len);
 }
 
-/** generate{ common_name=, organization=, validity=seconds } -> certificate, key (PEM) | nil, err */
+/** generate{ common_name=, organization=, validity=seconds }
+ * -> certificate, key (PEM) | nil, err */
 static int l_generate(lua_State *L)
 {
     char words[WORDS];
@@ -324,6 +340,18 @@ static int l_generate(lua_State *L)
     return 2;
 }
 
+/** once(fn) -> what fn() returns.  No two threads of the process are in it at a time; fn must
+ * not wait.  For what all workers do at start but only one may. */
+static int l_once(lua_State *L)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    lua_settop(L, 1);
+    pthread_mutex_lock(&lock);
+    int status = lua_pcall(L, 0, LUA_MULTRET, 0);
+    pthread_mutex_unlock(&lock);
+    return status != 0 ? lua_error(L) : lua_gettop(L);
+}
+
 int luaopen_tidegate_native_tls(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -332,6 +360,8 @@ int luaopen_tidegate_native_tls(lua_State *L)
         { "client", l_client },
         { "info", l_info },
         { "generate", l_generate },
+        { "seconds_left", l_seconds_left },
+        { "once", l_once },
         { NULL, NULL },
     };
     luaL_newmetatable(L, CONTEXT_MT);

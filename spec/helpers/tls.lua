@@ -46,7 +46,10 @@ local authorities = {}
 function M.authority(name)
   if not authorities[name] then
     local cert, key = tls.generate { common_name = name .. " authority" }
-    authorities[name] = { cert = M.write(name .. "-ca.pem", cert), key = M.write(name .. "-ca.key", key) }
+    authorities[name] = {
+      cert = M.write(name .. "-ca.pem", cert),
+      key = M.write(name .. "-ca.key", key),
+    }
   end
   return authorities[name]
 end
@@ -63,8 +66,8 @@ function M.certificate(authority, cn, options)
   run("openssl req -new -newkey %s -nodes -keyout %s.key -out %s.csr -subj '/CN=%s'",
     options.kind == "RSA" and "rsa:2048" or "ec -pkeyopt ec_paramgen_curve:P-256", base, base, cn)
   M.write(made .. ".ext", "subjectAltName=" .. (options.san or "DNS:" .. cn) .. "\n")
-  run("openssl x509 -req -in %s.csr -CA %s -CAkey %s -CAcreateserial -out %s.pem -days %d -extfile %s.ext",
-    base, authority.cert, authority.key, base, options.days or 10, base)
+  run("openssl x509 -req -in %s.csr -CA %s -CAkey %s -CAcreateserial -out %s.pem -days %d"
+    .. " -extfile %s.ext", base, authority.cert, authority.key, base, options.days or 10, base)
   return { cert = base .. ".pem", key = base .. ".key" }
 end
 

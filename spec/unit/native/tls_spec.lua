@@ -53,7 +53,8 @@ describe("tls", function()
 
   it("speaks the versions asked for", helpers.task(function()
     for _, version in ipairs { "1.0", "1.1", "1.2", "1.3" } do
-      local s, c, _, err = fixture.pair({ min = "1.0" }, { min = version, max = version }, "localhost")
+      local s, c, _, err = fixture.pair({ min = "1.0" },
+        { min = version, max = version }, "localhost")
       assert(c, tostring(err))
       exchange(s, c)
       assert.equal("TLSv" .. version:gsub("%.0$", ""), tls.info(s).version)
@@ -71,7 +72,9 @@ describe("tls", function()
   end))
 
   it("takes cipher suites by their IANA and Go names", helpers.task(function()
-    local names = { "tls_ecdhe_ecdsa_with_chacha20_poly1305", "TLS_NO_SUCH_THING", "TLS_AES_256_GCM_SHA384" }
+    local names = {
+      "tls_ecdhe_ecdsa_with_chacha20_poly1305", "TLS_NO_SUCH_THING", "TLS_AES_256_GCM_SHA384",
+    }
     local s, c = fixture.pair({ ciphers = names, max = "1.2" }, {})
     assert.equal("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", tls.info(c).cipher)
     close(s, c)
@@ -125,7 +128,8 @@ describe("tls", function()
   end))
 
   it("does full handshakes when told to", helpers.task(function()
-    local server, client = fixture.server_context(), fixture.client_context { session_cache = false }
+    local server = fixture.server_context()
+    local client = fixture.client_context { session_cache = false }
     for _ = 1, 2 do
       local a, b = stream.pair()
       local s, c = fixture.handshake(a, b, server, client, "localhost")
@@ -151,7 +155,8 @@ describe("tls", function()
     end
 
     it("checks chain and name", helpers.task(function()
-      local certificate = fixture.certificate(good, "one.test", { san = "DNS:one.test,IP:10.1.2.3" })
+      local certificate =
+        fixture.certificate(good, "one.test", { san = "DNS:one.test,IP:10.1.2.3" })
       for _, case in ipairs {
         { "full", "one.test", good.cert },
         { "full", "one.test.", good.cert },
@@ -166,7 +171,8 @@ describe("tls", function()
         { "none", "two.test", nil },
       } do
         local verify, name, ca, problem = case[1], case[2], case[3], case[4]
-        local s, c, _, err = fixture.pair(server_with(certificate), { verify = verify, ca = ca }, name)
+        local s, c, _, err = fixture.pair(server_with(certificate),
+          { verify = verify, ca = ca }, name)
         if problem then
           assert.is_nil(c)
           assert.equal("tls", err.code)
@@ -191,7 +197,8 @@ describe("tls", function()
 
     it("trusts a self-signed certificate that is its own CA", helpers.task(function()
       local own = fixture.self_signed()
-      local s, c, _, err = fixture.pair({ certificates = { own } }, { verify = "full", ca = own.cert }, "localhost")
+      local s, c, _, err = fixture.pair({ certificates = { own } },
+        { verify = "full", ca = own.cert }, "localhost")
       assert(c, tostring(err))
       close(s, c)
       s, c, _, err = fixture.pair({ certificates = { own } }, { verify = "full" }, "localhost")
@@ -201,11 +208,13 @@ describe("tls", function()
     end))
 
     it("asks clients for certificates", helpers.task(function()
-      local server = { certificates = { fixture.certificate(good, "s.test") }, verify = "chain", ca = good.cert }
+      local server = server_with(fixture.certificate(good, "s.test"))
+      server.verify, server.ca = "chain", good.cert
       local client = fixture.certificate(good, "client 7", { san = "DNS:c.test" })
       for version in ("1.2 1.3"):gmatch "%S+" do
         for _ = 1, 2 do -- the second time resumed
-          local s, c, err = fixture.pair(server, { certificates = { client }, max = version }, "s.test")
+          local s, c, err = fixture.pair(server,
+            { certificates = { client }, max = version }, "s.test")
           assert(s, tostring(err))
           exchange(s, c)
           assert.equal("client 7", tls.info(s).peer_cn)
@@ -223,7 +232,8 @@ describe("tls", function()
         end
 
         local stranger = fixture.certificate(fixture.authority "bad", "client 8")
-        s, c, server_error = fixture.pair(server, { certificates = { stranger }, max = version }, "s.test")
+        s, c, server_error = fixture.pair(server,
+          { certificates = { stranger }, max = version }, "s.test")
         assert.is_nil(s)
         assert.matches("unable to get local issuer", tostring(server_error))
         close(c)
@@ -234,11 +244,14 @@ describe("tls", function()
       local certificate = fixture.certificate(good, "t.test")
       local client = fixture.client_context { alpn = { "ticket" } }
       local a, b = stream.pair()
-      local s, c = fixture.handshake(a, b, fixture.server_context(server_with(certificate)), client, "t.test")
+      local lax = fixture.server_context(server_with(certificate))
+      local s, c = fixture.handshake(a, b, lax, client, "t.test")
       exchange(s, c)
       close(s, c)
       a, b = stream.pair()
-      local strict = fixture.server_context { certificates = { certificate }, verify = "chain", ca = good.cert }
+      local strict = fixture.server_context {
+        certificates = { certificate }, verify = "chain", ca = good.cert,
+      }
       s, c = fixture.handshake(a, b, strict, client, "t.test")
       assert.is_nil(s)
       close(c)
@@ -358,7 +371,8 @@ describe("tls", function()
         end
       end
       local there, back = helpers.spawn(trickle, b, c), helpers.spawn(trickle, c, b)
-      local server, client = fixture.handshake(a, d, fixture.server_context(), fixture.client_context(), "x.test")
+      local server, client = fixture.handshake(a, d,
+        fixture.server_context(), fixture.client_context(), "x.test")
       exchange(server, client)
       assert.is_true(client:shutdown())
       local _, err = server:read()
@@ -382,7 +396,8 @@ describe("tls", function()
 
     it("travels over TLS in TLS", helpers.task(function()
       local s, c = fixture.pair()
-      local s2, c2 = fixture.handshake(s, c, fixture.server_context(), fixture.client_context(), "inner.test")
+      local s2, c2 = fixture.handshake(s, c,
+        fixture.server_context(), fixture.client_context(), "inner.test")
       assert.equal("inner.test", tls.info(s2).server_name)
       local all = pattern(300000, 4)
       local sent = helpers.spawn(c2.write, c2, all)
@@ -399,7 +414,8 @@ describe("tls", function()
         accepted:wake(s)
       end))
       local raw = assert(stream.dial(address, nil, task.now() + 5000))
-      local s, c = fixture.handshake(accepted:wait(), raw, fixture.server_context(), fixture.client_context())
+      local s, c = fixture.handshake(accepted:wait(), raw,
+        fixture.server_context(), fixture.client_context())
       local up, down = pattern(20000000, 5), pattern(10000000, 6)
       local sent_up, sent_down = helpers.spawn(c.write, c, up), helpers.spawn(s.write, s, down)
       local got_down = helpers.spawn(c.read_exact, c, #down)
@@ -460,7 +476,8 @@ describe("tls", function()
         end
       end
       local there, back = helpers.spawn(forward, b, x, true), helpers.spawn(forward, x, b, false)
-      local s, c = fixture.handshake(a, y, fixture.server_context(), fixture.client_context(), "raw.test")
+      local s, c = fixture.handshake(a, y,
+        fixture.server_context(), fixture.client_context(), "raw.test")
       exchange(s, c)
       cut(s, c, x, b)
       close(s, c, b, x)
@@ -529,7 +546,8 @@ describe("tls", function()
 
     it("answers a client with something else", helpers.task(function()
       local a, b = stream.pair()
-      local client = helpers.spawn(tls.client, b, fixture.client_context(), "x.test", task.now() + 5000)
+      local client = helpers.spawn(tls.client, b, fixture.client_context(), "x.test",
+        task.now() + 5000)
       a:read()
       a:write "HTTP/1.1 400 Bad Request\r\n\r\n"
       local c, err = client()
@@ -562,7 +580,8 @@ describe("tls", function()
       local two = fixture.certificate(fixture.authority "files", "two.test")
       local junk = fixture.write("junk.pem", "nothing\n")
       local message = bad { certificates = { { cert = "/nowhere/cert.pem", key = one.key } } }
-      assert.equal("cannot read the certificate file /nowhere/cert.pem: No such file or directory", message)
+      assert.equal("cannot read the certificate file /nowhere/cert.pem: No such file or directory",
+        message)
       message = bad { certificates = { { cert = one.cert, key = "/nowhere/key.pem" } } }
       assert.equal("cannot read the key file /nowhere/key.pem: No such file or directory", message)
       message = bad { certificates = { { cert = junk, key = one.key } } }
@@ -570,17 +589,20 @@ describe("tls", function()
       message = bad { certificates = { { cert = one.cert, key = junk } } }
       assert.matches("no private key in " .. junk, message, 1, true)
       message = bad { certificates = { { cert = one.cert, key = two.key } } }
-      assert.equal(("the key in %s does not belong to the certificate in %s"):format(two.key, one.cert), message)
+      assert.equal(("the key in %s does not belong to the certificate in %s")
+        :format(two.key, one.cert), message)
       message = bad { role = "client", verify = "chain", ca = junk }
       assert.matches("no certificate in the CA file " .. junk, message, 1, true)
-      os.execute(("openssl pkey -in %s -aes128 -passout pass:x -out %s.locked"):format(one.key, one.key))
+      os.execute(("openssl pkey -in %s -aes128 -passout pass:x -out %s.locked")
+        :format(one.key, one.key))
       message = bad { certificates = { { cert = one.cert, key = one.key .. ".locked" } } }
       assert.matches("is encrypted", message)
     end)
 
     it("that change are loaded; broken ones are not", helpers.task(function()
       local authority = fixture.authority "files"
-      local one, two = fixture.certificate(authority, "one.test"), fixture.certificate(authority, "two.test")
+      local one = fixture.certificate(authority, "one.test")
+      local two = fixture.certificate(authority, "two.test")
       local cert = fixture.write("live.pem", fixture.read(one.cert))
       local key = fixture.write("live.key", fixture.read(one.key))
       local context = fixture.server_context { certificates = { { cert = cert, key = key } } }
@@ -613,7 +635,9 @@ describe("tls", function()
   end)
 
   it("generates certificates as configured", function()
-    local cert, key = tls.generate { common_name = "my.host", organization = "Mine, Inc", validity = 86400 }
+    local cert, key = tls.generate {
+      common_name = "my.host", organization = "Mine, Inc", validity = 86400,
+    }
     assert.matches("^%-%-%-%-%-BEGIN CERTIFICATE%-%-%-%-%-\n", cert)
     assert.matches("^%-%-%-%-%-BEGIN PRIVATE KEY%-%-%-%-%-\n", key)
     local path = fixture.write("generated.pem", cert)
