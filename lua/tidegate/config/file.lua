@@ -25,6 +25,8 @@ local function complain(problems, place, message, line)
   }
 end
 
+local with_scripts
+
 -- @return configuration
 local function read_text(text, parser, mode, place, options)
   local root, err = parser(text)
@@ -39,7 +41,7 @@ local function read_text(text, parser, mode, place, options)
   for _, problem in ipairs(problems) do
     options.problems[#options.problems + 1] = problem
   end
-  return config
+  return config.scripts and with_scripts(config, options) or config
 end
 
 local function read_lua(path, options)
@@ -63,6 +65,38 @@ local function read_lua(path, options)
     options.problems[#options.problems + 1] = problem
   end
   return config
+end
+
+--- Put configurations together: lists are joined, single objects replaced by later ones.
+function file.merge(configs)
+  local merged = {}
+  for _, config in ipairs(configs) do
+    for _, names in ipairs { schema.LISTS, schema.PLAIN_LISTS } do
+      for _, name in ipairs(names) do
+        for _, item in ipairs(config[name] or {}) do
+          merged[name] = merged[name] or {}
+          table.insert(merged[name], item)
+        end
+      end
+    end
+    for _, name in ipairs(schema.SINGLES) do
+      if config[name] ~= nil then
+        merged[name] = config[name]
+      end
+    end
+  end
+  return merged
+end
+
+-- Evaluate the scripts a file names; what they declare comes behind what the file has.
+function with_scripts(config, options)
+  local parts = { config }
+  local scripts = config.scripts
+  config.scripts = nil
+  for _, path in ipairs(scripts or {}) do
+    parts[#parts + 1] = read_lua(path, options)
+  end
+  return #parts == 1 and config or file.merge(parts)
 end
 
 local function read_path(path, options)
@@ -170,25 +204,6 @@ function file.search(options)
   return nil, failure.new("config",
     "nothing to do: give -L or -C, or put gost.yaml or tidegate.yaml, .json, .lua into "
       .. "/etc/gost, ~/.gost or here")
-end
-
---- Put configurations together: lists are joined, single objects replaced by later ones.
-function file.merge(configs)
-  local merged = {}
-  for _, config in ipairs(configs) do
-    for _, name in ipairs(schema.LISTS) do
-      for _, item in ipairs(config[name] or {}) do
-        merged[name] = merged[name] or {}
-        table.insert(merged[name], item)
-      end
-    end
-    for _, name in ipairs(schema.SINGLES) do
-      if config[name] ~= nil then
-        merged[name] = config[name]
-      end
-    end
-  end
-  return merged
 end
 
 return file

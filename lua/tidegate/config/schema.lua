@@ -71,6 +71,7 @@ object("root", {
   { "profiling", "profiling", "profiling server" },
   { "api", "api", "REST API server" },
   { "metrics", "metrics", "Prometheus server" },
+  { "scripts", "[]string", "Lua files to load; not gost's" },
 })
 
 object("service", {
@@ -552,6 +553,9 @@ schema.LISTS = {
   "sds", "observers", "recorders", "rewriters", "caches", "limiters", "quotas", "climiters",
   "rlimiters", "hops", "chains", "services",
 }
+
+--- The other lists of the root, joined like those.
+schema.PLAIN_LISTS = { "scripts" }
 
 --- The single objects of the root; a later source replaces them whole.
 schema.SINGLES = { "tls", "log", "profiling", "api", "metrics" }

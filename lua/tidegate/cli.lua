@@ -1,0 +1,205 @@
+-- The command line to a configuration, and what the program does with it.
+--
+-- `host` is what the runtime offers: run(config, options), spawn_workers(list of argument lists),
+-- stdout(text), stderr(text), and optionally load_script(path) → table | nil, err and version.
+
+local component = require "tidegate.component"
+local file = require "tidegate.config.file"
+local flags = require "tidegate.config.flags"
+local normalize = require "tidegate.config.normalize"
+local problem = require "tidegate.config.problem"
+local source = require "tidegate.config.source"
+local url = require "tidegate.config.url"
+local validate = require "tidegate.config.validate"
+local writer = require "tidegate.config.writer"
+
+local cli = {}
+
+cli.VERSION = "0.1.0"
+
+--- Parse arguments.  @return options | nil, err
+cli.parse = flags.parse
+
+-- Reading and merging -----------------------------------------------------------------------------
+
+local function is_known(kind, name)
+  return component.find(kind, name) ~= nil
+end
+
+local function apply_environment(config)
+  local level = source.getenv("GOST_LOGGER_LEVEL")
+  if level then
+    config.log = config.log or {}
+    config.log.level = level
+  end
+  for name, variable in pairs {
+    api = "GOST_API", metrics = "GOST_METRICS", profiling = "GOST_PROFILING",
+  } do
+    local addr = source.getenv(variable)
+    if addr then
+      config[name] = config[name] or {}
+      config[name].addr = addr
+    end
+  end
+end
+
+local function apply_flags(config, options)
+  if options.debug or options.trace then
+    config.log = config.log or {}
+    config.log.level = options.trace and "trace" or "debug"
+  end
+  if options.api and options.api ~= "" then
+    config.api = url.endpoint(options.api, { pathPrefix = "string", accesslog = "bool" })
+  end
+  if options.metrics and options.metrics ~= "" then
+    config.metrics = url.endpoint(options.metrics, { path = "string" })
+  end
+end
+
+local function needs_search(config, options)
+  return not config.services and not config.api and not (options.api and options.api ~= "")
+    and #options.configs == 0
+end
+
+--- Put all sources together, without a look at what they mean.
+-- @return configuration, list of problems, marks (where each table comes from)
+function cli.merge(options)
+  local marks, problems = setmetatable({}, { __mode = "k" }), {}
+  local reading = {
+    marks = marks,
+    problems = problems,
+    loaders = { lua = options.load_script },
+  }
+  local parts = {}
+  for _, text in ipairs(options.configs) do
+    parts[#parts + 1] = file.read(text, reading)
+  end
+  local from_urls, url_problems = url.build(options.services, options.nodes, {
+    id = source.getenv("_GOST_ID"), known = is_known, marks = marks,
+  })
+  parts[#parts + 1] = from_urls
+  for _, item in ipairs(url_problems) do
+    problems[#problems + 1] = item
+  end
+
+  local config = file.merge(parts)
+  if #problems == 0 and needs_search(config, options) then
+    local found, err = file.search(reading)
+    if found then
+      config = file.merge { config, found }
+    else
+      problems[#problems + 1] = { message = tostring(err), severity = "error" }
+    end
+  end
+  apply_environment(config)
+  apply_flags(config, options)
+  for _, item in ipairs(problems) do
+    problem.bless(item)
+  end
+  return config, problems, marks
+end
+
+--- Read the whole configuration and check it.
+-- @return configuration ready to be applied | nil; and the list of problems, warnings included
+function cli.build(options)
+  local config, problems, marks = cli.merge(options)
+  for _, item in ipairs(validate.check(config, marks)) do
+    problems[#problems + 1] = item
+  end
+  if problem.any_error(problems) then
+    return nil, problems
+  end
+  return normalize.apply(config), problems
+end
+
+--- Print a configuration as -O does.
+function cli.render(config, format, marks)
+  return writer.write(config, format, marks)
+end
+
+-- The program -------------------------------------------------------------------------------------
+
+local ARCHITECTURES = { x64 = "amd64", x86 = "386" }
+
+--- @return the line that -V prints
+function cli.version_text(version)
+  return ("tidegate %s (%s %s/%s)\n"):format(version or cli.VERSION, jit.version, jit.os:lower(),
+    ARCHITECTURES[jit.arch] or jit.arch)
+end
+
+local function print_problems(problems, host, errors_only)
+  for _, item in ipairs(problems) do
+    if not errors_only or item.severity ~= "warning" then
+      host.stderr(("tidegate: %s\n"):format(tostring(item)))
+    end
+  end
+end
+
+local function print_config(options, host)
+  local config, problems, marks = cli.merge(options)
+  if problem.any_error(problems, true) then
+    print_problems(problems, host, true)
+    return 2
+  end
+  host.stdout(cli.render(config, options.output, marks))
+  return 0
+end
+
+local function count(problems)
+  local errors = 0
+  for _, item in ipairs(problems) do
+    errors = errors + (item.severity ~= "warning" and 1 or 0)
+  end
+  local warnings = #problems - errors
+  return ("%d error%s, %d warning%s"):format(errors, errors == 1 and "" or "s", warnings,
+    warnings == 1 and "" or "s")
+end
+
+local function check(options, host)
+  local config, problems = cli.build(options)
+  print_problems(problems, host)
+  if not config then
+    host.stderr(("tidegate: %s\n"):format(count(problems)))
+    return 2
+  end
+  host.stdout(#problems == 0 and "the configuration is fine\n"
+    or ("the configuration is usable: %s\n"):format(count(problems)))
+  return 0
+end
+
+--- Run the program.  @return exit code, or what host.run() returns
+function cli.main(argv, host)
+  local workers = flags.split_workers(argv)
+  if workers then
+    return host.spawn_workers(workers)
+  end
+  local options, err = cli.parse(argv)
+  if not options then
+    host.stderr(("tidegate: %s\n%s"):format(tostring(err), flags.usage()))
+    return 2
+  elseif options.help then
+    host.stdout(flags.usage())
+    return 0
+  elseif options.version then
+    host.stdout(cli.version_text(host.version))
+    return 0
+  end
+  options.load_script = host.load_script
+  if options.rest[1] then
+    host.stderr(("tidegate: warning: %q and what follows is ignored\n"):format(options.rest[1]))
+  end
+
+  if options.output and options.output ~= "" then
+    return print_config(options, host)
+  elseif options.command == "check" then
+    return check(options, host)
+  end
+  local config, problems = cli.build(options)
+  print_problems(problems, host)
+  if not config then
+    return 2
+  end
+  return host.run(config, options)
+end
+
+return cli

@@ -1,0 +1,165 @@
+-- The command line by the rules of Go's flag package: one dash or two, -x v or -x=v, booleans only
+-- as -x or -x=true; the first word that is no flag ends it.
+
+local duration = require "tidegate.config.duration"
+local failure = require "tidegate.failure"
+local nearest = require "tidegate.config.nearest"
+
+local flags = {}
+
+-- { flag, kind, key of the result, text of the usage }
+local FLAGS = {
+  { "L", "list", "services", "service list" },
+  { "F", "list", "nodes", "chain node list" },
+  { "C", "list", "configs", "config file(s), URL(s), or inline JSON" },
+  { "O", "string", "output", "output format, one of yaml|json format" },
+  { "D", "bool", "debug", "debug mode" },
+  { "DD", "bool", "trace", "trace mode" },
+  { "V", "bool", "version", "print version" },
+  { "api", "string", "api", "api service address" },
+  { "metrics", "string", "metrics", "metrics service address" },
+  { "R", "duration", "reload", "auto reload period (e.g. 30s, 1m)" },
+  { "workers", "int", "workers", "worker threads (default: one a CPU)" },
+  { "drain", "duration", "drain", "how long connections may go on at the end (default 30s)" },
+  { "dev-lua", "string", "dev_lua", "directory of Lua sources to use before the built-in ones" },
+}
+
+local BY_NAME, NAMES = {}, {}
+for _, flag in ipairs(FLAGS) do
+  BY_NAME[flag[1]] = flag
+  NAMES[#NAMES + 1] = flag[1]
+end
+
+local TRUE = { ["1"] = true, t = true, T = true, TRUE = true, ["true"] = true, True = true }
+local FALSE = { ["0"] = true, f = true, F = true, FALSE = true, ["false"] = true, False = true }
+
+local COMMANDS = { check = true }
+
+local function bad(message, ...)
+  return nil, failure.new("config", message:format(...))
+end
+
+-- kind → function(text) → value | nil
+local read = {
+  list = tostring,
+  string = tostring,
+  duration = function(text)
+    return (duration.parse(text))
+  end,
+  int = function(text)
+    return text:find("^%d+$") and tonumber(text) or nil
+  end,
+  bool = function(text)
+    if TRUE[text] then
+      return true
+    end
+    return FALSE[text] and false or nil
+  end,
+}
+
+local function store(options, flag, text)
+  local value = read[flag[2]](text)
+  if value == nil then
+    local what = flag[2] == "bool" and "boolean value" or "value"
+    return bad("invalid %s %q for -%s: parse error", what, text, flag[1])
+  end
+  if flag[2] == "list" then
+    table.insert(options[flag[3]], value)
+  else
+    options[flag[3]] = value
+  end
+  return true
+end
+
+--- Parse the arguments, the program's name not among them.
+-- @return { services, nodes, configs, output, debug, trace, version, api, metrics, reload, workers,
+--   drain, dev_lua, help, command, rest } | nil, err
+function flags.parse(argv)
+  local options = { services = {}, nodes = {}, configs = {}, drain = 30, rest = {} }
+  local i = 1
+  if COMMANDS[argv[1]] then
+    options.command = argv[1]
+    i = 2
+  end
+  while i <= #argv do
+    local word = argv[i]
+    local dashes, name = word:match("^(%-%-?)(.*)$")
+    if not dashes or word == "-" then
+      break
+    elseif word == "--" then
+      i = i + 1
+      break
+    elseif name:find("^[-=]") then
+      return bad("bad flag syntax: %s", word)
+    end
+
+    local text
+    name, text = name:match("^([^=]*)=?(.*)$")
+    local has_value = word:find("=", 1, true) ~= nil
+    local flag = BY_NAME[name]
+    if not flag and (name == "h" or name == "help") then
+      options.help = true
+      return options
+    elseif not flag then
+      return bad("flag provided but not defined: -%s%s", name, nearest.hint(name, NAMES))
+    end
+    if not has_value and flag[2] == "bool" then
+      text = "true"
+    elseif not has_value then
+      i = i + 1
+      text = argv[i]
+      if text == nil then
+        return bad("flag needs an argument: -%s", name)
+      end
+    end
+    local ok, err = store(options, flag, text)
+    if not ok then
+      return nil, err
+    end
+    i = i + 1
+  end
+  options.rest = { unpack(argv, i) }
+  return options
+end
+
+--- Split "a -- b -- c" into the arguments of several workers.
+-- @return list of argument lists | nil when this is the command line of one
+function flags.split_workers(argv)
+  local list, from, split = {}, 1, false
+  for i, word in ipairs(argv) do
+    if word == "--" and i > 1 and i < #argv then
+      list[#list + 1] = { unpack(argv, from, i - 1) }
+      from, split = i + 1, true
+    end
+  end
+  if not split then
+    return nil
+  end
+  list[#list + 1] = { unpack(argv, from) }
+  for i = #list, 1, -1 do
+    if #list[i] == 0 then
+      table.remove(list, i)
+    end
+  end
+  return list
+end
+
+local HEAD = [[
+Usage of tidegate:
+  tidegate [flags]              serve
+  tidegate check [flags]        find all that is wrong with a configuration, exit with 0 or 2
+  tidegate [flags] -- [flags]   one process for each part
+]]
+
+--- @return the usage text
+function flags.usage()
+  local lines = { HEAD }
+  for _, flag in ipairs(FLAGS) do
+    local kind = flag[2] == "list" and "value" or flag[2]
+    lines[#lines + 1] = kind == "bool" and ("  -%s\n        %s\n"):format(flag[1], flag[4])
+      or ("  -%s %s\n        %s\n"):format(flag[1], kind, flag[4])
+  end
+  return table.concat(lines)
+end
+
+return flags

@@ -1,0 +1,197 @@
+-- Names: each once, each reference to something that is there, no circles; and what is pending.
+--
+-- gost lets a missing object pass in silence, and what then happens is rarely meant: a missing
+-- auther lets everybody in, a missing chain connects directly.  Here a missing object is an error; only a
+-- missing logger, where the default logger takes over, is a warning.
+
+local nearest = require "tidegate.config.nearest"
+local pending = require "tidegate.config.pending"
+local schema = require "tidegate.config.schema"
+
+local references = {}
+
+local SINGULAR = {
+  services = "service", chains = "chain", hops = "hop", authers = "auther",
+  admissions = "admission", bypasses = "bypass", resolvers = "resolver", hosts = "hosts",
+  ingresses = "ingress", routers = "router", sds = "sd", recorders = "recorder",
+  rewriters = "rewriter", caches = "cache", limiters = "limiter", quotas = "quota",
+  climiters = "climiter", rlimiters = "rlimiter", observers = "observer", loggers = "logger",
+}
+
+local methods = {}
+local mt = { __index = methods }
+
+local function names_of(list)
+  local names = {}
+  for _, item in ipairs(list or {}) do
+    names[#names + 1] = item.name
+  end
+  return names
+end
+
+-- Lists whose objects are all named, once.
+local function check_names(config, report)
+  local index = {}
+  for _, list in ipairs(schema.LISTS) do
+    index[list] = {}
+    for i, item in ipairs(config[list] or {}) do
+      local path = ("%s[%d]"):format(list, i - 1)
+      local name = item.name
+      if not name or name == "" then
+        report[list == "services" and "error" or "warning"](report, item, nil, path,
+          list == "services" and "a service needs a name"
+            or ("a %s without a name cannot be used"):format(SINGULAR[list]))
+      elseif index[list][name] then
+        report:error(item, "name", path, "%s %q is defined twice, also at %s", SINGULAR[list], name,
+          report:place(index[list][name], list))
+      else
+        index[list][name] = item
+      end
+    end
+  end
+  return index
+end
+
+function methods:reference(field, object, key, name, path)
+  if name == "" then
+    return
+  elseif pending.root[field.ref] then
+    self.report:error(object, key, path, "%s are not available in this version",
+      pending.root[field.ref])
+    return
+  end
+  if self.owner then
+    self.edges[self.owner] = self.edges[self.owner] or {}
+    table.insert(self.edges[self.owner], {
+      to = field.ref .. "/" .. name, object = object, key = key, path = path,
+    })
+  end
+  if not self.index[field.ref][name] then
+    local severity = field.ref == "loggers" and "warning" or "error"
+    self.report[severity](self.report, object, key, path, "there is no %s %q%s",
+      SINGULAR[field.ref], name, nearest.hint(name, names_of(self.config[field.ref])))
+  end
+end
+
+-- A hop of a chain is a whole one, or the name of one.
+function methods:chain_hop(hop, path)
+  if hop.nodes or hop.plugin then
+    return self:object("hop", hop, path)
+  end
+  if hop.name and hop.name ~= "" then
+    self:reference({ ref = "hops" }, hop, "name", hop.name, path)
+  else
+    self.report:error(hop, nil, path, "a hop needs nodes, or the name of a hop")
+  end
+  for key in pairs(hop) do
+    if key ~= "name" then
+      self.report:warning(hop, key, path, "is not read: without nodes this only names a hop")
+    end
+  end
+end
+
+function methods:field(kind, field, object, path)
+  local value = object[field.name]
+  local why = pending.fields[kind] and pending.fields[kind][field.name]
+  if why then
+    self.report:error(object, field.name, path, "%s is not available in this version", why)
+    return
+  end
+  local place = path == "" and field.name or path .. "." .. field.name
+  if field.ref and field.item then
+    for i, name in ipairs(value) do
+      self:reference(field, value, i, name, place)
+    end
+  elseif field.ref then
+    self:reference(field, object, field.name, value, path)
+  elseif field.item and schema.object(field.item) then
+    for i, item in ipairs(value) do
+      local at = ("%s[%d]"):format(place, i - 1)
+      if kind == "chain" and field.name == "hops" then
+        self:chain_hop(item, at)
+      else
+        self:object(field.item, item, at)
+      end
+    end
+  elseif schema.object(field.type) then
+    self:object(field.type, value, place)
+  end
+end
+
+-- Tables that came from a URL have no mark of their own: what is above them tells where they are.
+function methods:object(kind, object, path)
+  local before = self.report.origin
+  self.report.origin = self.report.marks[object] or before
+  for _, field in ipairs(schema.object(kind).fields) do
+    if object[field.name] ~= nil and field.type ~= "ignored" then
+      self:field(kind, field, object, path)
+    end
+  end
+  self.report.origin = before
+end
+
+function methods:root(config)
+  for _, field in ipairs(schema.object("root").fields) do
+    local value = config[field.name]
+    local why = pending.root[field.name]
+    if value ~= nil and why and not (field.item and #value == 0) then
+      local object = field.item and value[1] or value
+      self.report:error(object, nil, field.name, "%s are not available in this version", why)
+    elseif value ~= nil and field.item and schema.object(field.item) then
+      for i, item in ipairs(value) do
+        self.owner = item.name and field.name .. "/" .. item.name
+        self:object(field.item, item, ("%s[%d]"):format(field.name, i - 1))
+        self.owner = nil
+      end
+    elseif value ~= nil and schema.object(field.type) then
+      self:object(field.type, value, field.name)
+    end
+  end
+end
+
+-- Follow references from object to object; each circle is reported once.
+function methods:circles()
+  local done, trail = {}, {}
+  local function visit(node)
+    if done[node] then
+      return
+    end
+    trail[#trail + 1] = node
+    trail[node] = #trail
+    for _, edge in ipairs(self.edges[node] or {}) do
+      if trail[edge.to] then
+        local names = { unpack(trail, trail[edge.to]) }
+        names[#names + 1] = edge.to
+        self.report:error(edge.object, edge.key, edge.path, "goes round in a circle: %s",
+          table.concat(names, " → "))
+      else
+        visit(edge.to)
+      end
+    end
+    trail[node] = nil
+    trail[#trail] = nil
+    done[node] = true
+  end
+  local nodes = {}
+  for node in pairs(self.edges) do
+    nodes[#nodes + 1] = node
+  end
+  table.sort(nodes)
+  for _, node in ipairs(nodes) do
+    visit(node)
+  end
+end
+
+--- Check all names.  @param report see tidegate.config.report
+function references.check(config, report)
+  local self = setmetatable({
+    config = config,
+    report = report,
+    index = check_names(config, report),
+    edges = {},
+  }, mt)
+  self:root(config)
+  self:circles()
+end
+
+return references

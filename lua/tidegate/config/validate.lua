@@ -1,0 +1,447 @@
+-- Everything that can be found wrong before a configuration is applied, all at once.
+
+local component = require "tidegate.component"
+local keys = require "tidegate.config.keys"
+local metadata = require "tidegate.metadata"
+local nearest = require "tidegate.config.nearest"
+local pending = require "tidegate.config.pending"
+local references = require "tidegate.config.references"
+local reports = require "tidegate.config.report"
+local source = require "tidegate.config.source"
+local types = require "tidegate.config.types"
+local uri = require "tidegate.config.uri"
+
+local validate = {}
+
+local methods = {}
+local mt = { __index = methods }
+
+-- Types and their metadata ------------------------------------------------------------------------
+
+local function known_text(kind)
+  local names = component.known(kind)
+  return #names > 0 and ("; known here: %s"):format(table.concat(names, " ")) or ""
+end
+
+-- @return the component | nil when there is none, which is reported
+function methods:component(kind, part, default, path)
+  local name = part.type
+  if not name or name == "" then
+    name = default
+  end
+  local found, err = component.find(kind, name)
+  if found then
+    return found
+  elseif err then
+    self.report:error(part, "type", path, "%s %q does not load: %s", kind, name, tostring(err))
+  elseif types[kind][name] then
+    self.report:error(part, "type", path, "`%s` %s: not in this version of tidegate yet%s", name,
+      kind, known_text(kind))
+  else
+    self.report:error(part, "type", path, "unknown %s %q%s%s", kind, name,
+      nearest.hint(name, component.known(kind)), known_text(kind))
+  end
+end
+
+function methods:pending_key(side, object, key, value, path)
+  if value == false or value == "false" or value == "" or value == 0 or value == "0" then
+    return false
+  end
+  for pattern, why in pairs(pending.metadata[side] or {}) do
+    if key:lower():find(pattern) then
+      self.report:error(object, key, path, "%s is not available in this version", why)
+      return true
+    end
+  end
+  return false
+end
+
+local function schema_keys(schema)
+  local names = {}
+  for key, spec in pairs(schema) do
+    names[#names + 1] = key
+    for _, alias in ipairs(spec.aliases or {}) do
+      names[#names + 1] = alias
+    end
+  end
+  return names
+end
+
+-- One object's metadata.  `side` is "handler", "service", …; `others` are schemas of objects beside
+-- it: a parameter of a URL goes to all of them, so it is fine when one of them knows it.
+function methods:metadata(side, schema, map, path, others)
+  if type(map) ~= "table" then
+    return
+  end
+  local _, problems, unknown = metadata.parse(schema, map)
+  for _, item in ipairs(problems) do
+    if not self.from_url then
+      self.report:warning(map, item.key, path, item.message)
+    elseif not self.complained[item.key] then
+      self.complained[item.key] = true
+      self.report:warning(map, item.key, path, item.message)
+    end
+  end
+  for _, key in ipairs(unknown) do
+    local elsewhere = false
+    for _, other in ipairs(self.from_url and others or {}) do
+      elsewhere = elsewhere or metadata.has_key(other, key)
+    end
+    if not elsewhere and not self:pending_key(side, map, key, map[key], path)
+      and not (self.from_url and self:is_pending_elsewhere(key)) and not self.complained[key] then
+      self.complained[key] = self.from_url or nil
+      self.report:warning(map, key, path, "unknown key%s", nearest.hint(key, schema_keys(schema)))
+    end
+  end
+end
+
+function methods:is_pending_elsewhere(key)
+  for _, patterns in pairs(pending.metadata) do
+    for pattern in pairs(patterns) do
+      if key:lower():find(pattern) then
+        return true
+      end
+    end
+  end
+  return self.lifted[key] or false
+end
+
+-- Addresses and files -----------------------------------------------------------------------------
+
+local NO_PORT = { unix = true, runix = true, serial = true, stdio = true, tun = true, tungo = true,
+  tap = true, icmp = true, icmp6 = true, direct = true, virtual = true }
+
+-- @return what is wrong with host:port, or nil
+local function address_problem(addr)
+  local host, port = uri.split_host_port(addr)
+  if not host then
+    if addr:find(":", 1, true) then
+      return ("%q is no address; an IPv6 address needs brackets: [::1]:8080"):format(addr)
+    elseif addr:find("^%d+$") then
+      return ("%q has no port; write %q"):format(addr, ":" .. addr), true
+    end
+    return ("%q has no port; write %q"):format(addr, addr .. ":8080"), true
+  end
+  local number = port:find("^%d+$") and tonumber(port)
+  if number and number > 65535 or not number and not port:find("^%a[%w-]*$") then
+    return ("%q is no port; 0 to 65535 is"):format(port)
+  end
+end
+
+function methods:file(object, key, path, what, marker)
+  local name = object[key]
+  if not name or name == "" then
+    return
+  end
+  local text, err = source.read_file(name)
+  if not text then
+    self.report:error(object, key, path, "%s %s cannot be read: %s", what, name, err.message)
+  elseif marker and not text:find(marker, 1, true) then
+    self.report:error(object, key, path, "%s %s is not in PEM format", what, name)
+  end
+end
+
+local VERSIONS = { versiontls10 = true, versiontls11 = true, versiontls12 = true,
+  versiontls13 = true }
+
+function methods:tls(tls, path)
+  if not tls then
+    return
+  end
+  local has_cert = tls.certFile and tls.certFile ~= ""
+  local has_key = tls.keyFile and tls.keyFile ~= ""
+  if has_cert ~= has_key and (has_cert or has_key) then
+    self.report:error(tls, has_cert and "certFile" or "keyFile", path, "%s without %s",
+      has_cert and "certFile" or "keyFile", has_cert and "keyFile" or "certFile")
+  end
+  self:file(tls, "certFile", path, "certificate", "-----BEGIN CERTIFICATE-----")
+  self:file(tls, "keyFile", path, "key", "PRIVATE KEY-----")
+  self:file(tls, "caFile", path, "authorities", "-----BEGIN CERTIFICATE-----")
+  for _, key in ipairs { "minVersion", "maxVersion" } do
+    local version = tls.options and tls.options[key] or ""
+    if version ~= "" and not VERSIONS[version:lower()] then
+      self.report:warning(tls.options, key, path .. ".options", "unknown version %q%s", version,
+        nearest.hint(version, { "VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13" }))
+    end
+  end
+end
+
+function methods:auth(auth, path)
+  if auth then
+    self:file(auth, "file", path, "file")
+  end
+end
+
+-- Hops and nodes ----------------------------------------------------------------------------------
+
+local STRATEGIES = { round = true, rr = true, random = true, rand = true, fifo = true, ha = true,
+  hash = true, [""] = true }
+local STRATEGY_NAMES = { "round", "rr", "random", "rand", "fifo", "ha", "hash" }
+
+function methods:selector(selector, path)
+  local strategy = selector and selector.strategy
+  if not strategy or STRATEGIES[strategy] then
+    return
+  elseif pending.strategies[strategy] then
+    self.report:error(selector, "strategy", path, "%q is not available in this version", strategy)
+  elseif not self.has_scripts then -- a script may define it
+    self.report:warning(selector, "strategy", path, "unknown strategy %q, round is used%s",
+      strategy, nearest.hint(strategy, STRATEGY_NAMES))
+  end
+end
+
+function methods:part(kind, node, default, path)
+  local part = node[kind] or {}
+  if not node[kind] then
+    self.report.marks[part] = self.report.marks[node]
+  end
+  local found = self:component(kind, part, default, path .. "." .. kind)
+  self:tls(part.tls, path .. "." .. kind .. ".tls")
+  self:auth(part.auth, path .. "." .. kind .. ".auth")
+  return found, part
+end
+
+function methods:node(node, path, hop_schema)
+  self.complained = {}
+  local connector, connector_part = self:part("connector", node, "http", path)
+  local dialer, dialer_part = self:part("dialer", node, "tcp", path)
+  local schemas = { keys.node, hop_schema }
+  schemas[#schemas + 1] = connector and connector.metadata
+  schemas[#schemas + 1] = dialer and dialer.metadata
+  if connector and dialer then
+    self:metadata("connector", connector.metadata, connector_part.metadata,
+      path .. ".connector.metadata", schemas)
+    self:metadata("dialer", dialer.metadata, dialer_part.metadata, path .. ".dialer.metadata",
+      schemas)
+    self:metadata("node", keys.node, node.metadata, path .. ".metadata", schemas)
+  end
+
+  local addr, kind = node.addr or "", dialer_part.type or "tcp"
+  if NO_PORT[kind] or NO_PORT[connector_part.type or "http"] then
+    return
+  elseif addr == "" then
+    self.report:error(node, nil, path, "a node needs an address")
+    return
+  end
+  local message, only_port = address_problem(addr)
+  if message then
+    self.report[only_port and "warning" or "error"](self.report, node, "addr", path, message)
+  end
+end
+
+function methods:hop(hop, path)
+  self:selector(hop.selector, path .. ".selector")
+  self:with_origin(hop, function()
+    for i, node in ipairs(hop.nodes or {}) do
+      self:node(node, ("%s.nodes[%d]"):format(path, i - 1), keys.hop)
+    end
+    if self.from_url then
+      if hop.nodes and #hop.nodes == 0 then
+        self.report:error(hop, nil, path, "no address of a proxy")
+      end
+    else
+      self.complained = {}
+      self:metadata("hop", keys.hop, hop.metadata, path .. ".metadata")
+    end
+  end)
+end
+
+-- Services ----------------------------------------------------------------------------------------
+
+-- Types that carry no TLS whatever certificate they are given.
+local PLAINTEXT = {}
+for name in ("tcp udp ws mws redirect tproxy rtcp rudp unix runix serial stdio"):gmatch("%S+") do
+  PLAINTEXT[name] = true
+end
+
+local DATAGRAM = { udp = true, dtls = true, quic = true, kcp = true, http3 = true, h3 = true,
+  wt = true, tun = true, tungo = true }
+local ELSEWHERE = { rtcp = true, rudp = true, runix = true, stdio = true, tap = true }
+
+function methods:address(service, kind, path)
+  local addr = service.addr or ""
+  if kind == "unix" and addr == "" then
+    self.report:error(service, nil, path, "a unix listener needs a path as address")
+  elseif addr == "" or NO_PORT[kind] then
+    return
+  else
+    local message = address_problem(addr)
+    if message then
+      self.report:error(service, "addr", path, message)
+    end
+  end
+end
+
+-- Two services on one address would share its connections at random.
+function methods:shared_address(service, kind, path)
+  local addr = service.addr or ""
+  if addr == "" or addr:find(":0$") or ELSEWHERE[kind] then
+    return
+  end
+  local network = kind == "unix" and "unix" or DATAGRAM[kind] and "udp" or "tcp"
+  local md = metadata.parse({ netns = { type = "string" } }, service.metadata)
+  local id = ("%s %s %s"):format(network, addr, md.netns or "")
+  local other = self.addresses[id]
+  if other and other.name ~= service.name then
+    self.report:error(service, "addr", path, "%s is the address of service %q already", addr,
+      tostring(other.name))
+  end
+  self.addresses[id] = other or service
+end
+
+local function lookup(map, name)
+  for key, value in pairs(type(map) == "table" and map or {}) do
+    if key:lower() == name then
+      return value
+    end
+  end
+end
+
+function methods:service_metadata(service, handler, listener, path)
+  local schemas = { keys.service, handler.metadata, listener.metadata }
+  local parts = {
+    { "handler", handler.metadata, service.handler, "handler.metadata" },
+    { "listener", listener.metadata, service.listener, "listener.metadata" },
+    { "service", keys.service, service, "metadata" },
+  }
+  for _, item in ipairs(parts) do
+    self:metadata(item[1], item[2], item[3] and item[3].metadata, path .. "." .. item[4], schemas)
+  end
+end
+
+function methods:forwarder(forwarder, path)
+  if not forwarder then
+    return
+  end
+  self:selector(forwarder.selector, path .. ".selector")
+  for i, node in ipairs(forwarder.nodes or {}) do
+    local addr = node.addr or ""
+    local place = ("%s.nodes[%d]"):format(path, i - 1)
+    if addr == "" then
+      self.report:error(node, nil, place, "a target needs an address")
+    elseif node.network ~= "unix" and not addr:find("://", 1, true) and not addr:find("^/")
+      and self.listener_type ~= "unix" then
+      local message, only_port = address_problem(addr)
+      if message then
+        self.report[only_port and "warning" or "error"](self.report, node, "addr", place, message)
+      end
+    end
+    self.complained = {}
+    self:metadata("node", keys.forward_node, node.metadata, place .. ".metadata")
+  end
+end
+
+function methods:service(service, path)
+  self.complained = {}
+  local listener_part = service.listener or {}
+  local handler_part = service.handler or {}
+  for _, part in ipairs { listener_part, handler_part } do
+    self.report.marks[part] = self.report.marks[part] or self.report.marks[service]
+  end
+  local listener = self:component("listener", listener_part, "tcp", path .. ".listener")
+  local handler = self:component("handler", handler_part, "auto", path .. ".handler")
+  local kind = listener_part.type
+  kind = kind and kind ~= "" and kind or "tcp"
+  self.listener_type = kind
+
+  self:address(service, kind, path)
+  self:shared_address(service, kind, path)
+  if listener and handler then
+    self:service_metadata(service, handler, listener, path)
+  end
+  self:tls(listener_part.tls, path .. ".listener.tls")
+  self:tls(handler_part.tls, path .. ".handler.tls")
+  self:auth(listener_part.auth, path .. ".listener.auth")
+  self:auth(handler_part.auth, path .. ".handler.auth")
+  local tls = listener_part.tls
+  if PLAINTEXT[kind] and tls and (tls.certFile or tls.keyFile) then
+    self.report:warning(tls, nil, path .. ".listener.tls",
+      "the %s listener does no TLS: the certificate is not used", kind)
+  end
+  local auth = handler_part.auth
+  if lookup(handler_part.metadata, "skipauth")
+    and not (handler_part.auther or handler_part.authers or auth and auth.username) then
+    self.report:warning(handler_part, "metadata", path .. ".handler",
+      "skipauth has no effect: nobody has to log in")
+  end
+  self:forwarder(service.forwarder, path .. ".forwarder")
+end
+
+-- The rest ----------------------------------------------------------------------------------------
+
+local LEVELS = { "trace", "debug", "info", "warn", "error", "fatal" }
+
+local function is_one_of(value, list)
+  for _, item in ipairs(list) do
+    if item == value then
+      return true
+    end
+  end
+  return value == nil or value == ""
+end
+
+function methods:log(log, path)
+  if not log then
+    return
+  end
+  for key, list in pairs { level = LEVELS, format = { "text", "json" } } do
+    if not is_one_of(log[key], list) then
+      self.report:warning(log, key, path, "unknown %s %q, %s is used%s", key, log[key],
+        key == "level" and "info" or "json", nearest.hint(log[key], list))
+    end
+  end
+end
+
+-- Run `fn` while problems of tables without a mark are told to be where `object` is.
+function methods:with_origin(object, fn)
+  local before, from_url = self.report.origin, self.from_url
+  self.report.origin = self.report.marks[object] or before
+  self.from_url = self.report.origin ~= nil and self.report.origin.cli or false
+  fn()
+  self.report.origin, self.from_url = before, from_url
+end
+
+-- Parameters of -L and -F which became fields or objects; copies stay in other metadata.
+local LIFTED = {}
+for name in ("retries admission bypass resolver hosts climiter rlimiter prefer interface so_mark "
+  .. "proxyProtocol netns netns.out dns"):gmatch("%S+") do
+  LIFTED[name] = true
+end
+
+--- Find all that is wrong with a configuration.
+-- @param marks from the reader; may be nil
+-- @return list of problems, see tidegate.config.problem
+function validate.check(config, marks)
+  local report = reports.new(marks)
+  local self = setmetatable({
+    report = report,
+    addresses = {},
+    complained = {},
+    lifted = LIFTED,
+    has_scripts = config.scripts ~= nil,
+  }, mt)
+  references.check(config, report)
+  for i, service in ipairs(config.services or {}) do
+    self:with_origin(service, function()
+      self:service(service, ("services[%d]"):format(i - 1))
+    end)
+  end
+  for i, hop in ipairs(config.hops or {}) do
+    self:hop(hop, ("hops[%d]"):format(i - 1))
+  end
+  for i, chain in ipairs(config.chains or {}) do
+    for j, hop in ipairs(chain.hops or {}) do
+      if hop.nodes then
+        self:hop(hop, ("chains[%d].hops[%d]"):format(i - 1, j - 1))
+      end
+    end
+  end
+  self:log(config.log, "log")
+  for i, logger in ipairs(config.loggers or {}) do
+    self:log(logger.log, ("loggers[%d].log"):format(i - 1))
+  end
+  self:tls(config.tls, "tls")
+  return report.problems
+end
+
+return validate
