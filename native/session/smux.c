@@ -1,0 +1,829 @@
+#include "session/smux.h"
+
+#include "base/mem.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEAD 8u
+#define READ_CHUNK 65536u
+#define READ_BUDGET (256u * 1024u)  /* bytes taken from below per turn */
+#define CONTROL_MAX (64u * 1024u)   /* unsent bytes above which nothing is read: answers pile up */
+#define FIRST_CHAINS 8u
+#define IOV_MAX_PARTS 18
+
+enum cmd { SYN, FIN, PSH, NOP, UPD };
+
+struct stream {
+    struct tg_stream base;
+    struct smux *session; /* NULL: it is gone */
+    struct stream *next;  /* in the table's chain */
+    struct stream *turn_next, **turn_link; /* in the list of those who want to write */
+    struct stream *accept_next;
+    struct tg_buf *in, *in_last;
+    struct tg_defer defer;
+    uint32_t id;
+    uint32_t held;      /* bytes in `in` */
+    uint32_t consumed;  /* bytes read so far, modulo 2^32; version 2 */
+    uint32_t reported;  /* `consumed` as the peer knows it */
+    uint32_t written;   /* bytes sent so far, modulo 2^32; version 2 */
+    uint32_t acked;     /* of them, what the peer has consumed */
+    uint32_t window;    /* what may be under way; version 2 */
+    uint8_t wanted;
+    bool turn;          /* may write one frame though others wait */
+    bool fin_sent, fin_received;
+};
+
+struct smux {
+    struct tg_session base;
+    struct tg_smux_options options;
+    struct stream **chains;
+    unsigned chain_count;
+    struct stream *accept_first, **accept_last;
+    struct stream *turns, **turns_last;
+    unsigned turn_count, backlog;
+    struct tg_buf *out; /* frames not sent yet */
+    struct tg_defer work, event;
+    struct tg_timer timer;
+    uint64_t heard; /* ms of the last bytes from the peer */
+    uint32_t next_id;
+    uint32_t held; /* bytes the streams hold unread */
+    uint32_t frame_id;
+    uint16_t frame_left; /* payload of the frame at hand */
+    uint8_t frame_cmd;
+    uint8_t head_len, update_len;
+    bool blocked; /* below takes no more now */
+    bool hungry;  /* has stopped reading */
+    uint8_t head[HEAD], update[8];
+};
+
+static uint32_t get_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static void put_u32(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+    p[2] = (uint8_t)(v >> 16);
+    p[3] = (uint8_t)(v >> 24);
+}
+
+static void put_head(const struct smux *m, uint8_t *p, enum cmd cmd, uint32_t id, size_t len)
+{
+    p[0] = m->options.version;
+    p[1] = (uint8_t)cmd;
+    p[2] = (uint8_t)len;
+    p[3] = (uint8_t)(len >> 8);
+    put_u32(p + 4, id);
+}
+
+/* --- the table of streams ---------------------------------------------------------------- */
+
+static struct stream **chain_of(struct smux *m, uint32_t id)
+{
+    return &m->chains[(id >> 1) & (m->chain_count - 1)];
+}
+
+static struct stream *find(struct smux *m, uint32_t id)
+{
+    struct stream *st = *chain_of(m, id);
+    while (st != NULL && st->id != id)
+        st = st->next;
+    return st;
+}
+
+static void grow_table(struct smux *m)
+{
+    unsigned before = m->chain_count;
+    struct stream **old = m->chains;
+    struct stream **chains = calloc((size_t)before * 2, sizeof(struct stream *));
+    if (chains == NULL)
+        return; /* longer chains, then */
+    m->chains = chains;
+    m->chain_count = before * 2;
+    for (unsigned i = 0; i < before; i++) {
+        for (struct stream *st = old[i], *next; st != NULL; st = next) {
+            next = st->next;
+            st->next = *chain_of(m, st->id);
+            *chain_of(m, st->id) = st;
+        }
+    }
+    free(old);
+}
+
+static void forget(struct smux *m, struct stream *st)
+{
+    struct stream **link = chain_of(m, st->id);
+    while (*link != st)
+        link = &(*link)->next;
+    *link = st->next;
+    m->base.streams--;
+}
+
+/* --- readiness ---------------------------------------------------------------------------- */
+
+static bool is_over(const struct stream *st)
+{
+    return st->session == NULL || st->session->base.dead;
+}
+
+static bool is_readable(const struct stream *st)
+{
+    return st->in != NULL || st->fin_received || is_over(st);
+}
+
+static uint32_t window_left(const struct stream *st)
+{
+    if (st->session->options.version < 2)
+        return UINT32_MAX;
+    uint32_t under_way = st->written - st->acked;
+    return under_way < st->window ? st->window - under_way : 0;
+}
+
+/* Reading and failing are told here; writing comes by turns. */
+static void on_stream_defer(void *arg)
+{
+    struct stream *st = arg;
+    unsigned events = 0;
+    if (is_readable(st))
+        events |= TG_READABLE;
+    if (is_over(st) || st->fin_received)
+        events |= TG_WRITABLE;
+    events &= st->wanted;
+    if (events == 0)
+        return;
+    tg_defer(st->base.reactor, &st->defer);
+    tg_stream_ready(&st->base, events);
+}
+
+static void check(struct stream *st)
+{
+    bool now = ((st->wanted & TG_READABLE) && is_readable(st)) ||
+               ((st->wanted & TG_WRITABLE) && (is_over(st) || st->fin_received));
+    if (now)
+        tg_defer(st->base.reactor, &st->defer);
+}
+
+static void leave_turns(struct smux *m, struct stream *st)
+{
+    if (st->turn_link == NULL)
+        return;
+    *st->turn_link = st->turn_next;
+    if (st->turn_next != NULL)
+        st->turn_next->turn_link = st->turn_link;
+    else
+        m->turns_last = st->turn_link;
+    st->turn_link = NULL;
+    m->turn_count--;
+}
+
+static void join_turns(struct smux *m, struct stream *st)
+{
+    if (st->turn_link == NULL) {
+        st->turn_next = NULL;
+        st->turn_link = m->turns_last;
+        *m->turns_last = st;
+        m->turns_last = &st->turn_next;
+        m->turn_count++;
+    }
+    if (!m->blocked)
+        tg_defer(m->base.reactor, &m->work);
+}
+
+static void update_wants(struct smux *m)
+{
+    unsigned events = 0;
+    size_t unsent = m->out == NULL ? 0 : tg_buf_len(m->out);
+    m->hungry = m->held >= m->options.max_receive || unsent >= CONTROL_MAX;
+    if (m->base.dead)
+        return;
+    if (!m->hungry)
+        events |= TG_READABLE;
+    if (m->blocked)
+        events |= TG_WRITABLE;
+    tg_stream_want(m->base.lower, events);
+}
+
+/* --- the end ------------------------------------------------------------------------------- */
+
+static void die(struct smux *m, const struct tg_error *why)
+{
+    if (m->base.dead)
+        return;
+    m->base.dead = true;
+    m->base.error = *why;
+    tg_stream_want(m->base.lower, 0);
+    tg_timer_stop(m->base.reactor, &m->timer);
+    for (unsigned i = 0; i < m->chain_count; i++)
+        for (struct stream *st = m->chains[i]; st != NULL; st = st->next)
+            check(st);
+    tg_defer(m->base.reactor, &m->event);
+}
+
+static void die_of(struct smux *m, enum tg_code code, const char *detail)
+{
+    struct tg_error why;
+    tg_error_put(&why, "smux", "session", code, detail);
+    die(m, &why);
+}
+
+/* --- sending --------------------------------------------------------------------------------- */
+
+static bool keep(struct smux *m, const void *data, size_t len)
+{
+    struct tg_pool *pool = &m->base.reactor->pool;
+    if (m->out == NULL)
+        m->out = tg_buf_get(pool, len);
+    if (m->out == NULL || !tg_buf_reserve(pool, &m->out, len)) {
+        die_of(m, TG_BUSY, "out of memory");
+        return false;
+    }
+    memcpy(m->out->data + m->out->end, data, len);
+    m->out->end += (uint32_t)len;
+    return true;
+}
+
+/* Queue a frame without payload; it goes out with the next payload or at the end of the turn. */
+static void send_control(struct smux *m, enum cmd cmd, uint32_t id)
+{
+    uint8_t head[HEAD];
+    if (m->base.dead)
+        return;
+    put_head(m, head, cmd, id, 0);
+    if (keep(m, head, sizeof(head)) && !m->blocked)
+        tg_defer(m->base.reactor, &m->work);
+}
+
+static void send_update(struct stream *st)
+{
+    struct smux *m = st->session;
+    uint8_t frame[HEAD + 8];
+    put_head(m, frame, UPD, st->id, 8);
+    put_u32(frame + HEAD, st->consumed);
+    put_u32(frame + HEAD + 4, m->options.max_stream);
+    st->reported = st->consumed;
+    if (keep(m, frame, sizeof(frame)) && !m->blocked)
+        tg_defer(m->base.reactor, &m->work);
+}
+
+/* Write parts below, what was kept first.  @return bytes of the parts that are taken care of:
+ * all, or none with AGAIN; a negative code when the session died */
+static ssize_t send_parts(struct smux *m, struct iovec *iov, int count, size_t total)
+{
+    /* iov[0] is left free for what was kept */
+    size_t kept = m->out == NULL ? 0 : tg_buf_len(m->out);
+    int first = kept > 0 ? 0 : 1;
+    if (kept > 0)
+        iov[0] = (struct iovec){ m->out->data + m->out->start, kept };
+    ssize_t n = count - first == 0 ? 0 : tg_stream_writev(m->base.lower, iov + first, count - first);
+    if (n == TG_AGAIN)
+        n = 0;
+    if (n < 0) {
+        die(m, &m->base.lower->error);
+        return m->base.error.code;
+    }
+    size_t sent = (size_t)n, of_kept = sent < kept ? sent : kept;
+    m->blocked = sent < kept + total;
+    if (kept > 0) {
+        m->out->start += (uint32_t)of_kept;
+        if (of_kept == kept) {
+            tg_buf_put(&m->base.reactor->pool, m->out);
+            m->out = NULL;
+        }
+    }
+    sent -= of_kept;
+    if (sent == 0 && total > 0)
+        return TG_AGAIN;
+    for (int i = 1; i < count && sent < total; i++) {
+        size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len;
+        if (skip < iov[i].iov_len &&
+            !keep(m, (uint8_t *)iov[i].iov_base + skip, iov[i].iov_len - skip))
+            return m->base.error.code;
+        sent -= skip;
+        total -= iov[i].iov_len;
+    }
+    return 0;
+}
+
+static bool flush(struct smux *m)
+{
+    struct iovec iov[1];
+    if (m->out != NULL)
+        send_parts(m, iov, 1, 0);
+    return !m->base.dead && !m->blocked;
+}
+
+/* Give the pen to who waits longest. */
+static void on_work(void *arg)
+{
+    struct smux *m = arg;
+    bool free_below = !m->base.dead && flush(m);
+    update_wants(m);
+    while (free_below && m->turns != NULL) {
+        struct stream *st = m->turns;
+        leave_turns(m, st);
+        if (!(st->wanted & TG_WRITABLE) || window_left(st) == 0)
+            continue;
+        join_turns(m, st); /* at the end, and with that the next turn is arranged */
+        st->turn = true;
+        tg_stream_ready(&st->base, TG_WRITABLE);
+        return;
+    }
+}
+
+/* --- receiving -------------------------------------------------------------------------------- */
+
+static struct stream *make_stream(struct smux *m, uint32_t id);
+
+static void take_payload(struct smux *m, const uint8_t *data, size_t len)
+{
+    struct stream *st = find(m, m->frame_id);
+    struct tg_pool *pool = &m->base.reactor->pool;
+    if (st == NULL || st->fin_received)
+        return;
+    m->held += (uint32_t)len;
+    st->held += (uint32_t)len;
+    while (len > 0) {
+        struct tg_buf *last = st->in_last;
+        size_t room = st->in == NULL ? 0 : tg_buf_room(last);
+        if (room == 0) {
+            struct tg_buf *fresh = tg_buf_get(pool, len < READ_CHUNK ? len : READ_CHUNK);
+            fresh->next = NULL;
+            if (st->in == NULL)
+                st->in = fresh;
+            else
+                last->next = fresh;
+            st->in_last = last = fresh;
+            room = tg_buf_room(last);
+        }
+        size_t n = len < room ? len : room;
+        memcpy(last->data + last->end, data, n);
+        last->end += (uint32_t)n;
+        data += n;
+        len -= n;
+    }
+    check(st);
+}
+
+static void take_update(struct smux *m)
+{
+    struct stream *st = find(m, m->frame_id);
+    if (st == NULL)
+        return;
+    uint32_t acked = get_u32(m->update);
+    if (acked - st->acked > st->written - st->acked) {
+        die_of(m, TG_PROTOCOL, "the peer consumed more than was sent");
+        return;
+    }
+    st->acked = acked;
+    st->window = get_u32(m->update + 4);
+    if ((st->wanted & TG_WRITABLE) && window_left(st) > 0)
+        join_turns(m, st);
+}
+
+static void take_syn(struct smux *m, uint32_t id)
+{
+    if (find(m, id) != NULL)
+        return;
+    if (m->backlog >= TG_SMUX_BACKLOG ||
+        (m->options.max_streams > 0 && m->base.streams >= m->options.max_streams)) {
+        send_control(m, FIN, id);
+        return;
+    }
+    struct stream *st = make_stream(m, id);
+    m->backlog++;
+    *m->accept_last = st;
+    m->accept_last = &st->accept_next;
+    tg_defer(m->base.reactor, &m->event);
+}
+
+static void take_fin(struct smux *m, uint32_t id)
+{
+    struct stream *st = find(m, id);
+    if (st == NULL)
+        return;
+    st->fin_received = true;
+    leave_turns(m, st);
+    check(st);
+}
+
+static void take_head(struct smux *m)
+{
+    const uint8_t *h = m->head;
+    m->head_len = 0;
+    m->frame_cmd = h[1];
+    m->frame_left = (uint16_t)(h[2] | h[3] << 8);
+    m->frame_id = get_u32(h + 4);
+    bool bare = h[1] == SYN || h[1] == FIN || h[1] == NOP;
+    if (h[0] != m->options.version)
+        die_of(m, TG_PROTOCOL, "a frame of another version");
+    else if (h[1] > (m->options.version == 2 ? UPD : NOP))
+        die_of(m, TG_PROTOCOL, "unknown kind of frame");
+    else if ((bare && m->frame_left != 0) || (h[1] == UPD && m->frame_left != 8))
+        die_of(m, TG_PROTOCOL, "a frame of the wrong length");
+    else if (h[1] == SYN)
+        take_syn(m, m->frame_id);
+    else if (h[1] == FIN)
+        take_fin(m, m->frame_id);
+    m->update_len = 0;
+}
+
+static void feed(struct smux *m, const uint8_t *data, size_t len)
+{
+    while (len > 0 && !m->base.dead) {
+        size_t n;
+        if (m->frame_left == 0) {
+            n = HEAD - m->head_len < len ? HEAD - m->head_len : len;
+            memcpy(m->head + m->head_len, data, n);
+            m->head_len += (uint8_t)n;
+            if (m->head_len == HEAD)
+                take_head(m);
+        } else {
+            n = m->frame_left < len ? m->frame_left : len;
+            m->frame_left -= (uint16_t)n;
+            if (m->frame_cmd == PSH) {
+                take_payload(m, data, n);
+            } else {
+                memcpy(m->update + m->update_len, data, n);
+                m->update_len += (uint8_t)n;
+                if (m->frame_left == 0)
+                    take_update(m);
+            }
+        }
+        data += n;
+        len -= n;
+    }
+}
+
+static void receive(struct smux *m)
+{
+    uint8_t *chunk = tg_pool_scratch(&m->base.reactor->pool);
+    for (size_t taken = 0; taken < READ_BUDGET && !m->base.dead && !m->hungry;) {
+        ssize_t n = tg_stream_read(m->base.lower, chunk, READ_CHUNK);
+        if (n == TG_AGAIN)
+            return;
+        if (n < 0) {
+            die(m, &m->base.lower->error);
+            return;
+        }
+        if (n == 0) {
+            die_of(m, TG_EOF, "the peer closed the connection");
+            return;
+        }
+        m->heard = m->base.reactor->now;
+        taken += (size_t)n;
+        feed(m, chunk, (size_t)n);
+        update_wants(m);
+        if ((size_t)n < READ_CHUNK)
+            return; /* most likely that was all; if not, we are asked again */
+    }
+}
+
+static void on_lower(void *arg, unsigned events)
+{
+    struct smux *m = arg;
+    if (m->base.dead)
+        return;
+    if (events & TG_WRITABLE)
+        m->blocked = false;
+    if (events & (TG_READABLE | TG_HANGUP))
+        receive(m);
+    if (!m->base.dead && !m->blocked && (m->out != NULL || m->turns != NULL))
+        tg_defer(m->base.reactor, &m->work);
+    update_wants(m);
+}
+
+static void on_event(void *arg)
+{
+    struct smux *m = arg;
+    if (m->base.on_event != NULL)
+        m->base.on_event(m->base.event_arg);
+}
+
+static void on_timer(void *arg)
+{
+    struct smux *m = arg;
+    uint64_t now = m->base.reactor->now;
+    /* what we do not read because nobody takes it says nothing about the peer */
+    if (!m->hungry && now - m->heard >= m->options.timeout) {
+        die_of(m, TG_TIMEOUT, "the peer has been silent for too long");
+        return;
+    }
+    if (m->out == NULL || tg_buf_len(m->out) < CONTROL_MAX)
+        send_control(m, NOP, 0);
+    tg_timer_start(m->base.reactor, &m->timer, m->options.keepalive);
+}
+
+/* --- streams ------------------------------------------------------------------------------------ */
+
+/* Why reading and writing come to an end without FIN. */
+static int break_off(struct stream *st, const char *op)
+{
+    const char *detail = "the session is closed";
+    enum tg_code code = TG_RESET;
+    if (st->session != NULL) {
+        detail = st->session->base.error.detail;
+        if (st->session->base.error.code != TG_EOF)
+            code = st->session->base.error.code;
+        if (detail == NULL)
+            detail = "the connection beneath failed";
+    }
+    return tg_stream_break(&st->base, op, code, detail);
+}
+
+static void note_consumed(struct stream *st, size_t n)
+{
+    struct smux *m = st->session;
+    st->held -= (uint32_t)n;
+    if (m == NULL)
+        return;
+    m->held -= (uint32_t)n;
+    if (m->hungry)
+        update_wants(m);
+    if (m->options.version < 2 || m->base.dead || st->fin_received)
+        return;
+    bool first = st->consumed == 0;
+    st->consumed += (uint32_t)n;
+    if (first || st->consumed - st->reported >= m->options.max_stream / 2)
+        send_update(st);
+}
+
+static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
+{
+    struct stream *st = (struct stream *)s;
+    size_t n = 0;
+    while (n < len && st->in != NULL) {
+        struct tg_buf *b = st->in;
+        size_t part = tg_buf_len(b) < len - n ? tg_buf_len(b) : len - n;
+        memcpy((uint8_t *)buf + n, b->data + b->start, part);
+        b->start += (uint32_t)part;
+        n += part;
+        if (tg_buf_len(b) == 0) {
+            st->in = b->next;
+            tg_buf_put(&s->reactor->pool, b);
+        }
+    }
+    if (n > 0) {
+        note_consumed(st, n);
+        return (ssize_t)n;
+    }
+    if (st->fin_received)
+        return 0;
+    return is_over(st) ? break_off(st, "read") : TG_AGAIN;
+}
+
+/* Cut the user's parts to `most` bytes, behind room for what was kept and the head.
+ * @return how many parts there are now */
+static int cut_parts(struct iovec *out, const struct iovec *iov, int count, size_t most,
+                     size_t *total)
+{
+    int parts = 2;
+    *total = 0;
+    for (int i = 0; i < count && parts < IOV_MAX_PARTS && *total < most; i++) {
+        size_t n = iov[i].iov_len < most - *total ? iov[i].iov_len : most - *total;
+        if (n == 0)
+            continue;
+        out[parts++] = (struct iovec){ iov[i].iov_base, n };
+        *total += n;
+    }
+    return parts;
+}
+
+static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int count)
+{
+    struct stream *st = (struct stream *)s;
+    if (is_over(st))
+        return break_off(st, "write");
+    if (st->fin_received || st->fin_sent)
+        return tg_stream_break(s, "write", TG_RESET, "the stream is closed");
+    struct smux *m = st->session;
+    size_t most = window_left(st);
+    if (most == 0)
+        return TG_AGAIN; /* UPD wakes it */
+    bool others = m->turn_count > (st->turn_link != NULL);
+    if (m->blocked || (others && !st->turn)) {
+        if (st->wanted & TG_WRITABLE)
+            join_turns(m, st);
+        return TG_AGAIN;
+    }
+    st->turn = false;
+    if (most > m->options.max_frame)
+        most = m->options.max_frame;
+    struct iovec parts[IOV_MAX_PARTS];
+    uint8_t head[HEAD];
+    size_t total;
+    int n = cut_parts(parts, iov, count, most, &total);
+    if (total == 0)
+        return 0;
+    put_head(m, head, PSH, st->id, total);
+    parts[1] = (struct iovec){ head, HEAD };
+    ssize_t code = send_parts(m, parts, n, HEAD + total);
+    if (m->blocked)
+        update_wants(m);
+    if (code == TG_AGAIN) {
+        if (st->wanted & TG_WRITABLE)
+            join_turns(m, st);
+        return TG_AGAIN;
+    }
+    if (code < 0)
+        return break_off(st, "write");
+    st->written += (uint32_t)total;
+    return (ssize_t)total;
+}
+
+static int stream_shutdown(struct tg_stream *s)
+{
+    struct stream *st = (struct stream *)s;
+    if (st->session != NULL && !st->fin_sent)
+        send_control(st->session, FIN, st->id);
+    st->fin_sent = true;
+    return 0;
+}
+
+static void stream_want(struct tg_stream *s, unsigned events)
+{
+    struct stream *st = (struct stream *)s;
+    st->wanted = (uint8_t)events;
+    check(st);
+    if (is_over(st))
+        return;
+    if (!(events & TG_WRITABLE))
+        leave_turns(st->session, st);
+    else if (!st->fin_received && window_left(st) > 0)
+        join_turns(st->session, st);
+}
+
+/* Take it out of its session. */
+static void part(struct stream *st)
+{
+    struct smux *m = st->session;
+    if (m == NULL)
+        return;
+    leave_turns(m, st);
+    forget(m, st);
+    m->held -= st->held;
+    st->session = NULL;
+}
+
+static void stream_close(struct tg_stream *s)
+{
+    struct stream *st = (struct stream *)s;
+    struct smux *m = st->session;
+    if (m != NULL) {
+        if (!st->fin_sent)
+            send_control(m, FIN, st->id);
+        part(st);
+        if (m->hungry)
+            update_wants(m);
+    }
+    tg_defer_cancel(s->reactor, &st->defer);
+    while (st->in != NULL) {
+        struct tg_buf *b = st->in;
+        st->in = b->next;
+        tg_buf_put(&s->reactor->pool, b);
+    }
+    free(st);
+}
+
+static int stream_name(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,
+                       socklen_t *len)
+{
+    const struct stream *st = (const struct stream *)s;
+    return st->session == NULL ? TG_CLOSED
+                               : tg_stream_name(st->session->base.lower, peer, out, len);
+}
+
+static const struct tg_stream_ops stream_ops = {
+    .name = "smux",
+    .read = stream_read,
+    .writev = stream_writev,
+    .shutdown = stream_shutdown,
+    .want = stream_want,
+    .close = stream_close,
+    .name_of = stream_name,
+};
+
+static struct stream *make_stream(struct smux *m, uint32_t id)
+{
+    struct stream *st = tg_zalloc(sizeof(*st));
+    st->base.ops = &stream_ops;
+    st->base.reactor = m->base.reactor;
+    st->base.state = TG_STREAM_OPEN;
+    st->session = m;
+    st->id = id;
+    st->window = TG_SMUX_FIRST_WINDOW;
+    st->defer.cb = on_stream_defer;
+    st->defer.arg = st;
+    if (m->base.streams >= m->chain_count)
+        grow_table(m);
+    st->next = *chain_of(m, id);
+    *chain_of(m, id) = st;
+    m->base.streams++;
+    return st;
+}
+
+/* --- the session as its user sees it -------------------------------------------------------------- */
+
+static struct tg_stream *smux_open(struct tg_session *s, struct tg_error *err)
+{
+    struct smux *m = (struct smux *)s;
+    if (m->options.max_streams > 0 && s->streams >= m->options.max_streams) {
+        tg_error_put(err, "smux", "open", TG_LIMIT, "too many streams");
+        return NULL;
+    }
+    if (m->next_id > UINT32_MAX - 2) {
+        tg_error_put(err, "smux", "open", TG_LIMIT, "stream numbers are used up");
+        return NULL;
+    }
+    m->next_id += 2;
+    struct stream *st = make_stream(m, m->next_id);
+    send_control(m, SYN, st->id);
+    return &st->base;
+}
+
+static struct tg_stream *smux_accept(struct tg_session *s)
+{
+    struct smux *m = (struct smux *)s;
+    struct stream *st = m->accept_first;
+    if (st == NULL)
+        return NULL;
+    m->accept_first = st->accept_next;
+    if (m->accept_first == NULL)
+        m->accept_last = &m->accept_first;
+    m->backlog--;
+    return &st->base;
+}
+
+static void smux_close(struct tg_session *s)
+{
+    struct smux *m = (struct smux *)s;
+    struct tg_stream *waiting;
+    while ((waiting = smux_accept(s)) != NULL)
+        tg_stream_close(waiting);
+    if (!s->dead)
+        flush(m); /* FINs, and what the last streams wrote */
+    for (unsigned i = 0; i < m->chain_count; i++) {
+        while (m->chains[i] != NULL) {
+            struct stream *st = m->chains[i];
+            part(st);
+            check(st);
+        }
+    }
+    tg_timer_stop(s->reactor, &m->timer);
+    tg_defer_cancel(s->reactor, &m->work);
+    tg_defer_cancel(s->reactor, &m->event);
+    tg_buf_put(&s->reactor->pool, m->out);
+    tg_stream_close(s->lower);
+    free(m->chains);
+    free(m);
+}
+
+static const struct tg_session_ops smux_ops = {
+    .name = "smux",
+    .open = smux_open,
+    .accept = smux_accept,
+    .close = smux_close,
+};
+
+static void set_options(struct tg_smux_options *o, const struct tg_smux_options *wanted)
+{
+    *o = *wanted;
+    o->version = o->version == 2 ? 2 : 1;
+    o->max_frame = o->max_frame == 0 ? 32768 : o->max_frame;
+    o->max_receive = o->max_receive < 65536 ? 65536 : o->max_receive;
+    o->max_stream = o->max_stream < 1024 ? 1024 : o->max_stream;
+    if (o->max_stream > o->max_receive)
+        o->max_stream = o->max_receive;
+    if (o->timeout < o->keepalive)
+        o->timeout = o->keepalive;
+}
+
+struct tg_session *tg_smux_start(struct tg_stream *lower, const struct tg_smux_options *options)
+{
+    struct smux *m = tg_zalloc(sizeof(*m));
+    set_options(&m->options, options);
+    m->base.ops = &smux_ops;
+    m->base.reactor = lower->reactor;
+    m->base.lower = lower;
+    m->chain_count = FIRST_CHAINS;
+    m->chains = tg_zalloc(FIRST_CHAINS * sizeof(struct stream *));
+    m->accept_last = &m->accept_first;
+    m->turns_last = &m->turns;
+    m->next_id = m->options.client ? 1 : 0;
+    m->work = (struct tg_defer){ .cb = on_work, .arg = m };
+    m->event = (struct tg_defer){ .cb = on_event, .arg = m };
+    m->timer = (struct tg_timer){ .cb = on_timer, .arg = m };
+    m->heard = lower->reactor->now;
+    lower->on_ready = on_lower;
+    lower->ready_arg = m;
+    if (m->options.keepalive > 0)
+        tg_timer_start(lower->reactor, &m->timer, m->options.keepalive);
+    update_wants(m);
+    /* bytes that were read ahead make no descriptor readable */
+    if (lower->ahead != NULL)
+        receive(m);
+    return &m->base;
+}
