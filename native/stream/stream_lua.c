@@ -547,6 +547,19 @@ static int l_gc(lua_State *L)
     return 0;
 }
 
+/** stream:interrupt() -> whether a task waited for input here: it gets the error "canceled" */
+static int l_interrupt(lua_State *L)
+{
+    struct box *b = check_box(L, 1);
+    bool waits = b->reader.co != NULL;
+    if (waits) {
+        tg_wake(&b->reader, tg_push_failure_text(b->reader.co, "canceled", "interrupted"));
+        want(b, NULL);
+    }
+    lua_pushboolean(L, waits);
+    return 1;
+}
+
 /** stream:is_closed() -> true also when it was handed on */
 static int l_is_closed(lua_State *L)
 {
@@ -629,6 +642,7 @@ int luaopen_tidegate_native_stream(lua_State *L)
         { "write", l_write },
         { "shutdown", l_shutdown },
         { "close", l_close },
+        { "interrupt", l_interrupt },
         { "is_closed", l_is_closed },
         { "set_deadline", l_set_deadline },
         { "local_address", l_local_address },
