@@ -68,7 +68,7 @@ end)
 
 -- Straight to the target.
 local function dial_target(ctx, network, address, deadline)
-  local where, err = nil, nil
+  local where, err
   if network == "unix" then
     where = "unix:" .. address
   else
@@ -77,13 +77,7 @@ local function dial_target(ctx, network, address, deadline)
       return nil, err
     end
   end
-  local stream
-  stream, err = sockets.dial(ctx.service.sockets, ctx, where, deadline)
-  if not stream then
-    err.addr = err.addr or address
-    return nil, err
-  end
-  return stream
+  return sockets.dial(ctx.service.sockets, ctx, where, deadline)
 end
 
 local function dial_node(ctx, node, deadline)

@@ -1,0 +1,151 @@
+-- Client of gost's relay protocol.
+--
+-- The request goes out at once and payload may follow it before the server has answered: the answer
+-- is taken off in C when the first bytes from the server are read.  With `nodelay` we wait for it.
+
+local address = require "tidegate.native.address"
+local component = require "tidegate.component"
+local failure = require "tidegate.failure"
+local lazy_reply = require "tidegate.native.lazy_reply"
+local message = require "tidegate.native.relay_message"
+local mux_peers = require "tidegate.net.mux_peers"
+local mux_schema = require "tidegate.net.mux_schema"
+
+local CONNECT, BIND = 1, 2
+local FLAG_UDP = 0x80
+local NETWORKS = { udp = 1, unix = 0x10, serial = 0x11 }
+
+local REFUSALS = {
+  { "protocol", "bad request" },
+  { "auth", "unauthorized" },
+  { "blocked", "forbidden" },
+  { "timeout", "timeout" },
+  { "refused", "service unavailable" },
+  { "unreachable", "host unreachable" },
+  { "unreachable", "network unreachable" },
+  { "protocol", "internal server error" },
+}
+
+-- The smaller of the caller's deadline and our own timeout.
+local function limit(self, ctx, deadline)
+  local own = ctx:after(self.md.connectTimeout)
+  return own and deadline and math.min(own, deadline) or own or deadline
+end
+
+local function refusal(status)
+  local known = REFUSALS[status]
+  if known then
+    return failure.new(known[1], "the server answers: " .. known[2])
+  end
+  return failure.new("protocol", ("relay status %d"):format(status))
+end
+
+-- host and port of a target; what has no port is all host.
+local function split(network, target)
+  if network == "unix" or network == "serial" then
+    return target, 0
+  elseif target == "" then
+    return nil
+  end
+  return address.split(target)
+end
+
+local function send(self, stream, command, network, host, port)
+  local auth = self.auth
+  local bytes, err = message.encode_request(command, network, host, port,
+    auth and auth.username, auth and auth.password)
+  if not bytes then
+    return nil, err
+  end
+  local ok
+  ok, err = stream:write(bytes)
+  return ok, err and err:during "relay request"
+end
+
+-- Wait for a response.  @return host | "", port | nil, err
+local function receive(stream)
+  local status, host, port = stream:receive(message.response)
+  if not status then
+    return nil, host:during "relay response"
+  elseif status ~= 0 then
+    return nil, refusal(status)
+  end
+  return host or "", port or 0
+end
+
+--- Ask for a target.  @return stream that begins with the target's bytes | nil, err
+local function request(self, ctx, stream, network, target, deadline)
+  local host, port = split(network, target)
+  if not host then
+    return nil, port or failure.new("invalid", "an address is needed")
+  end
+  stream:set_deadline(limit(self, ctx, deadline))
+  local command = network == "udp" and CONNECT + FLAG_UDP or CONNECT
+  local ok, err = send(self, stream, command, NETWORKS[network], host, port)
+  if not ok then
+    return nil, err
+  end
+  if self.md.nodelay then
+    ok, err = receive(stream)
+    if not ok then
+      return nil, err
+    end
+  end
+  stream:set_deadline(nil)
+  return self.md.nodelay and stream or lazy_reply.relay(stream)
+end
+
+local function connect(self, ctx, stream, network, target, deadline)
+  if network ~= "tcp" and network ~= "unix" and network ~= "udp" then
+    return nil, failure.new("unsupported", "relay does not carry " .. network)
+  end
+  return request(self, ctx, stream, network, target, deadline)
+end
+
+-- @return host, port of the server's end of a BIND | nil, err
+local function bind_request(self, ctx, stream, network, host, port, deadline)
+  stream:set_deadline(limit(self, ctx, deadline))
+  local command = network == "udp" and BIND + FLAG_UDP or BIND
+  local ok, err = send(self, stream, command, NETWORKS[network] or 0, host, port)
+  if not ok then
+    return nil, err
+  end
+  local bound_host, bound_port = receive(stream)
+  if bound_host then
+    stream:set_deadline(nil)
+  end
+  return bound_host, bound_port
+end
+
+local function read_peer(stream)
+  local host, port = receive(stream)
+  return host and address.join(host, port), port
+end
+
+--- Have the server listen for us.
+-- @return acceptor: accept([deadline]) → stream, peer | nil, err; address(); close() | nil, err
+local function bind(self, ctx, stream, network, target, deadline)
+  local host, port = split(network, target)
+  if not host then
+    return nil, port or failure.new("invalid", "an address is needed")
+  end
+  if host == "" then
+    host = "0.0.0.0"
+  end
+  local bound_host, bound_port = bind_request(self, ctx, stream, network, host, port, deadline)
+  if not bound_host then
+    return nil, bound_port
+  end
+  local bound = network == "unix" and bound_host or address.join(bound_host, bound_port)
+  return mux_peers.new(stream, bound, mux_schema.options(self.md, false), read_peer)
+end
+
+return component.connector "relay" {
+  doc = "client of gost's relay protocol",
+  metadata = mux_schema.with {
+    connectTimeout = { type = "duration", default = 0, doc = "limit on the request; 0: none" },
+    nodelay = { type = "bool", default = false, doc = "wait for the server's response" },
+  },
+  connect = connect,
+  bind = bind,
+}

@@ -1,0 +1,119 @@
+-- Server of gost's relay protocol: CONNECT, BIND, datagrams, and forwarding to fixed targets.
+
+local address = require "tidegate.native.address"
+local component = require "tidegate.component"
+local failure = require "tidegate.failure"
+local forward = require "tidegate.handler.forward.stream"
+local message = require "tidegate.native.relay_message"
+local mux_schema = require "tidegate.net.mux_schema"
+
+local address_join = address.join
+
+local REQUEST = message.request
+local CONNECT, BIND = 1, 2
+local FLAG_UDP = 0x80
+
+local NETWORKS = { [0] = "tcp", [1] = "udp", [2] = "ip", [0x10] = "unix", [0x11] = "serial" }
+
+local OK = "\1\0\0\0"
+local BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, UNAVAILABLE, HOST_UNREACHABLE, NETWORK_UNREACHABLE =
+  1, 2, 3, 5, 6, 7
+
+local function refuse(stream, status, err)
+  stream:write(message.encode_response(status))
+  return nil, err
+end
+
+local function network_name(flags, network)
+  return flags == FLAG_UDP and "udp" or NETWORKS[network] or "tcp"
+end
+
+-- The whole text for sockets that have no port.
+local function target_text(network, host, port)
+  if network == "unix" or network == "serial" then
+    return host
+  end
+  return address_join(host, port)
+end
+
+local function join(ctx, stream, upstream)
+  local ok, err = stream:write(OK)
+  if not ok then
+    return nil, err:during "response"
+  end
+  return ctx:relay(stream, upstream)
+end
+
+local function connect(self, ctx, stream, network, host, port)
+  if not host then
+    return refuse(stream, BAD_REQUEST, failure.new("protocol", "a request without an address"))
+  end
+  local target = target_text(network, host, port)
+  if network == "udp" then
+    return require("tidegate.handler.relay.udp").connect(self, ctx, stream, target)
+  end
+  local upstream, err = ctx:connect(network, target)
+  if not upstream then
+    return refuse(stream, err.code == "blocked" and FORBIDDEN or NETWORK_UNREACHABLE, err)
+  end
+  return join(ctx, stream, upstream)
+end
+
+-- Forward mode: what the client asks for does not matter, the service's targets do.
+local function forward_to_target(self, ctx, stream, network)
+  if network == "udp" then
+    return require("tidegate.handler.relay.udp").forward(self, ctx, stream)
+  end
+  local upstream, err = forward.connect(self, ctx, network)
+  if not upstream then
+    return refuse(stream, err.code == "config" and UNAVAILABLE or HOST_UNREACHABLE, err)
+  end
+  return join(ctx, stream, upstream)
+end
+
+local function handle(self, ctx, stream)
+  stream:set_deadline(ctx:after(self.md.readTimeout))
+  local command, flags, network, host, port, user, pass = stream:receive(REQUEST)
+  if not command then
+    return nil, flags:during "request"
+  end
+  stream:set_deadline(nil)
+  if ctx:needs_auth() then
+    local ok, err = ctx:authenticate(user or "", pass or "")
+    if not ok then
+      return refuse(stream, UNAUTHORIZED, err)
+    end
+  end
+
+  network = network_name(flags, network)
+  local service = self.service
+  if service and service.forwarder then
+    return forward_to_target(self, ctx, stream, network)
+  elseif command <= CONNECT then
+    return connect(self, ctx, stream, network, host, port)
+  elseif command == BIND then
+    return require("tidegate.handler.relay.bind")(self, ctx, stream, network, host, port)
+  end
+  return refuse(stream, BAD_REQUEST, failure.new("unsupported", ("relay command %d"):format(command)))
+end
+
+return component.handler "relay" {
+  doc = "server of gost's relay protocol",
+  metadata = mux_schema.with {
+    readTimeout = { type = "duration", default = 15, doc = "limit on the request" },
+    bind = { type = "bool", default = false, doc = "allow BIND" },
+    nodelay = {
+      type = "bool",
+      default = false,
+      doc = "kept for gost's configurations: the response is always sent at once",
+    },
+    ["udp.bufferSize"] = {
+      type = "int",
+      aliases = { "udpBufferSize" },
+      default = 4096,
+      doc = "longest datagram",
+    },
+    hash = { type = "string", doc = "`host`: selectors hash the target, not the client's address" },
+  },
+  handle = handle,
+}
