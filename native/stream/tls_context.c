@@ -196,7 +196,8 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
     struct tg_tls_set *set = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     const struct tg_tls_peer *peer = SSL_get_app_data(ssl);
     if (peer->session_name != NULL)
-        tg_tls_sessions_keep(&set->sessions, peer->session_name, session);
+        tg_tls_sessions_keep(&set->sessions, peer->session_name, session,
+                             SSL_session_reused(ssl));
     return 0; /* no reference was kept */
 }
 

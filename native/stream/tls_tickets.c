@@ -12,6 +12,8 @@
 #define KEY_ROTATE_MS (TG_TLS_TICKET_LIFE * UINT64_C(1000))
 #define KEYS 2 /* the one in use and the one before, whose tickets may still be valid */
 #define SESSIONS_MAX 32
+#define SEEN 1024 /* a power of two */
+#define KEEP_S 600 /* a client asks for no newer session within this time */
 
 struct ticket_key {
     unsigned char name[16], cipher[32], mac[32];
@@ -23,6 +25,7 @@ struct ticket_key {
 static struct {
     pthread_mutex_t lock;
     struct ticket_key keys[KEYS];
+    uint64_t seen[SEEN]; /* tickets that came, by their nonces, for a while */
 } tickets = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* Make keys[0] young enough; the lock is held.  @return false: no random bytes */
@@ -50,11 +53,24 @@ static bool newest_key(struct ticket_key *out)
     return ok;
 }
 
+/* Note that a ticket came.  The lock is held.  @return true when it is not the first time */
+static bool note_ticket(const unsigned char *iv)
+{
+    uint64_t nonce;
+    memcpy(&nonce, iv, sizeof(nonce));
+    uint64_t *place = &tickets.seen[nonce & (SEEN - 1)];
+    bool again = *place == nonce;
+    *place = nonce;
+    return again;
+}
+
 /* @return its age: 0 the newest, -1 unknown */
-static int named_key(const unsigned char *name, struct ticket_key *out)
+static int named_key(const unsigned char *name, const unsigned char *iv, struct ticket_key *out,
+                     bool *again)
 {
     int found = -1;
     pthread_mutex_lock(&tickets.lock);
+    *again = note_ticket(iv);
     for (int i = 0; i < KEYS && found < 0; i++)
         if (tickets.keys[i].born != 0 &&
             memcmp(tickets.keys[i].name, name, sizeof(out->name)) == 0) {
@@ -88,11 +104,13 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
         memcpy(name, key.name, sizeof(key.name));
         result = start(&key, iv, cipher, mac, 1) ? 1 : -1;
     } else {
-        int age = named_key(name, &key);
+        bool again;
+        int age = named_key(name, iv, &key, &again);
         if (age < 0)
             return 0; /* a full handshake then */
-        /* Many clients use a ticket of TLS 1.3 once only, so each use earns a new one. */
-        bool renew = age > 0 || SSL_version(ssl) >= TLS1_3_VERSION;
+        /* Many clients use a ticket of TLS 1.3 once only: the use earns them a new one.
+         * Who comes again with the same one, as our own client, needs none. */
+        bool renew = age > 0 || (SSL_version(ssl) >= TLS1_3_VERSION && !again);
         result = !start(&key, iv, cipher, mac, 0) ? -1 : renew ? 2 : 1;
     }
     OPENSSL_cleanse(&key, sizeof(key));
@@ -170,9 +188,24 @@ SSL_SESSION *tg_tls_sessions_find(struct tg_tls_sessions *s, const char *name)
     return found;
 }
 
-void tg_tls_sessions_keep(struct tg_tls_sessions *s, const char *name, const SSL_SESSION *live)
+/* A ticket serves as often as one likes; the newest is not better than the one before. */
+static bool is_fresh(struct tg_tls_sessions *s, const char *name, const SSL_SESSION *live)
+{
+    bool fresh = false;
+    pthread_mutex_lock(&s->lock);
+    for (struct tg_tls_session *item = s->first; item != NULL; item = item->next)
+        if (strcmp(item->name, name) == 0)
+            fresh = SSL_SESSION_get_time(live) < SSL_SESSION_get_time(item->session) + KEEP_S;
+    pthread_mutex_unlock(&s->lock);
+    return fresh;
+}
+
+void tg_tls_sessions_keep(struct tg_tls_sessions *s, const char *name, const SSL_SESSION *live,
+                          bool resumed)
 {
     struct tg_tls_session *gone = NULL;
+    if (resumed && is_fresh(s, name, live))
+        return;
     SSL_SESSION *session = SSL_SESSION_dup(live);
     if (session == NULL)
         return;

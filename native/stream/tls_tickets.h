@@ -7,6 +7,7 @@
 
 #include <openssl/ssl.h>
 #include <pthread.h>
+#include <stdbool.h>
 
 #define TG_TLS_TICKET_LIFE 14400 /**< seconds a ticket is valid */
 
@@ -25,5 +26,7 @@ void tg_tls_sessions_close(struct tg_tls_sessions *s);
 /** @return a copy for the caller, or NULL.  A copy, because the library makes a session
  * useless once a connection has used it or has ended badly. */
 SSL_SESSION *tg_tls_sessions_find(struct tg_tls_sessions *s, const char *name);
-/** Copies the session of a living connection. */
-void tg_tls_sessions_keep(struct tg_tls_sessions *s, const char *name, const SSL_SESSION *live);
+/** Copies the session of a living connection, unless that was `resumed` from one that is young
+ * enough to be used on. */
+void tg_tls_sessions_keep(struct tg_tls_sessions *s, const char *name, const SSL_SESSION *live,
+                          bool resumed);
