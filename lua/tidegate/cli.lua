@@ -1,7 +1,8 @@
 -- The command line to a configuration, and what the program does with it.
 --
 -- `host` is what the runtime offers: run(config, options), spawn_workers(list of argument lists),
--- stdout(text), stderr(text), and optionally load_script(path) → table | nil, err and version.
+-- stdout(text), stderr(text), and optionally load_script(path) → table | nil, err, dev_lua(dir) and
+-- version.
 
 local component = require "tidegate.component"
 local file = require "tidegate.config.file"
@@ -106,6 +107,7 @@ function cli.build(options)
   for _, item in ipairs(validate.check(config, marks)) do
     problems[#problems + 1] = item
   end
+  problem.sort(problems)
   if problem.any_error(problems) then
     return nil, problems
   end
@@ -185,6 +187,9 @@ function cli.main(argv, host)
     return 0
   end
   options.load_script = host.load_script
+  if options.dev_lua and host.dev_lua then
+    host.dev_lua(options.dev_lua)
+  end
   if options.rest[1] then
     host.stderr(("tidegate: warning: %q and what follows is ignored\n"):format(options.rest[1]))
   end

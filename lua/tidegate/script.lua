@@ -6,10 +6,11 @@
 
 local face = require "tidegate.script.face"
 local failure = require "tidegate.failure"
+local luv = require "luv"
 local process = require "tidegate.native.process"
 local sets = require "tidegate.script.set"
 
-local BUDGET = 5 -- seconds of CPU time a script may take to load
+local BUDGET = 5 -- seconds a script may take to load
 local CHECK_EVERY = 10000 -- instructions
 
 local M = {}
@@ -20,7 +21,7 @@ local current -- the face of the set loaded last
 
 local function watchdog(deadline)
   return function()
-    if os.clock() > deadline then
+    if luv.hrtime() > deadline then
       debug.sethook()
       error(("did not finish loading within %d s"):format(BUDGET), 2)
     end
@@ -31,7 +32,7 @@ end
 local function run_limited(chunk)
   local co = coroutine.create(chunk)
   jit.off()
-  debug.sethook(co, watchdog(os.clock() + BUDGET), "", CHECK_EVERY)
+  debug.sethook(co, watchdog(luv.hrtime() + BUDGET * 1e9), "", CHECK_EVERY)
   local ok, result = coroutine.resume(co)
   debug.sethook(co)
   jit.on()

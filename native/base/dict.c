@@ -243,7 +243,8 @@ enum tg_dict_type tg_dict_get(struct tg_dict *d, const void *key, size_t key_len
         struct entry *e = *link;
         type = e->type;
         *len = e->value_len;
-        memcpy(value, e->bytes + key_len, e->value_len < size ? e->value_len : size);
+        if (size > 0) /* `value` may be NULL then */
+            memcpy(value, e->bytes + key_len, e->value_len < size ? e->value_len : size);
     }
     pthread_mutex_unlock(&s->lock);
     return type;

@@ -2,55 +2,96 @@
 
 #include <string.h>
 
-#define LAYER "relay"
+enum { VERSION = 1, FEATURE_HEAD = 3 };
+enum { AUTH = 1, ADDRESS = 2, TUNNEL = 3, NETWORK = 4, METADATA = 5 };
 
-enum feature { USER = 1, ADDRESS = 2, TUNNEL = 3, NETWORK = 4 };
-
-static int wrong(struct tg_error *err, const char *detail)
+static int broken(struct tg_error *err, const char *detail)
 {
-    return tg_error_put(err, LAYER, "decode", TG_PROTOCOL, detail);
+    return tg_error_put(err, "relay", "decode", TG_PROTOCOL, detail);
 }
 
-static int take_user(struct tg_relay_message *m, const uint8_t *data, size_t len,
+static int too_many(struct tg_error *err, const char *detail)
+{
+    return tg_error_put(err, "relay", "decode", TG_LIMIT, detail);
+}
+
+static int read_auth(struct tg_relay_message *m, const uint8_t *in, size_t len,
                      struct tg_error *err)
 {
-    size_t user = len > 0 ? data[0] : 0;
-    if (len < 2 + user || len < 2 + user + data[1 + user])
-        return wrong(err, "the credentials are cut short");
-    m->user = (struct tg_span){ data + 1, user };
-    m->pass = (struct tg_span){ data + 2 + user, data[1 + user] };
-    m->has_user = true;
+    size_t user = len > 0 ? in[0] : 0;
+    size_t pass = len > 1 + user ? in[1 + user] : 0;
+    if (len < 2 + user + pass)
+        return broken(err, "malformed user feature");
+    m->has_auth = true;
+    m->user = (struct tg_span){ in + 1, user };
+    m->pass = (struct tg_span){ in + 2 + user, pass };
     return 0;
 }
 
-static int take_address(struct tg_relay_message *m, const uint8_t *data, size_t len,
+static int read_address(struct tg_relay_message *m, const uint8_t *in, size_t len,
                         struct tg_error *err)
 {
-    struct tg_target *t = m->has_target ? &m->second : &m->target;
-    ssize_t n = tg_socks_address_decode(data, len, t, err);
+    if (m->address_count == TG_RELAY_ADDRESSES_MAX)
+        return too_many(err, "too many addresses");
+    ssize_t n = tg_socks_address_decode(in, len, &m->addresses[m->address_count], err);
     if (n == TG_AGAIN)
-        return wrong(err, "an address is cut short");
-    if (n < 0)
+        return broken(err, "malformed address feature");
+    if (n < 0) {
+        err->layer = "relay";
         return (int)n;
-    m->has_second = m->has_target;
-    m->has_target = true;
+    }
+    m->address_count++;
     return 0;
 }
 
-static int take_feature(struct tg_relay_message *m, uint8_t type, const uint8_t *data, size_t len,
+/* One LEN(2) DATA.  @return false: there is not that much */
+static bool take_string(const uint8_t *in, size_t len, size_t *at, struct tg_span *out)
+{
+    if (len - *at < 2 || len - *at - 2 < tg_u16(in + *at))
+        return false;
+    *out = (struct tg_span){ in + *at + 2, tg_u16(in + *at) };
+    *at += 2 + out->len;
+    return true;
+}
+
+static int read_metadata(struct tg_relay_message *m, const uint8_t *in, size_t len,
+                         struct tg_error *err)
+{
+    if (len < 2)
+        return broken(err, "malformed metadata feature");
+    unsigned count = tg_u16(in);
+    if (count > TG_RELAY_METADATA_MAX)
+        return too_many(err, "too much metadata");
+    size_t at = 2;
+    for (unsigned i = 0; i < count; i++)
+        if (!take_string(in, len, &at, &m->metadata[i].key) ||
+            !take_string(in, len, &at, &m->metadata[i].value))
+            return broken(err, "malformed metadata feature");
+    m->metadata_count = (uint8_t)count;
+    return 0;
+}
+
+static int read_feature(struct tg_relay_message *m, uint8_t type, const uint8_t *in, size_t len,
                         struct tg_error *err)
 {
     switch (type) {
-    case USER:
-        return take_user(m, data, len, err);
+    case AUTH:
+        return read_auth(m, in, len, err);
     case ADDRESS:
-        return take_address(m, data, len, err);
+        return read_address(m, in, len, err);
+    case TUNNEL:
+        if (len < TG_RELAY_TUNNEL_MIN)
+            return broken(err, "malformed tunnel feature");
+        m->tunnel = (struct tg_span){ in, len < TG_RELAY_TUNNEL_MAX ? len : TG_RELAY_TUNNEL_MAX };
+        return 0;
     case NETWORK:
         if (len < 2)
-            return wrong(err, "the network is cut short");
-        m->network = tg_u16(data);
+            return broken(err, "malformed network feature");
         m->has_network = true;
+        m->network = tg_u16(in);
         return 0;
+    case METADATA:
+        return read_metadata(m, in, len, err);
     default:
         return 0;
     }
@@ -59,121 +100,152 @@ static int take_feature(struct tg_relay_message *m, uint8_t type, const uint8_t 
 ssize_t tg_relay_message_decode(const uint8_t *in, size_t len, struct tg_relay_message *out,
                                 struct tg_error *err)
 {
-    if (len > 0 && in[0] != 1)
-        return wrong(err, "not version 1");
-    if (len < 4)
+    if (len >= 1 && in[0] != VERSION)
+        return broken(err, "the version is not 1");
+    if (len < TG_RELAY_HEAD)
         return TG_AGAIN;
-    size_t whole = 4u + tg_u16(in + 2);
-    if (len < whole)
+    size_t end = TG_RELAY_HEAD + tg_u16(in + 2);
+    if (len < end)
         return TG_AGAIN;
-    memset(out, 0, offsetof(struct tg_relay_message, target));
     out->code = in[1];
-    for (size_t at = 4; at < whole;) {
-        if (whole - at < 3)
-            return wrong(err, "a feature is cut short");
-        size_t size = tg_u16(in + at + 1);
-        if (whole - at - 3 < size)
-            return wrong(err, "a feature is longer than the message");
-        int code = take_feature(out, in[at], in + at + 3, size, err);
-        if (code < 0)
-            return code;
-        at += 3 + size;
+    out->address_count = out->metadata_count = 0;
+    out->has_auth = out->has_network = false;
+    out->network = TG_RELAY_TCP;
+    out->user = out->pass = out->tunnel = (struct tg_span){ NULL, 0 };
+    for (size_t at = TG_RELAY_HEAD; at < end;) {
+        size_t size = end - at >= FEATURE_HEAD ? tg_u16(in + at + 1) : 0;
+        if (end - at < FEATURE_HEAD + size)
+            return broken(err, "a feature is longer than the message");
+        int rc = read_feature(out, in[at], in + at + FEATURE_HEAD, size, err);
+        if (rc < 0)
+            return rc;
+        at += FEATURE_HEAD + size;
     }
-    return (ssize_t)whole;
+    return (ssize_t)end;
 }
 
-/* --- writing ------------------------------------------------------------------------------ */
-
+/* Where the message is written; `at` beyond `size` when it does not fit. */
 struct writer {
-    uint8_t *at, *end;
-    bool full;
+    uint8_t *out;
+    size_t at, size;
+    bool failed;
 };
 
-static uint8_t *begin_feature(struct writer *w, enum feature type)
+static uint8_t *claim(struct writer *w, size_t n)
 {
-    if (w->full || w->end - w->at < 3) {
-        w->full = true;
+    if (w->failed || w->size - w->at < n) {
+        w->failed = true;
         return NULL;
     }
-    uint8_t *head = w->at;
-    head[0] = (uint8_t)type;
-    w->at += 3;
-    return head;
-}
-
-static void end_feature(struct writer *w, uint8_t *head)
-{
-    tg_put_u16(head + 1, (unsigned)(w->at - head - 3));
-}
-
-static void put_short(struct writer *w, struct tg_span s)
-{
-    if (s.len > 255 || (size_t)(w->end - w->at) < 1 + s.len) {
-        w->full = true;
-        return;
-    }
-    *w->at++ = (uint8_t)s.len;
-    if (s.len > 0)
-        memcpy(w->at, s.data, s.len);
-    w->at += s.len;
-}
-
-static void put_user(struct writer *w, const struct tg_relay_message *m)
-{
-    uint8_t *head = m->has_user ? begin_feature(w, USER) : NULL;
-    if (head == NULL)
-        return;
-    put_short(w, m->user);
-    put_short(w, m->pass);
-    end_feature(w, head);
-}
-
-static void put_network(struct writer *w, const struct tg_relay_message *m)
-{
-    uint8_t *head = m->has_network ? begin_feature(w, NETWORK) : NULL;
-    if (head == NULL)
-        return;
-    if (w->end - w->at < 2) {
-        w->full = true;
-        return;
-    }
-    tg_put_u16(w->at, m->network);
-    w->at += 2;
-    end_feature(w, head);
-}
-
-static void put_target(struct writer *w, const struct tg_target *t, bool there)
-{
-    uint8_t *head = there ? begin_feature(w, ADDRESS) : NULL;
-    if (head == NULL)
-        return;
-    ssize_t n = tg_socks_address_encode(t, TG_EMPTY_AS_NAME, w->at, (size_t)(w->end - w->at));
-    if (n < 0) {
-        w->full = true;
-        return;
-    }
     w->at += n;
-    end_feature(w, head);
+    return w->out + w->at - n;
+}
+
+static uint8_t *claim_feature(struct writer *w, uint8_t type, size_t n)
+{
+    uint8_t *p = n <= 65535 ? claim(w, FEATURE_HEAD + n) : NULL;
+    if (p == NULL) {
+        w->failed = true;
+        return NULL;
+    }
+    p[0] = type;
+    tg_put_u16(p + 1, (unsigned)n);
+    return p + FEATURE_HEAD;
+}
+
+static void write_network(struct writer *w, const struct tg_relay_message *m)
+{
+    uint8_t *p = m->has_network ? claim_feature(w, NETWORK, 2) : NULL;
+    if (p != NULL)
+        tg_put_u16(p, m->network);
+}
+
+static uint8_t *put_span(uint8_t *p, struct tg_span s)
+{
+    if (s.len > 0)
+        memcpy(p, s.data, s.len);
+    return p + s.len;
+}
+
+static void write_auth(struct writer *w, const struct tg_relay_message *m)
+{
+    if (!m->has_auth)
+        return;
+    bool fits = m->user.len <= 255 && m->pass.len <= 255;
+    uint8_t *p = fits ? claim_feature(w, AUTH, 2 + m->user.len + m->pass.len) : NULL;
+    if (p == NULL) {
+        w->failed = true;
+        return;
+    }
+    *p++ = (uint8_t)m->user.len;
+    p = put_span(p, m->user);
+    *p++ = (uint8_t)m->pass.len;
+    put_span(p, m->pass);
+}
+
+static void write_addresses(struct writer *w, const struct tg_relay_message *m)
+{
+    for (unsigned i = 0; i < m->address_count; i++) {
+        uint8_t form[TG_SOCKS_ADDRESS_MAX];
+        ssize_t n = tg_socks_address_encode(&m->addresses[i], TG_EMPTY_AS_NAME, form, sizeof(form));
+        uint8_t *p = claim_feature(w, ADDRESS, (size_t)n);
+        if (p != NULL)
+            memcpy(p, form, (size_t)n);
+    }
+}
+
+static void write_tunnel(struct writer *w, const struct tg_relay_message *m)
+{
+    if (m->tunnel.data == NULL)
+        return;
+    bool fits = m->tunnel.len >= TG_RELAY_TUNNEL_MIN && m->tunnel.len <= TG_RELAY_TUNNEL_MAX;
+    uint8_t *p = fits ? claim_feature(w, TUNNEL, m->tunnel.len) : NULL;
+    if (p != NULL)
+        put_span(p, m->tunnel);
+    else
+        w->failed = true;
+}
+
+static void write_metadata(struct writer *w, const struct tg_relay_message *m)
+{
+    size_t n = 2;
+    if (m->metadata_count == 0)
+        return;
+    for (unsigned i = 0; i < m->metadata_count; i++) {
+        if (m->metadata[i].key.len > 255 || m->metadata[i].value.len > 255)
+            w->failed = true;
+        n += 4 + m->metadata[i].key.len + m->metadata[i].value.len;
+    }
+    uint8_t *p = claim_feature(w, METADATA, n);
+    if (p == NULL)
+        return;
+    tg_put_u16(p, m->metadata_count);
+    p += 2;
+    for (unsigned i = 0; i < m->metadata_count; i++) {
+        tg_put_u16(p, (unsigned)m->metadata[i].key.len);
+        p = put_span(p + 2, m->metadata[i].key);
+        tg_put_u16(p, (unsigned)m->metadata[i].value.len);
+        p = put_span(p + 2, m->metadata[i].value);
+    }
 }
 
 ssize_t tg_relay_message_encode(const struct tg_relay_message *m, uint8_t *out, size_t size)
 {
-    if (size < 4)
+    struct writer w = { .out = out, .size = size };
+    uint8_t *head = claim(&w, TG_RELAY_HEAD);
+    bool connects = (m->code & 0x0f) == TG_RELAY_CONNECT;
+    if (connects)
+        write_network(&w, m);
+    write_auth(&w, m);
+    if (!connects)
+        write_network(&w, m);
+    write_addresses(&w, m);
+    write_tunnel(&w, m);
+    write_metadata(&w, m);
+    if (w.failed || w.at > TG_RELAY_MESSAGE_MAX)
         return TG_LIMIT;
-    struct writer w = { .at = out + 4, .end = out + size };
-    bool bind = (m->code & 0x0f) == TG_RELAY_BIND;
-    if (bind)
-        put_user(&w, m);
-    put_network(&w, m);
-    if (!bind)
-        put_user(&w, m);
-    put_target(&w, &m->target, m->has_target);
-    put_target(&w, &m->second, m->has_second);
-    size_t features = (size_t)(w.at - out - 4);
-    if (w.full || features > 65535)
-        return TG_LIMIT;
-    out[0] = 1;
-    out[1] = m->code;
-    tg_put_u16(out + 2, (unsigned)features);
-    return w.at - out;
+    head[0] = VERSION;
+    head[1] = m->code;
+    tg_put_u16(head + 2, (unsigned)(w.at - TG_RELAY_HEAD));
+    return (ssize_t)w.at;
 }

@@ -216,7 +216,7 @@ void tg_tls_sessions_keep(struct tg_tls_sessions *s, const char *name, const SSL
         before = item->session;
     } else {
         item = tg_zalloc(sizeof(*item) + strlen(name) + 1);
-        strcpy(item->name, name);
+        memcpy(item->name, name, strlen(name) + 1);
         if (s->count == SESSIONS_MAX)
             gone = take_out(s, NULL);
     }

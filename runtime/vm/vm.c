@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ALIVE_MS 3600000
+
 static const char vm_key = 0;
 
 struct tg_vm *tg_vm_of(lua_State *L)
@@ -157,6 +159,11 @@ static void on_uv_ready(void *arg, unsigned events)
     tg_watch_blocked(&vm->uv_watch, TG_READABLE);
 }
 
+static void on_alive(uv_timer_t *timer)
+{
+    (void)timer;
+}
+
 static int open_loops(struct tg_vm *vm, struct tg_error *err)
 {
     if (tg_reactor_open(&vm->reactor, err) < 0)
@@ -164,6 +171,10 @@ static int open_loops(struct tg_vm *vm, struct tg_error *err)
     int uv = uv_loop_init(&vm->uv);
     if (uv < 0)
         return tg_error_set(err, "libuv", "open loop", -uv);
+    /* A loop with nothing but unreferenced handles would neither watch them nor say
+     * when it is due. */
+    uv_timer_init(&vm->uv, &vm->alive);
+    uv_timer_start(&vm->alive, on_alive, ALIVE_MS, ALIVE_MS);
     if (tg_watch_open(&vm->reactor, &vm->uv_watch, uv_backend_fd(&vm->uv), 0, on_uv_ready, vm,
                       err) < 0)
         return -1;
@@ -224,11 +235,9 @@ int tg_vm_call(struct tg_vm *vm, const char *module, const char *function, int a
     return 0;
 }
 
-/* ms until libuv needs a turn; -1: only when its descriptor says so. */
+/* ms until libuv needs a turn. */
 static int uv_due(struct tg_vm *vm)
 {
-    if (!uv_loop_alive(&vm->uv))
-        return -1;
     uv_update_time(&vm->uv);
     return uv_backend_timeout(&vm->uv);
 }

@@ -18,6 +18,7 @@ struct tg_vm {
     uv_loop_t uv;
     lua_State *L;
     struct tg_watch uv_watch;
+    uv_timer_t alive;   /**< keeps the loop from ever being empty */
     bool uv_ready;
     struct tg_mailbox mailbox;
     int id;             /**< 0: control; 1..n: workers */

@@ -89,9 +89,11 @@ describe("robustness", function()
     tls = "http+tls://127.0.0.1:0?handshakeTimeout=1s&headTimeout=1s&readTimeout=1s",
   }
   local OPENINGS = {
-    "", "\5", "\5\2\0", "\5\1\2\1\1u", "\5\1\2\1\1u\1p\5\1\0", "\5\255" .. ("\1"):rep(10), "\4\1", "\4\1\0\80\0\0\0\1user",
+    "", "\5", "\5\2\0", "\5\1\2\1\1u", "\5\1\2\1\1u\1p\5\1\0", "\5\255" .. ("\1"):rep(10), "\4\1",
+    "\4\1\0\80\0\0\0\1user",
     "\4\1\0\80\0\0\0\1" .. ("u"):rep(1000), "GET ", "GET / HTTP/1.1\r\nHost:", "GET / HTTP/9.9\r\n\r\n",
-    "CONNECT nowhere HTTP/1.1\r\n" .. ("A: b\r\n"):rep(20000), "POST http://127.0.0.1:1/ HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    "CONNECT nowhere HTTP/1.1\r\n" .. ("A: b\r\n"):rep(20000),
+    "POST http://127.0.0.1:1/ HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
     "\1\1", "\1\1\255\255", "\1\1\0\4\1\0\255\1", "\22\3\1\2\0\1\0\1\252\3\3", "\22\3\1\255\255" .. ("\0"):rep(2000),
     ("\0"):rep(100000), ("\255"):rep(100000), "PROXY TCP4 1.2.3.4",
   }

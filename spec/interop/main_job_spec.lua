@@ -127,7 +127,8 @@ describe("main job", function()
     programs.start("iperf3", { "-s", "-B", "127.0.0.1", "-p", tostring(port) }, { ready = "listening" })
     local p = proxy.start { "-L", "tcp://127.0.0.1:0/127.0.0.1:" .. port }
     for _, direction in ipairs { "--bidir", "-R" } do
-      local said = programs.output("iperf3", { "-c", "127.0.0.1", "-p", tostring(p:port(1)), "-n", "64M", "-P", "4", "-J",
+      local said = programs.output("iperf3", {
+        "-c", "127.0.0.1", "-p", tostring(p:port(1)), "-n", "64M", "-P", "4", "-J",
         direction })
       assert.is_nil(said:match '"error"')
     end

@@ -2,7 +2,7 @@
 -- hold.  Run from the top of the repository; prints what it finds and exits with 1.
 
 local MAX_WIDTH = 120 -- aim at 100
-local MAX_LINES = { c = 900, h = 900, lua = 500 }
+local MAX_LINES = { c = 900, h = 900, lua = 600 } -- aim at 300 and 150
 local RUNTIME_FOLDERS = { vm = true, worker = true, control = true, mailbox = true, embed = true }
 local LUA_HEADERS = { ["lua.h"] = true, ["lauxlib.h"] = true, ["lualib.h"] = true }
 -- Each has a bounded or checked counterpart.
@@ -28,11 +28,12 @@ local function check_include(path, number, text)
   end
   if not quoted then return end
   local folder = quoted:match("^([^/]+)/")
-  if not folder then
+  if not folder and not path:match("^spec/") then
     complain(path, number, 'an include names its folder: "base/error.h"')
   elseif path:match("^native/") and RUNTIME_FOLDERS[folder] then
     complain(path, number, "native/ does not depend on runtime/")
-  elseif path:match("^native/base/") and folder ~= "base" and folder ~= "os" and not path:match("_lua%.c$") then
+  elseif path:match("^native/base/") and not path:match("_lua%.c$")
+    and folder ~= "base" and folder ~= "os" then
     complain(path, number, "native/base depends on native/os and nothing else")
   end
 end
@@ -41,12 +42,12 @@ local function check_c_line(path, number, text)
   check_include(path, number, text)
   local code = text:gsub('"[^"]*"', '""'):gsub("/%*.-%*/", ""):gsub("//.*", "")
   for _, name in ipairs(UNSAFE) do
-    if code:match("%f[%w_]" .. name .. "%s*%(") then
+    if not path:match("^spec/") and code:match("%f[%w_]" .. name .. "%s*%(") then
       complain(path, number, name .. "() is not used here")
     end
   end
   if path:match("^native/") and code:match("^%s*static%s") and not code:match("%(")
-    and not code:match("%f[%w]const%f[%W]") and code:match("[;=]") then
+    and not code:match("%f[%w]const%f[%W]") and not code:match("pthread_") and code:match("[;=]") then
     complain(path, number, "native/ keeps no mutable statics")
   end
 end
@@ -82,7 +83,7 @@ local function check_file(path)
       header = header or text == "#pragma once"
     end
   end
-  if number > MAX_LINES[kind] then
+  if number > MAX_LINES[kind] and not path:match("^spec/") then
     complain(path, number, ("%d lines, at most %d"):format(number, MAX_LINES[kind]))
   end
   if kind == "h" and not header then complain(path, 1, "no #pragma once") end

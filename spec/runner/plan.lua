@@ -76,7 +76,7 @@ local function spec_step(group, path)
   return {
     name = group .. " " .. path:gsub("^spec/" .. group .. "/", ""):gsub("_spec%.lua$", ""),
     group = group, file = path, tap = true, needs = { "build release" },
-    command = spec_command("build", path), env = { TIDEGATE = "build/tidegate" },
+    command = spec_command("build", path),
     timeout = marks.timeout or TIMEOUTS[group], weight = marks.alone and math.huge or 1,
   }
 end
@@ -89,7 +89,7 @@ local function asan_spec_step(group, path, options)
     group = "asan", file = path, tap = true, count_as_one = true, needs = { "build asan" },
     command = unrandomised(spec_command("build-asan", path)),
     env = {
-      TIDEGATE = "build-asan/tidegate", TIDEGATE_SANITIZED = "1",
+      TIDEGATE_SANITIZED = "1",
       ASAN_OPTIONS = "detect_leaks=0:" .. options, UBSAN_OPTIONS = options,
     },
     timeout = (marks.timeout or TIMEOUTS[group]) * SANITIZER_SLOWNESS,

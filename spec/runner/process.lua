@@ -33,6 +33,7 @@ local function environment(extra, tmp)
     env[name], env[name:upper()] = nil, nil
   end
   env.TMPDIR = tmp
+  env.PATH = (env.PATH or "/usr/bin:/bin") .. ":/usr/sbin:/sbin"
   for name, value in pairs(extra or {}) do
     env[name] = value:gsub("%%{tmp}", tmp)
   end
@@ -52,6 +53,7 @@ local running = {}
 -- on_done receives { code, signal, timed_out, seconds, sanitizer }.
 function M.start(options, on_done)
   local tmp = assert(uv.fs_mkdtemp((os.getenv("TMPDIR") or "/tmp") .. "/tg-XXXXXX"))
+  uv.fs_chmod(tmp, 493) -- 0755: some servers drop their privileges
   local words = {}
   for _, word in ipairs(wrapper) do words[#words + 1] = word end
   for _, word in ipairs(options.command) do

@@ -68,7 +68,7 @@ end)
 
 -- Straight to the target.
 local function dial_target(ctx, network, address, deadline)
-  local where, err
+  local where, err = nil, nil
   if network == "unix" then
     where = "unix:" .. address
   else
@@ -77,7 +77,13 @@ local function dial_target(ctx, network, address, deadline)
       return nil, err
     end
   end
-  return sockets.dial(ctx.service.sockets, ctx, where, deadline)
+  local stream
+  stream, err = sockets.dial(ctx.service.sockets, ctx, where, deadline)
+  if not stream then
+    err.addr = err.addr or address
+    return nil, err
+  end
+  return stream
 end
 
 local function dial_node(ctx, node, deadline)

@@ -52,7 +52,9 @@ local function read_lua(path, options)
   end
   local value, err = loader(path)
   if value == nil and err ~= nil then
-    complain(options.problems, path, err.message or tostring(err), err.line)
+    local text = tostring(err)
+    local line, rest = text:match("^" .. path:gsub("%p", "%%%0") .. ":(%d*):?%s*(.*)$")
+    complain(options.problems, path, rest or text, tonumber(line))
     return {}
   elseif value == nil then
     return {}

@@ -27,6 +27,29 @@ function problem.bless(item)
   return setmetatable(item, mt)
 end
 
+--- Put a list in the order of the files; what has no line comes first.
+function problem.sort(list)
+  local order, files = {}, 0
+  for i, item in ipairs(list) do
+    local file = item.file or ""
+    if not order[file] then
+      files = files + 1
+      order[file] = files
+    end
+    order[item] = i
+  end
+  table.sort(list, function(a, b)
+    local x, y = order[a.file or ""], order[b.file or ""]
+    if x ~= y then
+      return x < y
+    elseif (a.line or 0) ~= (b.line or 0) then
+      return (a.line or 0) < (b.line or 0)
+    end
+    return order[a] < order[b]
+  end)
+  return list
+end
+
 --- @return whether a list holds an error; late ones count unless `early_only`
 function problem.any_error(list, early_only)
   for _, item in ipairs(list) do

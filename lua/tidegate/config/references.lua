@@ -1,8 +1,8 @@
 -- Names: each once, each reference to something that is there, no circles; and what is pending.
 --
 -- gost lets a missing object pass in silence, and what then happens is rarely meant: a missing
--- auther lets everybody in, a missing chain connects directly.  Here a missing object is an error; only a
--- missing logger, where the default logger takes over, is a warning.
+-- auther lets everybody in, a missing chain connects directly.  Here a missing object is an error;
+-- only a missing logger, where the default logger takes over, is a warning.
 
 local nearest = require "tidegate.config.nearest"
 local pending = require "tidegate.config.pending"

@@ -12,8 +12,6 @@ local mux_peers = require "tidegate.net.mux_peers"
 local mux_schema = require "tidegate.net.mux_schema"
 
 local CONNECT, BIND = 1, 2
-local FLAG_UDP = 0x80
-local NETWORKS = { udp = 1, unix = 0x10, serial = 0x11 }
 
 local REFUSALS = {
   { "protocol", "bad request" },
@@ -52,8 +50,15 @@ end
 
 local function send(self, stream, command, network, host, port)
   local auth = self.auth
-  local bytes, err = message.encode_request(command, network, host, port,
-    auth and auth.username, auth and auth.password)
+  local bytes, err = message.encode_request {
+    cmd = command,
+    udp = network == "udp",
+    network = network,
+    user = auth and auth.username,
+    pass = auth and auth.password,
+    host = host,
+    port = port,
+  }
   if not bytes then
     return nil, err
   end
@@ -64,13 +69,14 @@ end
 
 -- Wait for a response.  @return host | "", port | nil, err
 local function receive(stream)
-  local status, host, port = stream:receive(message.response)
-  if not status then
-    return nil, host:during "relay response"
-  elseif status ~= 0 then
-    return nil, refusal(status)
+  local response, err = stream:receive(message.response)
+  if not response then
+    return nil, err:during "relay response"
+  elseif response.status ~= 0 then
+    return nil, refusal(response.status)
   end
-  return host or "", port or 0
+  local first = response.addresses and response.addresses[1] or response
+  return first.host or "", first.port or 0
 end
 
 --- Ask for a target.  @return stream that begins with the target's bytes | nil, err
@@ -80,8 +86,7 @@ local function request(self, ctx, stream, network, target, deadline)
     return nil, port or failure.new("invalid", "an address is needed")
   end
   stream:set_deadline(limit(self, ctx, deadline))
-  local command = network == "udp" and CONNECT + FLAG_UDP or CONNECT
-  local ok, err = send(self, stream, command, NETWORKS[network], host, port)
+  local ok, err = send(self, stream, CONNECT, network ~= "tcp" and network or nil, host, port)
   if not ok then
     return nil, err
   end
@@ -105,8 +110,7 @@ end
 -- @return host, port of the server's end of a BIND | nil, err
 local function bind_request(self, ctx, stream, network, host, port, deadline)
   stream:set_deadline(limit(self, ctx, deadline))
-  local command = network == "udp" and BIND + FLAG_UDP or BIND
-  local ok, err = send(self, stream, command, NETWORKS[network] or 0, host, port)
+  local ok, err = send(self, stream, BIND, network, host, port)
   if not ok then
     return nil, err
   end

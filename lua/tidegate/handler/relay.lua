@@ -11,21 +11,13 @@ local address_join = address.join
 
 local REQUEST = message.request
 local CONNECT, BIND = 1, 2
-local FLAG_UDP = 0x80
-
-local NETWORKS = { [0] = "tcp", [1] = "udp", [2] = "ip", [0x10] = "unix", [0x11] = "serial" }
-
 local OK = "\1\0\0\0"
 local BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, UNAVAILABLE, HOST_UNREACHABLE, NETWORK_UNREACHABLE =
   1, 2, 3, 5, 6, 7
 
 local function refuse(stream, status, err)
-  stream:write(message.encode_response(status))
+  stream:write(message.encode_response { status = status })
   return nil, err
-end
-
-local function network_name(flags, network)
-  return flags == FLAG_UDP and "udp" or NETWORKS[network] or "tcp"
 end
 
 -- The whole text for sockets that have no port.
@@ -73,26 +65,26 @@ end
 
 local function handle(self, ctx, stream)
   stream:set_deadline(ctx:after(self.md.readTimeout))
-  local command, flags, network, host, port, user, pass = stream:receive(REQUEST)
-  if not command then
-    return nil, flags:during "request"
+  local request, err = stream:receive(REQUEST)
+  if not request then
+    return nil, err:during "request"
   end
   stream:set_deadline(nil)
   if ctx:needs_auth() then
-    local ok, err = ctx:authenticate(user or "", pass or "")
+    local ok, refused = ctx:authenticate(request.user or "", request.pass or "")
     if not ok then
-      return refuse(stream, UNAUTHORIZED, err)
+      return refuse(stream, UNAUTHORIZED, refused)
     end
   end
 
-  network = network_name(flags, network)
+  local command, network = request.cmd, request.udp and "udp" or request.network or "tcp"
   local service = self.service
   if service and service.forwarder then
     return forward_to_target(self, ctx, stream, network)
   elseif command <= CONNECT then
-    return connect(self, ctx, stream, network, host, port)
+    return connect(self, ctx, stream, network, request.host, request.port)
   elseif command == BIND then
-    return require("tidegate.handler.relay.bind")(self, ctx, stream, network, host, port)
+    return require("tidegate.handler.relay.bind")(self, ctx, stream, network, request.host, request.port)
   end
   return refuse(stream, BAD_REQUEST, failure.new("unsupported", ("relay command %d"):format(command)))
 end

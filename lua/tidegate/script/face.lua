@@ -210,6 +210,9 @@ local function define_tasks(tg, set)
 
   --- sleep(seconds): let others run.  Ends the task when its script is gone.
   function tg.sleep(seconds)
+    if not task.is_task() then
+      error("a script must not wait while it loads; use spawn()", 2)
+    end
     task.sleep(seconds)
     if set.dropped then
       error(M.UNLOADED, 0)

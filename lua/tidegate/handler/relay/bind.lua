@@ -10,7 +10,7 @@ local mux_schema = require "tidegate.net.mux_schema"
 local OK, BAD_REQUEST, FORBIDDEN, UNAVAILABLE = 0, 1, 3, 5
 
 local function refuse(stream, status, err)
-  stream:write(message.encode_response(status))
+  stream:write(message.encode_response { status = status })
   return nil, err
 end
 
@@ -31,7 +31,7 @@ local function response_with(text)
   if not host or host == "" or text:sub(1, 1) == "@" then
     host, port = "@", 0
   end
-  return message.encode_response(OK, host, port)
+  return message.encode_response { status = OK, host = host, port = port }
 end
 
 local function bind_stream(self, ctx, stream, network, where)
@@ -40,7 +40,7 @@ local function bind_stream(self, ctx, stream, network, where)
     return refuse(stream, UNAVAILABLE, err)
   end
   ctx:own(acceptor)
-  local bound = network == "unix" and message.encode_response(OK, where, 0)
+  local bound = network == "unix" and message.encode_response { status = OK, host = where, port = 0 }
     or response_with(acceptor:address())
   local ok
   ok, err = stream:write(bound)
