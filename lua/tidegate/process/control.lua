@@ -179,11 +179,15 @@ function M.reload()
   return ok, problems
 end
 
-local function finish(code)
-  log.flush()
+local function release_all()
   for _, key in ipairs(sockets.keys()) do
     sockets.release(key)
   end
+end
+
+local function finish(code)
+  log.flush()
+  release_all()
   process.exit(code)
 end
 
@@ -199,6 +203,7 @@ local function drain(signal)
   run_commands(services, {}, "preDown")
   local deadline = task.now() + seconds * 1000
   local answers = message.call({ type = "drain" }, task.now() + ANSWER_MS) or {}
+  release_all() -- refuse whoever comes now, rather than let them queue
   local alive = 0
   for _, answer in ipairs(answers) do
     alive = alive + answer.alive
