@@ -7,6 +7,7 @@ local components = require "tidegate.process.components"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
 local process = require "tidegate.native.process"
+local script = require "tidegate.script"
 local signature = require "tidegate.process.signature"
 local sockets = require "tidegate.process.sockets"
 local systemd = require "tidegate.process.systemd"
@@ -317,6 +318,10 @@ function M.main(argv)
     stdout = write_to(1),
     stderr = write_to(2),
     environ = uv.os_environ,
+    load_script = script.evaluate,
+    dev_lua = function(dir)
+      uv.os_setenv("TIDEGATE_LUA_DIR", dir)
+    end,
   }
   local ok, code = xpcall(cli.main, debug.traceback, argv, host)
   if not ok then
