@@ -18,7 +18,8 @@ static const uint8_t classes[256] = {
 #undef T
 #undef V
 
-#define LENGTH_DIGITS_MAX 15 /* what a double holds exactly, with room */
+#define LENGTH_DIGITS_MAX 16
+#define LENGTH_MAX 9007199254740992 /* 2^53: what a Lua number holds exactly */
 
 static int broken(struct tg_error *err, const char *detail)
 {
@@ -96,6 +97,8 @@ static int note_length(struct tg_http1_head *h, struct tg_span value, struct tg_
             return broken(err, "malformed Content-Length");
         length = length * 10 + (value.data[i] - '0');
     }
+    if (length > LENGTH_MAX)
+        return broken(err, "Content-Length too large");
     if (h->length >= 0 && h->length != length)
         return broken(err, "two lengths that differ");
     h->length = length;

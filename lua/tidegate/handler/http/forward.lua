@@ -185,6 +185,12 @@ local function switch(self, ctx, stream, upstream, response, upgrade, job)
   return ctx:relay(stream, upstream, self.relay_options)
 end
 
+-- An HTTP/1.0 client takes no chunks; a second coding beneath them could not be told to it.
+local function inexpressible(request, response)
+  return request.minor == 0 and response.chunked
+    and string_lower(head.get(response, "transfer-encoding")) ~= "chunked"
+end
+
 -- How the response goes out.  @return head, whether the chunk frames come off, whether to close
 local function shape(request, response, framing, uploading)
   local plain = framing == "chunked" and request.minor == 0
@@ -262,7 +268,11 @@ local function attempt(self, ctx, stream, request, fresh)
     local again = used == true and job == nil and REPEATABLE[request.method]
     return nil, err, again and "again" or "unavailable"
   end
-  if response.status == 101 then
+  if inexpressible(request, response) then
+    drop(ctx, upstream)
+    return nil, failure.new("protocol", "a transfer coding HTTP/1.0 does not know",
+      { layer = "http", op = "response" }), "unavailable"
+  elseif response.status == 101 then
     return switch(self, ctx, stream, upstream, response, upgrade, job)
   end
   return respond(self, ctx, stream, upstream, request, response, job)
