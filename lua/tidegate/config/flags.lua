@@ -50,10 +50,9 @@ local read = {
     return text:find("^%d+$") and tonumber(text) or nil
   end,
   bool = function(text)
-    if TRUE[text] then
-      return true
+    if TRUE[text] or FALSE[text] then
+      return TRUE[text] or false
     end
-    return FALSE[text] and false or nil
   end,
 }
 

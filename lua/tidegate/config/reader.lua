@@ -70,14 +70,18 @@ local function text_of(value)
   return value and "1" or "0"
 end
 
--- type → function(self, value) → value | nil, what is expected
+local EXPECTED = {
+  string = "a text", int = "a whole number", bool = "true or false", dur = "a duration like 30s",
+}
+
+-- type → function(self, value) → value | nil, what is wrong if that is known
 local scalars = {}
 
 function scalars:string(value)
   if type(value) == "string" then
     return value
   elseif self.mode == "json" then
-    return nil, "a text"
+    return nil
   end
   return text_of(value)
 end
@@ -94,7 +98,7 @@ function scalars:int(value)
   if number then
     return number
   end
-  return nil, "a whole number"
+  return nil
 end
 
 function scalars:bool(value)
@@ -109,7 +113,7 @@ function scalars:bool(value)
       return false
     end
   end
-  return nil, "true or false"
+  return nil
 end
 
 function scalars:dur(value)
@@ -117,27 +121,26 @@ function scalars:dur(value)
     return self.mode == "lua" and value or value / 1e9
   elseif type(value) == "string" then
     if value == "" then
-      return nil, "a duration like 30s"
+      return nil
     end
     local seconds, why = duration.parse(value)
     if seconds then
       return seconds
     end
-    return nil, "a duration like 30s", why
+    return nil, why
   end
-  return nil, "a duration like 30s"
+  return nil
 end
 
 function methods:scalar(kind, node, path)
   if node.kind ~= "scalar" then
-    local expected = select(2, scalars[kind](self, false)) or "a single value"
-    self:problem(node, path, ("must be %s, not %s"):format(expected, describe(node)))
+    self:problem(node, path, ("must be %s, not %s"):format(EXPECTED[kind], describe(node)))
     return nil
   end
-  local value, expected, why = scalars[kind](self, node.value)
+  local value, why = scalars[kind](self, node.value)
   if value == nil then
     self:problem(node, path, why and ("%s %s"):format(describe(node), why)
-      or ("must be %s, not %s"):format(expected, describe(node)))
+      or ("must be %s, not %s"):format(EXPECTED[kind], describe(node)))
   end
   return value
 end

@@ -43,13 +43,15 @@ function methods:component(kind, part, default, path)
   end
 end
 
+local OFF = { [false] = true, ["false"] = true, [""] = true, [0] = true, ["0"] = true }
+
+-- A pending feature that is switched off is nothing to complain about.
 function methods:pending_key(side, object, key, value, path)
-  if value == false or value == "false" or value == "" or value == 0 or value == "0" then
-    return false
-  end
   for pattern, why in pairs(pending.metadata[side] or {}) do
     if key:lower():find(pattern) then
-      self.report:error(object, key, path, "%s is not available in this version", why)
+      if not OFF[value] then
+        self.report:error(object, key, path, "%s is not available in this version", why)
+      end
       return true
     end
   end

@@ -1,0 +1,208 @@
+local component = require "tidegate.component"
+local reader = require "tidegate.config.reader"
+local source = require "tidegate.config.source"
+local url = require "tidegate.config.url"
+local validate = require "tidegate.config.validate"
+local yaml = require "tidegate.config.yaml"
+
+describe("config.validate", function()
+  local declared, read_file
+
+  before_each(function()
+    read_file = source.read_file
+    source.read_file = function(path)
+      local texts = {
+        ["c.pem"] = "-----BEGIN CERTIFICATE-----", ["k.pem"] = "-----BEGIN PRIVATE KEY-----",
+        ["junk"] = "hello",
+      }
+      if texts[path] then
+        return texts[path]
+      end
+      return nil, { message = "No such file or directory" }
+    end
+    component.set_listing(function() return {} end)
+    declared = {}
+    local function declare(kind, name, keys)
+      local real = package.loaded[("tidegate.%s.%s"):format(kind, name)]
+      if not real then
+        declared[#declared + 1] = component.register(kind, name, { metadata = keys })
+      end
+    end
+    declare("handler", "zz", { readTimeout = { type = "duration" }, udp = { type = "bool" } })
+    declare("handler", "zzsniff", { sniffing = { type = "bool" } })
+    declare("listener", "yy", { mptcp = { type = "bool" } })
+    declare("connector", "zz", { timeout = { type = "duration" } })
+    declare("dialer", "yy", {})
+  end)
+
+  after_each(function()
+    source.read_file = read_file
+    for _, item in ipairs(declared) do
+      component.remove(item)
+    end
+    component.set_listing(nil)
+  end)
+
+  -- "severity line path: message" of all problems
+  local function check(text)
+    local marks = {}
+    local root, err = yaml.parse(text)
+    assert(root, tostring(err))
+    local config = reader.read(root, { file = "f", mode = "file", marks = marks })
+    local lines = {}
+    for i, item in ipairs(validate.check(config, marks)) do
+      lines[i] = ("%s %s %s: %s"):format(item.severity, item.line or "-", item.path, item.message)
+    end
+    return lines
+  end
+
+  local PARTS = "handler: {type: zz}, listener: {type: yy}"
+  local NODE = "connector: {type: zz}, dialer: {type: yy}"
+
+  local function service(rest)
+    return ("services: [{name: s, addr: ':1', %s, %s}]"):format(PARTS, rest)
+  end
+
+  it("is content with what is right", function()
+    assert.same({}, check(([[
+services:
+- {name: s, addr: ":1", handler: {type: zz, chain: c, auther: a, metadata: {READTIMEOUT: 5s}},
+   listener: {type: yy, tls: {certFile: c.pem, keyFile: k.pem}}, metadata: {dialTimeout: 1s}}
+chains: [{name: c, hops: [{name: h}, {name: i, nodes: [{name: n, addr: "x:1", %s}]}]}]
+hops: [{name: h, selector: {strategy: hash}, nodes: [{name: n, addr: "[::1]:https", %s}]}]
+authers: [{name: a, auths: [{username: u, password: p}]}]
+loggers: [{name: l, log: {level: info, format: text}}]
+tls: {certFile: c.pem, keyFile: k.pem}
+log: {level: debug}
+]]):format(NODE, NODE)))
+  end)
+
+  for _, case in ipairs {
+    -- names and references
+    { "services: [{addr: ':1', %s}]", "error 1 services[0]: a service needs a name" },
+    { "hops: [{nodes: []}]", "warning 1 hops[0]: a hop without a name cannot be used" },
+    { "hops: [{name: a}, {name: a}]", 'hop "a" is defined twice, also at f:1' },
+    { "services: [{name: s, handler: {type: zz, chain: c}, listener: {type: yy}}]",
+      'error 1 services[0].handler.chain: there is no chain "c"' },
+    { "services: [{name: s, handler: {type: zz, authers: [main]}, listener: {type: yy}}]\n"
+      .. "authers: [{name: mian}]",
+      'error 1 services[0].handler.authers[0]: there is no auther "main"; did you mean mian?' },
+    { service "logger: x", 'warning 1 services[0].logger: there is no logger "x"' },
+    { "chains: [{name: c, hops: [{name: nope}]}]",
+      'error 1 chains[0].hops[0].name: there is no hop "nope"' },
+    { "chains: [{name: c, hops: [{selector: {}}]}]", "a hop needs nodes, or the name of a hop" },
+    { "hops: [{name: h}]\nchains: [{name: c, hops: [{name: h, bypass: x}]}]",
+      "warning 2 chains[0].hops[0].bypass: is not read" },
+    { service "forwarder: {hop: h}", 'there is no hop "h"' },
+    -- pending
+    { service "admission: a", "error 1 services[0].admission: admission control" },
+    { "bypasses: [{name: b}]", "bypass lists are not available in this version" },
+    { "api: {addr: ':1'}", "error 1 api: the REST API" },
+    { "authers: [{name: a, file: {path: x}}]", "error 1 authers[0].file: loading" },
+    { "hops: [{name: h, nodes: [{name: n, addr: 'a:1', " .. NODE .. ", probe: {type: tcp}}]}]",
+      "health probes is not available" },
+    { "hops: [{name: h, selector: {strategy: ll}, nodes: []}]", '"ll" is not available' },
+    { "services: [{name: s, handler: {type: zz, metadata: {sniffing: true}}, listener: {type: yy}}]",
+      "error 1 services[0].handler.metadata.sniffing: sniffing is not available" },
+    { service "metadata: {enableStats: true}", "service statistics is not available" },
+    -- types and metadata
+    { "services: [{name: s, handler: {type: zy}, listener: {type: yy}}]",
+      'error 1 services[0].handler.type: unknown handler "zy"; did you mean zz?; known here: zz' },
+    { "services: [{name: s, handler: {type: zz}, listener: {type: pht}}]",
+      "error 1 services[0].listener.type: `pht` listener: not in this version of tidegate yet" },
+    { "services: [{name: s, handler: {type: zz, metadata: {readTimout: 1}}, listener: {type: yy}}]",
+      "warning 1 services[0].handler.metadata.readTimout: unknown key; did you mean readTimeout?" },
+    { "services: [{name: s, handler: {type: zz, metadata: {udp: yes}}, listener: {type: yy}}]",
+      "warning 1 services[0].handler.metadata.udp: must be true or false" },
+    { "hops: [{name: h, selector: {strategy: fifos}, nodes: []}]",
+      'unknown strategy "fifos", round is used; did you mean fifo?' },
+    -- addresses
+    { "services: [{name: s, addr: 8080, %s}]", '"8080" has no port; write ":8080"' },
+    { "services: [{name: s, addr: ':70000', %s}]", '"70000" is no port' },
+    { "services: [{name: s, addr: '::1:80', %s}]", "needs brackets" },
+    { "services: [{name: s, addr: ':1', %s}, {name: t, addr: ':1', %s}]",
+      'error 1 services[1].addr: :1 is the address of service "s" already' },
+    { "hops: [{name: h, nodes: [{name: n, " .. NODE .. "}]}]", "a node needs an address" },
+    { "hops: [{name: h, nodes: [{name: n, addr: a, " .. NODE .. "}]}]",
+      'warning 1 hops[0].nodes[0].addr: "a" has no port' },
+    { service "forwarder: {nodes: [{name: t, addr: 'a:x!'}]}", '"x!" is no port' },
+    { service "forwarder: {nodes: [{name: t}]}", "a target needs an address" },
+    -- files
+    { "tls: {certFile: c.pem}", "error 1 tls.certFile: certFile without keyFile" },
+    { "tls: {certFile: c.pem, keyFile: gone}", "key gone cannot be read: No such file" },
+    { "tls: {certFile: junk, keyFile: k.pem}", "certificate junk is not in PEM format" },
+    { "tls: {options: {minVersion: TLS12}}", 'unknown version "TLS12"' },
+    -- the rest
+    { "log: {level: verbose}", 'warning 1 log.level: unknown level "verbose", info is used' },
+    { "services: [{name: s, handler: {type: zz, metadata: {skipauth: 1.1.1.1}}, listener: "
+      .. "{type: yy}}]", "skipauth has no effect" },
+    { "loggers: [{name: l, log: {format: tex}}]", "did you mean text?" },
+  } do
+    it(case[2], function()
+      local found = check((case[1]:gsub("%%s", PARTS)))
+      local text = table.concat(found, "\n")
+      assert.is_truthy(text:find(case[2], 1, true), text)
+    end)
+  end
+
+  it("lets an object be switched off", function()
+    assert.same({}, check("services: [{name: s, handler: {type: zz, metadata: {sniffing: false}}, "
+      .. "listener: {type: yy}}]"))
+    assert.same({}, check("services: [{name: s, handler: {type: zzsniff, metadata: {sniffing: true}}"
+      .. ", listener: {type: yy}}]"))
+  end)
+
+  it("finds circles", function()
+    local pending = require "tidegate.config.pending"
+    local before = pending.root.resolvers
+    pending.root.resolvers = nil
+    local found = check(([[
+resolvers: [{name: r, nameservers: [{addr: 1.1.1.1, chain: c}]}]
+chains: [{name: c, hops: [{name: h}]}]
+hops: [{name: h, resolver: r, nodes: [{name: n, addr: "x:1", %s}]}]
+]]):format(NODE))
+    pending.root.resolvers = before
+    assert.same(1, #found)
+    assert.match("goes round in a circle: chains/c → hops/h → resolvers/r → chains/c", found[1],
+      1, true)
+  end)
+
+  it("tells everything at once", function()
+    local found = check "services:\n- {addr: x}\n- {name: a, handler: {type: q}}\nlog: {level: z}"
+    assert.is_true(#found >= 4)
+  end)
+
+  describe("of URLs", function()
+    local function check_url(services, nodes)
+      local marks = {}
+      local config = url.build(services, nodes or {}, {
+        marks = marks,
+        known = function(kind, name) return component.find(kind, name) ~= nil end,
+      })
+      local lines = {}
+      for i, item in ipairs(validate.check(config, marks)) do
+        lines[i] = ("%s %s: %s"):format(item.severity, item.file, item.message)
+      end
+      return lines
+    end
+
+    it("a parameter is fine when any part of the service knows it", function()
+      assert.same({}, check_url({ "zz+yy://:1?readTimeout=1s&mptcp=true&dialTimeout=5s&retries=1" }))
+      assert.same({}, check_url({ "zz+yy://:1" }, { "zz+yy://h:1?timeout=3s&weight=2&so_mark=1" }))
+    end)
+
+    it("and is reported once when none does", function()
+      assert.same({ "warning -L zz+yy://:1?foo=1: unknown key" }, check_url { "zz+yy://:1?foo=1" })
+      assert.same({ "warning -F zz+yy://h:1?foo=1: unknown key" },
+        check_url({}, { "zz+yy://h:1?foo=1" }))
+    end)
+
+    it("what is pending is an error of that URL", function()
+      local found = check_url { "zz+yy://:1?bypass=a.com" }
+      assert.match("error -L zz+yy://:1?bypass=a.com: bypass lists", found[1], 1, true)
+      found = check_url { "zz+yy://:1?sniffing=true" }
+      assert.match("sniffing is not available", found[1], 1, true)
+      assert.same(1, #found)
+    end)
+  end)
+end)
