@@ -90,11 +90,30 @@ local function part(value)
   return copy(value)
 end
 
---- A node as a table: handler-like fields may be names.
+--- A node as a table: connector and dialer may be names.
 function M.node(item)
-  local node = copy(item)
+  local node = {}
+  for key, value in pairs(item) do
+    if key ~= "connector" and key ~= "dialer" then
+      node[key] = copy(value)
+    end
+  end
   node.connector, node.dialer = part(item.connector), part(item.dialer)
   return node
+end
+
+--- A hop as a table with nodes, or only a name.
+function M.hop(item, name)
+  local hop = {}
+  for key, value in pairs(item) do
+    hop[key] = key ~= "nodes" and copy(value) or {}
+  end
+  hop.name = item.name or name
+  for i, node in ipairs(item.nodes or {}) do
+    hop.nodes[i] = M.node(node)
+    hop.nodes[i].name = node.name or ("node-%d"):format(i - 1)
+  end
+  return hop
 end
 
 --- Hops of a list whose items are URLs, hop tables (with nodes, or only a name) or node tables.
@@ -114,29 +133,29 @@ function M.hops(list, config, prefix)
       hop = { name = name, nodes = { M.node(item) } }
       hop.nodes[1].name = item.name or "node-0"
     else
-      hop = copy(item)
-      hop.name = item.name or name
-      for j, node in ipairs(item.nodes or {}) do
-        hop.nodes[j] = M.node(node)
-        hop.nodes[j].name = node.name or ("node-%d"):format(j - 1)
-      end
+      hop = M.hop(item, name)
     end
     hops[i] = hop
   end
   return hops
 end
 
---- A service as a table: `handler` and `listener` may be names, `chain` belongs to the handler.
+--- A service as a table: `handler` and `listener` may be names, `chain` and `auther` belong to the
+-- handler.
 function M.service(item, name)
-  local service = copy(item)
+  local service = {}
+  for key, value in pairs(item) do
+    if key ~= "handler" and key ~= "listener" then
+      service[key] = copy(value)
+    end
+  end
   service.name = item.name or name
   service.handler = part(item.handler) or { type = "auto" }
   service.listener = part(item.listener) or { type = "tcp" }
-  if item.chain then
-    service.handler.chain, service.chain = item.chain, nil
-  end
-  if item.auther then
-    service.handler.auther, service.auther = item.auther, nil
+  for _, key in ipairs { "chain", "auther" } do
+    if item[key] then
+      service.handler[key], service[key] = item[key], nil
+    end
   end
   return service
 end

@@ -46,26 +46,29 @@ local function chain_reference(tg, set, value)
   return tg.chain(name, value)
 end
 
+-- A service as a table, where the handler may be a function.
+local function service_of_table(tg, set, spec)
+  local fields = {}
+  for key, value in pairs(spec) do
+    fields[key] = value
+  end
+  if type(spec.handler) == "function" then
+    local name = ("%s-handler-%d"):format(set.stem, #set.components)
+    tg.handler(name)(spec.handler)
+    fields.handler = name
+  end
+  fields.chain = chain_reference(tg, set, spec.chain)
+  return declare.service(fields, ("%s-%d"):format(set.stem, #set.config.services))
+end
+
 local function define_service(tg, set)
-  --- service(url [, fields]) or service(table): declare a service.  @return its object
+  --- service(url [, { name, chain }]) or service(table): declare a service.  @return its object
   function tg.service(spec, fields)
-    local config = set.config
-    local list
+    local config, list = set.config, nil
     if type(spec) == "string" then
       list = fail_on(declare.services_of_url(spec, config, set.stem))
     else
-      check(spec, "table", "a service")
-      if type(spec.handler) == "function" then
-        local name = ("%s-handler-%d"):format(set.stem, #set.components)
-        local made = { handler = tg.handler(name)(spec.handler) }
-        spec = setmetatable(made, { __index = spec })
-        for key, value in pairs(getmetatable(spec).__index) do
-          rawset(spec, key, rawget(spec, key) or value)
-        end
-        setmetatable(spec, nil)
-      end
-      spec.chain = chain_reference(tg, set, spec.chain)
-      list = { declare.service(spec, ("%s-%d"):format(set.stem, #config.services)) }
+      list = { service_of_table(tg, set, check(spec, "table", "a service")) }
     end
     for _, service in ipairs(list) do
       if fields and fields.chain then

@@ -6,13 +6,17 @@ end
 
 describe("policy.auth", function()
   it("compares like ==", function()
-    for _, pair in ipairs { { "", "" }, { "a", "a" }, { "a", "b" }, { "a", "ab" }, { "ab", "a" }, { "", "a" }, { "aa", "a" } } do
-      assert.equal(pair[1] == pair[2], auth.same(pair[1], pair[2]))
+    for _, one in ipairs { "", "a", "b", "aa", "ab", "ba" } do
+      for _, other in ipairs { "", "a", "b", "aa", "ab", "ba" } do
+        assert.equal(one == other, auth.same(one, other))
+      end
     end
   end)
 
   it("knows its users", function()
-    local people = auth.list { { username = "a", password = "x" }, { username = "", password = "y" }, { username = "open" } }
+    local people = auth.list {
+      { username = "a", password = "x" }, { username = "", password = "y" }, { username = "open" },
+    }
     assert.same("a", check(people, "a", "x"))
     assert.is_nil(check(people, "a", "y"))
     assert.is_nil(check(people, "b", "x"))

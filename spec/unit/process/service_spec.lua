@@ -1,0 +1,249 @@
+local cjson = require "cjson"
+local failure = require "tidegate.failure"
+local helpers = require "spec.helpers"
+local luv = require "luv"
+local plane = require "spec.helpers.plane"
+local relay = require "tidegate.native.relay"
+local service = require "tidegate.process.service"
+local task = require "tidegate.native.task"
+local log = require "tidegate.process.log"
+
+local function lines_of(path)
+  log.flush()
+  local lines = {}
+  for line in io.lines(path) do
+    lines[#lines + 1] = cjson.decode(line)
+  end
+  return lines
+end
+
+local function temporary()
+  return assert(luv.fs_mkdtemp((os.getenv "TMPDIR" or "/tmp") .. "/tidegate-service-XXXXXX")) .. "/x.log"
+end
+
+local function build(handler, fields)
+  plane.declare("handler", "specimen", handler)
+  local config = { name = "s", addr = ":1", handler = { type = "specimen" } }
+  for key, value in pairs(fields or {}) do
+    config[key] = value
+  end
+  config.handler.type = "specimen"
+  local path = temporary()
+  local built, problems = plane.build { services = { config }, log = { output = path } }
+  assert.same({}, problems)
+  return built.s, path
+end
+
+describe("service", function()
+  setup(function()
+    relay.on_end(service.relay_ended)
+  end)
+  after_each(plane.cleanup)
+
+  it("hands the stream to the handler and closes it afterwards", helpers.task(function()
+    local built = build {
+      handle = function(_, ctx, stream)
+        assert(ctx.service.name == "s")
+        return stream:write "hello"
+      end,
+    }
+    local client = plane.client(built)
+    assert.same("hello", client:read())
+    assert.same("eof", select(2, client:read()).code)
+    client:close()
+  end))
+
+  it("logs a connection as gost does", helpers.task(function()
+    local echo = plane.echo()
+    local built, path = build {
+      handle = function(_, ctx, stream)
+        local upstream, err = ctx:connect("tcp", echo)
+        if not upstream then
+          return nil, err
+        end
+        return ctx:relay(stream, upstream)
+      end,
+    }
+    local client = plane.client(built)
+    client:write "12345"
+    assert.same("12345", client:read_exact(5))
+    client:close()
+    helpers.eventually(function()
+      return #lines_of(path) == 4
+    end)
+
+    local lines = lines_of(path)
+    assert.same("@ <> @", lines[1].msg)
+    assert.same("@ <-> " .. echo, lines[2].msg)
+    assert.same("@ >-< " .. echo, lines[3].msg)
+    assert.same("@ >< @", lines[4].msg)
+    for _, line in ipairs(lines) do
+      assert.same("info", line.level)
+      assert.same("handler", line.kind)
+      assert.same("s", line.service)
+      assert.same("specimen", line.handler)
+      assert.same(lines[1].sid, line.sid)
+    end
+    assert.same(echo, lines[4].host)
+    assert.same(5, lines[4].inputBytes)
+    assert.same(5, lines[4].outputBytes)
+    assert.is_number(lines[3].duration)
+  end))
+
+  it("logs how a connection failed, and goes on", helpers.task(function()
+    local nobody = plane.nobody()
+    local built, path = build {
+      handle = function(_, ctx)
+        return ctx:connect("tcp", nobody)
+      end,
+    }
+    plane.client(built):close()
+    helpers.eventually(function()
+      return #lines_of(path) == 3
+    end)
+    local lines = lines_of(path)
+    assert.same("error", lines[2].level)
+    assert.is_truthy(lines[2].msg:find("Connection refused", 1, true))
+    assert.is_truthy(lines[3].err:find("Connection refused", 1, true))
+  end))
+
+  it("survives a handler that raises, with a traceback in the log", helpers.task(function()
+    local built, path = build {
+      handle = function()
+        error "boom"
+      end,
+    }
+    local client = plane.client(built)
+    assert.same("eof", select(2, client:read()).code)
+    client:close()
+    local text = lines_of(path)[2].msg
+    assert.is_truthy(text:find("service_spec.lua:%d+: boom") and text:find("stack traceback", 1, true))
+    assert.same(0, service.live_count())
+  end))
+
+  it("closes what the connection opened when it fails", helpers.task(function()
+    local upstream
+    local built = build {
+      handle = function(_, ctx)
+        upstream = assert(ctx:connect("tcp", plane.echo()))
+        return nil, failure.new("protocol", "no")
+      end,
+    }
+    local client = plane.client(built)
+    client:read()
+    assert.is_true(upstream:is_closed())
+    client:close()
+  end))
+
+  it("writes nothing and makes no tag when nobody wants to know", helpers.task(function()
+    plane.declare("handler", "specimen", {
+      handle = function(_, ctx, stream)
+        return ctx:relay(stream, assert(ctx:connect("tcp", plane.echo())))
+      end,
+    })
+    local heard = 0
+    relay.on_end(function()
+      heard = heard + 1
+    end)
+    local built = plane.build { services = { { name = "s", handler = { type = "specimen" } } } }
+    local client = plane.client(built.s)
+    client:write "x"
+    client:read()
+    client:close()
+    helpers.eventually(function()
+      return relay.count() == 0
+    end)
+    task.sleep(0.02)
+    relay.on_end(service.relay_ended)
+    assert.same(0, heard)
+  end))
+
+  describe("authentication", function()
+    local function result_of(fields, user, password)
+      local result
+      local built = build({
+        handle = function(_, ctx)
+          result = { needs = ctx:needs_auth() }
+          result.ok, result.err = ctx:authenticate(user, password)
+          result.user = ctx.user
+          return true
+        end,
+      }, { handler = fields })
+      local client = plane.client(built)
+      client:read()
+      client:close()
+      return result
+    end
+
+    it("is off without an auther", helpers.task(function()
+      assert.same({ needs = false, ok = true }, result_of({}, "a", "b"))
+    end))
+
+    it("checks inline credentials", helpers.task(function()
+      local fields = { auth = { username = "a", password = "b" } }
+      assert.same({ needs = true, ok = true, user = "a" }, result_of(fields, "a", "b"))
+      local result = result_of(fields, "a", "c")
+      assert.is_nil(result.ok)
+      assert.same("auth", result.err.code)
+      assert.is_nil(result.user)
+    end))
+
+    it("refuses when the auther is missing", helpers.task(function()
+      assert.same("auth", result_of({ auther = "gone" }, "a", "b").err.code)
+    end))
+  end)
+
+  it("reports all services that cannot be built", function()
+    local built, problems = plane.build {
+      services = {
+        { name = "a", handler = { type = "no-such" } },
+        { name = "b", handler = { type = "tcp", chain = "gone" } },
+        { name = "c", handler = { type = "tcp" }, forwarder = { hop = "gone" } },
+      },
+    }
+    assert.same({}, built)
+    assert.same(3, #problems)
+    assert.is_truthy(problems[1]:find("service a", 1, true) and problems[1]:find("no-such", 1, true))
+    assert.is_truthy(problems[2]:find("no chain \"gone\"", 1, true))
+  end)
+
+  it("forwards to several targets, and around those that fail", helpers.task(function()
+    local echo, nobody = plane.echo(), plane.nobody()
+    local built = plane.build {
+      services = {
+        {
+          name = "fwd", handler = { type = "tcp", retries = 0 }, listener = { type = "tcp" },
+          forwarder = {
+            nodes = { { name = "dead", addr = nobody }, { name = "alive", addr = echo } },
+            selector = { strategy = "fifo", maxFails = 1, failTimeout = 30 },
+          },
+        },
+      },
+    }
+    local first = plane.client(built.fwd)
+    assert.is_nil((first:read()))
+    first:close()
+    for _ = 1, 3 do
+      local client = plane.client(built.fwd)
+      client:write "x"
+      assert.same("x", client:read())
+      client:close()
+    end
+    helpers.eventually(function()
+      return relay.count() == 0
+    end)
+  end))
+
+  it("says when a forwarder has no target", helpers.task(function()
+    local path = temporary()
+    local built = plane.build {
+      services = { { name = "fwd", handler = { type = "forward" }, forwarder = { nodes = {} } } },
+      log = { output = path },
+    }
+    plane.client(built.fwd):close()
+    helpers.eventually(function()
+      return #lines_of(path) == 3
+    end)
+    assert.same("no target available", lines_of(path)[3].err)
+  end))
+end)
