@@ -12,7 +12,7 @@
  */
 
 #include "base/buf.h"
-#include "relay/chunks.h"
+#include "codec/chunks.h"
 #include "stream/stream.h"
 
 enum tg_body_framing {

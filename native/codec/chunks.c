@@ -1,4 +1,4 @@
-#include "relay/chunks.h"
+#include "codec/chunks.h"
 
 #include <string.h>
 
