@@ -41,6 +41,7 @@ struct tg_tls_context {
     struct tg_tls_options *options;
     BIO_METHOD *bio;
     bool ktls; /* the kernel has it */
+    atomic_bool broken; /* the files were no good when they were last looked at */
     pthread_mutex_t lock; /* of what follows */
     struct tg_tls_set *set;
     struct stamp *stamps; /* of the files, as seen at the last attempt */
@@ -250,20 +251,20 @@ static bool set_trust(SSL_CTX *ctx, const struct tg_tls_options *o, char *err, s
     return true;
 }
 
-/* A ticket of one server must not open another one that asks for certificates. */
+/* Tickets are shared by the process; a ticket of one server must not open another one that
+ * asks for client certificates, nor stand for another certificate. */
 static void set_session_id_context(SSL_CTX *ctx, const struct tg_tls_options *o,
-                                   const struct stamp *ca)
+                                   const struct stamp *stamps)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned len = 0;
+    const char *path;
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     EVP_DigestInit_ex(md, EVP_sha256(), NULL);
     EVP_DigestUpdate(md, &o->verify, sizeof(o->verify));
-    if (o->ca != NULL && o->verify != TG_TLS_VERIFY_NONE) {
-        EVP_DigestUpdate(md, o->ca, strlen(o->ca));
-        EVP_DigestUpdate(md, &ca->modified.tv_sec, sizeof(ca->modified.tv_sec));
-        EVP_DigestUpdate(md, &ca->modified.tv_nsec, sizeof(ca->modified.tv_nsec));
-        EVP_DigestUpdate(md, &ca->inode, sizeof(ca->inode));
+    for (size_t i = 0; (path = file_at(o, i)) != NULL; i++) {
+        EVP_DigestUpdate(md, path, strlen(path) + 1);
+        EVP_DigestUpdate(md, &stamps[i], sizeof(stamps[i]));
     }
     EVP_DigestFinal_ex(md, digest, &len);
     EVP_MD_CTX_free(md);
@@ -271,9 +272,9 @@ static void set_session_id_context(SSL_CTX *ctx, const struct tg_tls_options *o,
 }
 
 static void set_server(SSL_CTX *ctx, struct tg_tls_set *set, const struct tg_tls_options *o,
-                       const struct stamp *ca)
+                       const struct stamp *stamps)
 {
-    set_session_id_context(ctx, o, ca);
+    set_session_id_context(ctx, o, stamps);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets hold it all */
     if (o->sessions) {
         tg_tls_tickets_use(ctx);
@@ -310,7 +311,7 @@ static void set_groups(SSL_CTX *ctx)
 }
 
 static SSL_CTX *build_one(struct tg_tls_set *set, const struct tg_tls_options *o, size_t index,
-                          const struct stamp *ca, char *err, size_t size)
+                          const struct stamp *stamps, char *err, size_t size)
 {
     SSL_CTX *ctx = SSL_CTX_new(o->server ? TLS_server_method() : TLS_client_method());
     if (ctx == NULL)
@@ -325,7 +326,7 @@ static SSL_CTX *build_one(struct tg_tls_set *set, const struct tg_tls_options *o
     bool ok = set_versions(ctx, o, err, size) && set_trust(ctx, o, err, size);
     set_groups(ctx);
     if (o->server)
-        set_server(ctx, set, o, ca);
+        set_server(ctx, set, o, stamps);
     else
         set_client(ctx, set, o);
     if (ok && index < o->pair_count)
@@ -381,7 +382,7 @@ static struct tg_tls_set *build_set(struct tg_tls_context *c, const struct stamp
         return NULL;
     }
     for (size_t i = 0; i < count; i++) {
-        set->ssl[i] = build_one(set, o, i, &stamps[0], err, size);
+        set->ssl[i] = build_one(set, o, i, stamps, err, size);
         if (set->ssl[i] == NULL) {
             free_set(set);
             return NULL;
@@ -394,6 +395,35 @@ static struct tg_tls_set *build_set(struct tg_tls_context *c, const struct stamp
     if (set->name_count > 1)
         qsort(set->names, set->name_count, sizeof(*set->names), by_name);
     return set;
+}
+
+/* @return true when the files differ from those seen last, which they are from now on */
+static bool files_changed(struct tg_tls_context *c)
+{
+    size_t count = file_count(c->options);
+    struct stamp *now = tg_zalloc(count * sizeof(*now));
+    take_stamps(c->options, now);
+    pthread_mutex_lock(&c->lock);
+    bool changed = memcmp(now, c->stamps, count * sizeof(*now)) != 0;
+    memcpy(c->stamps, now, count * sizeof(*now));
+    pthread_mutex_unlock(&c->lock);
+    free(now);
+    return changed;
+}
+
+/* Load the files again.  @return 1, or -1 with words in `err` */
+static int renew(struct tg_tls_context *c, char *err, size_t size)
+{
+    struct tg_tls_set *fresh = build_set(c, c->stamps, err, size);
+    c->broken = fresh == NULL;
+    if (fresh == NULL)
+        return -1;
+    pthread_mutex_lock(&c->lock);
+    struct tg_tls_set *old = c->set;
+    c->set = fresh;
+    pthread_mutex_unlock(&c->lock);
+    tg_tls_set_put(old);
+    return 1;
 }
 
 /* Asking for it on a socket that is not connected tells whether the kernel knows it. */
@@ -464,6 +494,10 @@ struct tg_tls_context *tg_tls_context_get(const struct tg_tls_options *options, 
     pthread_mutex_lock(&registry.lock);
     struct tg_tls_context *c = find(options);
     pthread_mutex_unlock(&registry.lock);
+    if (c != NULL && (files_changed(c) || c->broken) && renew(c, err, size) < 0) {
+        tg_tls_context_put(c);
+        return NULL;
+    }
     if (c != NULL)
         return c;
     struct tg_tls_context *fresh = make(options, err, size);
@@ -531,31 +565,7 @@ void tg_tls_set_put(struct tg_tls_set *set)
         free_set(set);
 }
 
-/* @return true when the files differ from those seen last, which they are from now on */
-static bool files_changed(struct tg_tls_context *c)
-{
-    size_t count = file_count(c->options);
-    struct stamp *now = tg_zalloc(count * sizeof(*now));
-    take_stamps(c->options, now);
-    pthread_mutex_lock(&c->lock);
-    bool changed = memcmp(now, c->stamps, count * sizeof(*now)) != 0;
-    memcpy(c->stamps, now, count * sizeof(*now));
-    pthread_mutex_unlock(&c->lock);
-    free(now);
-    return changed;
-}
-
 int tg_tls_context_refresh(struct tg_tls_context *c, char *err, size_t size)
 {
-    if (!files_changed(c))
-        return 0;
-    struct tg_tls_set *fresh = build_set(c, c->stamps, err, size);
-    if (fresh == NULL)
-        return -1;
-    pthread_mutex_lock(&c->lock);
-    struct tg_tls_set *old = c->set;
-    c->set = fresh;
-    pthread_mutex_unlock(&c->lock);
-    tg_tls_set_put(old);
-    return 1;
+    return files_changed(c) ? renew(c, err, size) : 0;
 }
