@@ -56,7 +56,7 @@ function methods:reference(field, object, key, name, path)
   if name == "" then
     return
   elseif pending.root[field.ref] then
-    self.report:error(object, key, path, "%s are not available in this version",
+    self.report:error(object, key, path, "is not available in this version (%s)",
       pending.root[field.ref])
     return
   end
@@ -94,7 +94,7 @@ function methods:field(kind, field, object, path)
   local value = object[field.name]
   local why = pending.fields[kind] and pending.fields[kind][field.name]
   if why then
-    self.report:error(object, field.name, path, "%s is not available in this version", why)
+    self.report:error(object, field.name, path, "is not available in this version (%s)", why)
     return
   end
   local place = path == "" and field.name or path .. "." .. field.name
@@ -136,7 +136,10 @@ function methods:root(config)
     local why = pending.root[field.name]
     if value ~= nil and why and not (field.item and #value == 0) then
       local object = field.item and value[1] or value
-      self.report:error(object, nil, field.name, "%s are not available in this version", why)
+      local mark = self.report.marks[object]
+      if not (mark and mark.cli) then -- one made from a URL is complained about where it is used
+        self.report:error(object, nil, field.name, "is not available in this version (%s)", why)
+      end
     elseif value ~= nil and field.item and schema.object(field.item) then
       for i, item in ipairs(value) do
         self.owner = item.name and field.name .. "/" .. item.name

@@ -15,6 +15,7 @@ function methods:generated(list, prefix, object)
   self.config[list] = items
   object.name = ("%s-%d"):format(prefix, #items)
   items[#items + 1] = object
+  self.made[#self.made + 1] = object
   return object.name
 end
 

@@ -50,7 +50,7 @@ function methods:pending_key(side, object, key, value, path)
   for pattern, why in pairs(pending.metadata[side] or {}) do
     if key:lower():find(pattern) then
       if not OFF[value] then
-        self.report:error(object, key, path, "%s is not available in this version", why)
+        self.report:error(object, key, path, "is not available in this version (%s)", why)
       end
       return true
     end

@@ -1,9 +1,11 @@
 -- Command lines and what gost prints for them with -O yaml.
--- luacheck: no max line length
 
 return {
   {
-    { "-L", "http://user:pass@:8080" },
+    {
+      "-L",
+      "http://user:pass@:8080",
+    },
     [[
 services:
   - name: service-0
@@ -18,7 +20,12 @@ services:
 ]],
   },
   {
-    { "-L", ":8080", "-F", "http://h:80" },
+    {
+      "-L",
+      ":8080",
+      "-F",
+      "http://h:80",
+    },
     [[
 services:
   - name: service-0
@@ -44,7 +51,10 @@ chains:
 ]],
   },
   {
-    { "-L", "socks5+tls://u:p@:1080?cert=c.pem&key=k.pem&ca=ca.pem&udp=true&notls=true" },
+    {
+      "-L",
+      "socks5+tls://u:p@:1080?cert=c.pem&key=k.pem&ca=ca.pem&udp=true&notls=true",
+    },
     [[
 services:
   - name: service-0
@@ -72,7 +82,10 @@ services:
 ]],
   },
   {
-    { "-L", "tcp://:8080/192.168.1.1:80,192.168.1.2:80?strategy=fifo&maxFails=3&failTimeout=10s" },
+    {
+      "-L",
+      "tcp://:8080/192.168.1.1:80,192.168.1.2:80?strategy=fifo&maxFails=3&failTimeout=10s",
+    },
     [[
 services:
   - name: service-0
@@ -94,7 +107,10 @@ services:
 ]],
   },
   {
-    { "-L", "tcp://:8000-8001/10.0.0.1:9000-9001" },
+    {
+      "-L",
+      "tcp://:8000-8001/10.0.0.1:9000-9001",
+    },
     [[
 services:
   - name: service-0
@@ -120,7 +136,12 @@ services:
 ]],
   },
   {
-    { "-L", "rtcp://:2222/192.168.1.1:22", "-F", "relay+wss://u:p@example.com:443?path=/tun" },
+    {
+      "-L",
+      "rtcp://:2222/192.168.1.1:22",
+      "-F",
+      "relay+wss://u:p@example.com:443?path=/tun",
+    },
     [[
 services:
   - name: service-0
@@ -161,7 +182,11 @@ chains:
 ]],
   },
   {
-    { "-L", "http://:8080?bypass=~10.0.0.0/8,*.example.com&admission=192.168.0.0/16&resolver=1.1.1.1,tls://8.8.8.8:853&prefer=ipv6&hosts=a.com:1.2.3.4,b.com:::1" },
+    {
+      "-L",
+      "http://:8080?bypass=~10.0.0.0/8,*.example.com&admission=192.168.0.0/16&resolver=1.1."
+        .. "1.1,tls://8.8.8.8:853&prefer=ipv6&hosts=a.com:1.2.3.4,b.com:::1",
+    },
     [[
 services:
   - name: service-0
@@ -215,7 +240,11 @@ hosts:
 ]],
   },
   {
-    { "-L", "http://:8080?limiter.in=100MB&limiter.conn.out=10KB&climiter=100&rlimiter=10.5&retries=2" },
+    {
+      "-L",
+      "http://:8080?limiter.in=100MB&limiter.conn.out=10KB&climiter=100&rlimiter=10.5&retri"
+        .. "es=2",
+    },
     [[
 services:
   - name: service-0
@@ -256,7 +285,14 @@ rlimiters:
 ]],
   },
   {
-    { "-L", ":8080", "-F", "socks5://h1:1080", "-F", "relay+tls://h2,h3:443?maxFails=2&node.backup=true" },
+    {
+      "-L",
+      ":8080",
+      "-F",
+      "socks5://h1:1080",
+      "-F",
+      "relay+tls://h2,h3:443?maxFails=2&node.backup=true",
+    },
     [[
 services:
   - name: service-0
@@ -308,7 +344,13 @@ chains:
 ]],
   },
   {
-    { "-L", ":8080", "-F", "socks5+tls://u:p@1.2.3.4:1080?secure=true&serverName=example.com&interface=eth0&so_mark=100" },
+    {
+      "-L",
+      ":8080",
+      "-F",
+      "socks5+tls://u:p@1.2.3.4:1080?secure=true&serverName=example.com&interface=eth0&so_m"
+        .. "ark=100",
+    },
     [[
 services:
   - name: service-0
@@ -343,7 +385,10 @@ chains:
 ]],
   },
   {
-    { "-L", "dns://:10053/tls://1.1.1.1:853,https://1.0.0.1/dns-query?mode=udp" },
+    {
+      "-L",
+      "dns://:10053/tls://1.1.1.1:853,https://1.0.0.1/dns-query?mode=udp",
+    },
     [[
 services:
   - name: service-0
@@ -367,7 +412,19 @@ services:
 ]],
   },
   {
-    { "-L", "relay://:8421/:53?handler.nodelay=true&listener.reuseport=true&service.foo=bar", "-L", "unix:///var/run/a.sock", "-L", "unix://a.sock/b.sock", "-api", "user:pass@:18080?pathPrefix=/api&accesslog=true", "-metrics", ":9000?path=/m", "-DD" },
+    {
+      "-L",
+      "relay://:8421/:53?handler.nodelay=true&listener.reuseport=true&service.foo=bar",
+      "-L",
+      "unix:///var/run/a.sock",
+      "-L",
+      "unix://a.sock/b.sock",
+      "-api",
+      "user:pass@:18080?pathPrefix=/api&accesslog=true",
+      "-metrics",
+      ":9000?path=/m",
+      "-DD",
+    },
     [[
 services:
   - name: service-0
@@ -417,7 +474,13 @@ metrics:
 ]],
   },
   {
-    { "-L", "http://:8080?netns=ns1&netns.out=ns2&interface=eth0&proxyProtocol=1&enableStats=true", "-F", "http://h1:80?auth=eDp5&node.weight=2&connector.timeout=3s&dialer.keepalive=true&hop.netns=ns9" },
+    {
+      "-L",
+      "http://:8080?netns=ns1&netns.out=ns2&interface=eth0&proxyProtocol=1&enableStats=true",
+      "-F",
+      "http://h1:80?auth=eDp5&node.weight=2&connector.timeout=3s&dialer.keepalive=true&hop."
+        .. "netns=ns9",
+    },
     [[
 services:
   - name: service-0
@@ -465,7 +528,14 @@ chains:
 ]],
   },
   {
-    { "-L", "ss://YWVzLTEyOC1nY206cGFzcw@:8338", "-L", "stdio://example.com:22", "-F", "ssh://u:p@host:22?privateKeyFile=/id_rsa" },
+    {
+      "-L",
+      "ss://YWVzLTEyOC1nY206cGFzcw@:8338",
+      "-L",
+      "stdio://example.com:22",
+      "-F",
+      "ssh://u:p@host:22?privateKeyFile=/id_rsa",
+    },
     [[
 services:
   - name: service-0
