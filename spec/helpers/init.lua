@@ -4,14 +4,15 @@ local task = require "tidegate.native.task"
 
 local M = {}
 
-local PATIENCE_MS = 20000 -- a test that waits longer hangs
+local PATIENCE_MS = 30000 -- a test that waits longer hangs
 
 local function finish(waiter, ok, ...)
   waiter:wake(ok, ...)
 end
 
 --- Run `fn(...)` in a task of its own.
--- @return a function that waits for what fn returns; an error in it is raised there
+-- @return a function that waits for what fn returns (for `patience` ms, if given); an error in it
+-- is raised there
 function M.spawn(fn, ...)
   local waiter = task.waiter()
   task.spawn(function(...)
@@ -25,17 +26,18 @@ function M.spawn(fn, ...)
     end
     return ...
   end
-  return function()
-    return results(waiter:wait(task.now() + PATIENCE_MS))
+  return function(patience)
+    return results(waiter:wait(task.now() + (patience or PATIENCE_MS)))
   end
 end
 
 --- Wrap a test body that waits: `it("…", helpers.task(function() … end))`.  The body runs in its own
--- task, so a hang fails the test instead of the run; afterwards it must have left no task behind.
-function M.task(fn)
+-- task, so a hang (longer than `seconds`) fails the test instead of the run; afterwards it must have
+-- left no task behind.
+function M.task(fn, seconds)
   return function(...)
     local before = task.count()
-    M.spawn(fn, ...)()
+    M.spawn(fn, ...)(seconds and seconds * 1000)
     M.eventually(function()
       return task.count() <= before
     end, "tasks were left behind")

@@ -198,7 +198,7 @@ end)
 
 describe("systemd", function()
   it("is told of readiness and hands its sockets over", helpers.task(function()
-    local said = programs.output("python3", { "-c", [[
+    local said = programs.output("/usr/bin/python3", { "-c", [[
 import os, socket, subprocess, sys, tempfile
 folder = tempfile.mkdtemp()
 notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -58,10 +58,10 @@ describe("robustness", function()
 
   it("forgets 1,000 clients killed in the middle of a transfer", helpers.task(function()
     local port = programs.free_port()
-    programs.start("python3", { CLIENTS, "source", tostring(port) }, { ready = "ready" })
+    programs.start("/usr/bin/python3", { CLIENTS, "source", tostring(port) }, { ready = "ready" })
     local p = proxy.start { "-L", "socks5://127.0.0.1:0" }
     local base = warm_up(p)
-    local clients = programs.start("python3", { CLIENTS, "hold", tostring(p:port(1)), tostring(port), "1000" },
+    local clients = programs.start("/usr/bin/python3", { CLIENTS, "hold", tostring(p:port(1)), tostring(port), "1000" },
       { ready = "ready 1000" })
     assert.is_true(p:descriptors() > base + 1900)
     clients:stop "sigkill"
@@ -70,10 +70,10 @@ describe("robustness", function()
 
   it("forgets tunnels whose upstream was killed", helpers.task(function()
     local port = programs.free_port()
-    local source = programs.start("python3", { CLIENTS, "source", tostring(port) }, { ready = "ready" })
+    local source = programs.start("/usr/bin/python3", { CLIENTS, "source", tostring(port) }, { ready = "ready" })
     local p = proxy.start { "-L", "socks5://127.0.0.1:0" }
     local base = warm_up(p)
-    local clients = programs.start("python3", { CLIENTS, "hold", tostring(p:port(1)), tostring(port), "200" },
+    local clients = programs.start("/usr/bin/python3", { CLIENTS, "hold", tostring(p:port(1)), tostring(port), "200" },
       { ready = "ready 200" })
     source:stop "sigkill"
     clients:stop "sigkill"
