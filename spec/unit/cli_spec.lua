@@ -83,6 +83,23 @@ describe("cli", function()
     end
   end)
 
+  describe("reads back what it has printed:", function()
+    for _, case in ipairs(CASES) do
+      it(table.concat(case[1], " "), function()
+        local argv = { unpack(case[1]) }
+        argv[#argv + 1], argv[#argv + 2] = "-O", "json"
+        files["a.yaml"] = case[2]
+        local code
+        code, files["a.json"] = run(argv)
+        assert.same(0, code)
+        -- the keys of files are printed in lower case
+        assert.same(case[2]:lower(), printed({ "-C", "a.yaml" }):lower())
+        assert.same(case[2]:lower(), printed({ "-C", "a.json" }):lower())
+        assert.same(case[2], printed { "-C", files["a.json"] })
+      end)
+    end
+  end)
+
   describe("flags", function()
     for _, case in ipairs {
       { { "-D" }, { debug = true } },
