@@ -42,6 +42,7 @@ void tg_reactor_close(struct tg_reactor *r)
 {
     assert(r->reports == NULL);
     free(r->slots);
+    free(r->packets);
     tg_pool_close(&r->pool);
     close(r->epoll);
 }

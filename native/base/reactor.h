@@ -55,6 +55,7 @@ struct tg_reactor {
     struct tg_watch *reports; /**< wanted and ready, to be called next turn */
     struct tg_defer *defers, **defers_tail;
     bool unasked; /**< the last turn did without epoll_wait() */
+    void *packets; /**< malloc()ed by packet/udp.c: what its receive calls share */
     void *tasks; /**< of bind/task.c */
     void *owner; /**< of the runtime: the worker */
 };
