@@ -1,5 +1,7 @@
 #include "packet/packet.h"
 
+#include "codec/address.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -68,4 +70,57 @@ bool tg_peer_equal(const struct tg_peer *a, const struct tg_peer *b)
                memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, 16) == 0;
     return a->name_len == b->name_len && a->name_port == b->name_port &&
            memcmp(a->name, b->name, a->name_len) == 0;
+}
+
+ssize_t tg_peer_decode(const uint8_t *in, size_t len, struct tg_peer *peer, struct tg_error *err)
+{
+    struct tg_target target;
+    ssize_t n = tg_socks_address_decode(in, len, &target, err);
+    if (n <= 0)
+        return n;
+    memset(peer, 0, sizeof(*peer));
+    switch (target.kind) {
+    case TG_HOST_IPV6:
+        peer->in6.sin6_family = AF_INET6;
+        peer->in6.sin6_port = htons(target.port);
+        memcpy(&peer->in6.sin6_addr, target.ip, 16);
+        tg_peer_unmap(peer);
+        break;
+    case TG_HOST_NAME:
+        peer->name = (const char *)in + 2;
+        peer->name_len = target.len;
+        peer->name_port = target.port;
+        break;
+    default:
+        peer->in.sin_family = AF_INET;
+        peer->in.sin_port = htons(target.port);
+        if (target.kind == TG_HOST_IPV4)
+            memcpy(&peer->in.sin_addr, target.ip, 4);
+        break;
+    }
+    return n;
+}
+
+size_t tg_peer_encode(const struct tg_peer *peer, uint8_t *out)
+{
+    if (peer->any.sa_family == AF_INET6) {
+        out[0] = 4;
+        memcpy(out + 1, &peer->in6.sin6_addr, 16);
+        memcpy(out + 17, &peer->in6.sin6_port, 2);
+        return 19;
+    }
+    if (tg_peer_is_name(peer)) {
+        out[0] = 3;
+        out[1] = peer->name_len;
+        memcpy(out + 2, peer->name, peer->name_len);
+        tg_put_u16(out + 2 + peer->name_len, peer->name_port);
+        return (size_t)peer->name_len + 4;
+    }
+    out[0] = 1;
+    memset(out + 1, 0, 6);
+    if (peer->any.sa_family == AF_INET) {
+        memcpy(out + 1, &peer->in.sin_addr, 4);
+        memcpy(out + 5, &peer->in.sin_port, 2);
+    }
+    return 7;
 }

@@ -133,6 +133,14 @@ void tg_peer_unmap(struct tg_peer *peer);
 /** Same address and port, or same name and port (bytes compared). */
 bool tg_peer_equal(const struct tg_peer *a, const struct tg_peer *b);
 
+/** Read `ATYP ADDR PORT`; a name points into `in`.  No host at all becomes the
+ * unspecified IPv4 address.  @return as decoders do (codec/codec.h) */
+ssize_t tg_peer_decode(const uint8_t *in, size_t len, struct tg_peer *peer, struct tg_error *err);
+
+/** Write `ATYP ADDR PORT`, at most TG_PEER_BYTES; nobody is 0.0.0.0:0.  @return the length */
+size_t tg_peer_encode(const struct tg_peer *peer, uint8_t *out);
+#define TG_PEER_BYTES 259
+
 static inline bool tg_peer_is_name(const struct tg_peer *peer)
 {
     return peer->any.sa_family == 0 && peer->name_len > 0;

@@ -1,0 +1,308 @@
+#include "base/mem.h"
+#include "base/shared_lua.h"
+#include "bind/task.h"
+#include "packet/packet_lua.h"
+#include "relay/packets.h"
+
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+int luaopen_tidegate_native_packets(lua_State *L);
+
+#define HOME_MT "tidegate.packets_home"
+#define ASKER_MT "tidegate.packets_asker"
+
+/* All relays of this VM; upvalue 1 of every function here. */
+struct home {
+    struct tg_packets_list list;
+    lua_State *main;
+    int on_end; /* registry: function(tag, result), or LUA_NOREF */
+};
+
+/* What Lua answers through. */
+struct asker {
+    struct tg_packets *relay; /* NULL: over */
+};
+
+/* One relay. */
+struct flight {
+    struct home *home;
+    struct tg_waiter *waiter; /* of the task that waits for the end */
+    struct asker *asker;      /* NULL: nobody is asked */
+    int asker_ref, ask_ref;   /* registry */
+    bool tagged;
+    size_t len;
+    char tag[];
+};
+
+/* A task that waits for a relay. */
+struct wait {
+    struct tg_waiter waiter;
+};
+
+static struct home *home_of(lua_State *L)
+{
+    return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+static void push_result(lua_State *L, const struct tg_packets_result *result)
+{
+    lua_createtable(L, 0, 5);
+    lua_pushnumber(L, (lua_Number)result->up);
+    lua_setfield(L, -2, "up");
+    lua_pushnumber(L, (lua_Number)result->down);
+    lua_setfield(L, -2, "down");
+    lua_pushnumber(L, (lua_Number)result->duration);
+    lua_setfield(L, -2, "duration");
+    if (result->error.code == TG_OK)
+        return;
+    tg_push_failure(L, &result->error);
+    lua_setfield(L, -3, "err");
+    lua_pop(L, 1);
+    lua_pushstring(L, result->from_b ? "upstream" : "client");
+    lua_setfield(L, -2, "side");
+}
+
+static void on_done(void *arg, const struct tg_packets_result *result)
+{
+    struct flight *f = arg;
+    lua_State *L = f->home->main;
+    if (f->asker != NULL) {
+        f->asker->relay = NULL;
+        luaL_unref(L, LUA_REGISTRYINDEX, f->asker_ref);
+        luaL_unref(L, LUA_REGISTRYINDEX, f->ask_ref);
+    }
+    if (f->waiter != NULL) {
+        push_result(f->waiter->co, result);
+        tg_wake(f->waiter, 1);
+    } else if (f->tagged && f->home->on_end != LUA_NOREF) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, f->home->on_end);
+        lua_pushlstring(L, f->tag, f->len);
+        push_result(L, result);
+        tg_task_start(L, 2);
+    }
+    free(f);
+}
+
+/* The question goes to a task: we are in the middle of a batch. */
+static void on_ask(void *arg, const char *address, size_t len)
+{
+    struct flight *f = arg;
+    lua_State *L = f->home->main;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, f->ask_ref);
+    lua_pushlstring(L, address, len);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, f->asker_ref);
+    tg_task_queue(L, 2);
+}
+
+/** asker:answer(address, true | "ip:port" | nil): it may pass, is this address, may not */
+static int l_answer(lua_State *L)
+{
+    struct asker *a = luaL_checkudata(L, 1, ASKER_MT);
+    size_t len, text_len;
+    const char *address = luaL_checklstring(L, 2, &len);
+    struct tg_peer to = { .name_len = 0 };
+    bool good = lua_toboolean(L, 3);
+    if (good && lua_isstring(L, 3)) {
+        const char *text = lua_tolstring(L, 3, &text_len);
+        good = tg_peer_parse(&to, text, text_len);
+    }
+    if (a->relay != NULL)
+        tg_packets_answer(a->relay, address, len, good ? &to : NULL);
+    return 0;
+}
+
+static uint32_t number(lua_State *L, int index, const char *key)
+{
+    lua_getfield(L, index, key);
+    lua_Number n = luaL_optnumber(L, -1, 0);
+    lua_pop(L, 1);
+    return n <= 0 ? 0 : n >= UINT32_MAX ? UINT32_MAX : (uint32_t)n;
+}
+
+static bool flag(lua_State *L, int index, const char *key)
+{
+    lua_getfield(L, index, key);
+    bool on = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return on;
+}
+
+/* The relay takes a reference once nothing can raise any more. */
+static void *shared(lua_State *L, int index, const char *key, enum tg_shared_kind kind)
+{
+    lua_getfield(L, index, key);
+    void *object = lua_isnil(L, -1) ? NULL : tg_shared_check(L, -1, kind);
+    lua_pop(L, 1);
+    return object;
+}
+
+static void reference(void *object)
+{
+    if (object != NULL)
+        tg_shared_ref(object);
+}
+
+/* The table at `index`, or nothing.  The function "ask" stays on the stack (or nil). */
+static void read_options(lua_State *L, int index, struct tg_packets_options *o)
+{
+    memset(o, 0, sizeof(*o));
+    if (lua_isnoneornil(L, index)) {
+        lua_pushnil(L);
+        return;
+    }
+    luaL_checktype(L, index, LUA_TTABLE);
+    o->idle = number(L, index, "idle");
+    o->replies = number(L, index, "replies");
+    o->up = shared(L, index, "up", TG_SHARED_COUNTER);
+    o->down = shared(L, index, "down", TG_SHARED_COUNTER);
+    o->up_limit = shared(L, index, "up_limit", TG_SHARED_BUCKET);
+    o->down_limit = shared(L, index, "down_limit", TG_SHARED_BUCKET);
+    o->ask_all = flag(L, index, "ask_all");
+    o->ask_names = flag(L, index, "ask_names");
+    lua_getfield(L, index, "ask");
+    if (!lua_isnil(L, -1))
+        luaL_checktype(L, -1, LUA_TFUNCTION);
+}
+
+static void set_asker(lua_State *L, struct flight *f, int ask)
+{
+    if (lua_isnil(L, ask))
+        return;
+    f->asker = lua_newuserdata(L, sizeof(*f->asker));
+    f->asker->relay = NULL;
+    luaL_getmetatable(L, ASKER_MT);
+    lua_setmetatable(L, -2);
+    f->asker_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pushvalue(L, ask);
+    f->ask_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* start(a, b, options, tag), with the waiting task or none.  @return false: nil and an error are pushed */
+static bool start(lua_State *L, struct tg_waiter *waiter)
+{
+    struct tg_packets_options o;
+    size_t len = 0;
+    const char *tag = waiter == NULL ? luaL_optlstring(L, 4, NULL, &len) : NULL;
+    read_options(L, 3, &o);
+    int ask = lua_gettop(L);
+    if (tg_packet_check(L, 1) == NULL || tg_packet_check(L, 2) == NULL) {
+        tg_push_failure_text(L, "closed", "relay: an endpoint is closed already");
+        return false;
+    }
+    luaL_argcheck(L, !lua_rawequal(L, 1, 2), 2, "an endpoint cannot be joined with itself");
+    struct flight *f = tg_zalloc(sizeof(*f) + len);
+    f->home = home_of(L);
+    f->waiter = waiter;
+    f->tagged = tag != NULL;
+    f->len = len;
+    if (len > 0)
+        memcpy(f->tag, tag, len);
+    set_asker(L, f, ask);
+    reference(o.up);
+    reference(o.down);
+    reference(o.up_limit);
+    reference(o.down_limit);
+    o.ask = f->asker != NULL ? on_ask : NULL;
+    o.done = on_done;
+    o.arg = f;
+    struct tg_packet *a = tg_packet_take(L, 1), *b = tg_packet_take(L, 2);
+    struct tg_packets *relay = tg_packets_start(&f->home->list, a, b, &o);
+    if (f->asker != NULL)
+        f->asker->relay = relay;
+    return true;
+}
+
+/** relay(a, b [, options [, tag]]) -> true | nil, err: hands both to C and returns at once.
+ * options: { idle=ms, replies=, up=, down= (counters), up_limit=, down_limit= (buckets),
+ * ask=function(address, asker), ask_all=, ask_names= }.  ask answers with asker:answer().
+ * With a tag (any bytes) the function given to on_end() hears of the end. */
+static int l_relay(lua_State *L)
+{
+    if (!start(L, NULL))
+        return 2;
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/** relay_wait(a, b [, options]) -> { up, down, duration, err, side } | nil, err: waits for the end */
+static int l_relay_wait(lua_State *L)
+{
+    lua_settop(L, 3);
+    struct wait *w = lua_newuserdata(L, sizeof(*w));
+    memset(w, 0, sizeof(*w));
+    tg_check_parkable(L, &w->waiter);
+    if (!start(L, &w->waiter))
+        return 2;
+    return tg_park(L, &w->waiter, 0);
+}
+
+/** on_end(fn): fn(tag, result) runs in a task when a tagged relay is over */
+static int l_on_end(lua_State *L)
+{
+    struct home *home = home_of(L);
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    luaL_unref(L, LUA_REGISTRYINDEX, home->on_end);
+    lua_settop(L, 1);
+    home->on_end = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+/** count() -> living relays of this VM */
+static int l_count(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)home_of(L)->list.count);
+    return 1;
+}
+
+/** cut_all(): end every relay of this VM */
+static int l_cut_all(lua_State *L)
+{
+    for (struct tg_packets *p = home_of(L)->list.first; p != NULL; p = tg_packets_next(p))
+        tg_packets_cut(p, TG_CLOSED, "the service was stopped");
+    return 0;
+}
+
+static void push_home(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, HOME_MT);
+    if (!lua_isnil(L, -1))
+        return;
+    lua_pop(L, 1);
+    struct home *home = lua_newuserdata(L, sizeof(*home));
+    memset(home, 0, sizeof(*home));
+    home->on_end = LUA_NOREF;
+    lua_getfield(L, LUA_REGISTRYINDEX, "tidegate.main");
+    home->main = lua_tothread(L, -1);
+    lua_pop(L, 1);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, LUA_REGISTRYINDEX, HOME_MT);
+}
+
+void tg_packets_functions(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        { "relay", l_relay }, { "relay_wait", l_relay_wait }, { "on_end", l_on_end },
+        { "count", l_count }, { "cut_all", l_cut_all },       { NULL, NULL },
+    };
+    static const luaL_Reg methods[] = {
+        { "answer", l_answer },
+        { NULL, NULL },
+    };
+    luaL_newmetatable(L, ASKER_MT);
+    lua_newtable(L);
+    luaL_register(L, NULL, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+    push_home(L);
+    luaL_openlib(L, NULL, functions, 1);
+}
+
+/* The module tidegate.native.packet has these functions; on their own they are of no use. */
+int luaopen_tidegate_native_packets(lua_State *L)
+{
+    lua_newtable(L);
+    tg_packets_functions(L);
+    return 1;
+}
