@@ -72,15 +72,6 @@ static const struct tg_peer *opt_peer(lua_State *L, int index, struct tg_peer *o
     return out;
 }
 
-/* The stream in field "control", taken. */
-static struct tg_stream *field_control(lua_State *L)
-{
-    lua_getfield(L, 1, "control");
-    struct tg_stream *s = lua_isnil(L, -1) ? NULL : tg_stream_take(L, lua_gettop(L));
-    lua_pop(L, 1);
-    return s;
-}
-
 static int push_opened(lua_State *L, struct tg_packet *p, const struct tg_error *err)
 {
     if (p == NULL)
@@ -125,32 +116,22 @@ static int l_over_stream(lua_State *L)
     return 1;
 }
 
-/* Control connections of a failed attempt with many ports must survive it. */
 static struct tg_packet *server_in_range(struct tg_reactor *r, struct tg_addr *at,
                                          const struct tg_addr *client, uint32_t low, uint32_t high,
-                                         uint32_t limit, struct tg_stream *control,
-                                         struct tg_error *err)
+                                         uint32_t limit, struct tg_error *err)
 {
     uint32_t span = high - low + 1, first = (uint32_t)(r->now * 2654435761u) % span;
     uint32_t tries = span < PORT_TRIES ? span : PORT_TRIES;
-    for (uint32_t i = 0; i < tries; i++) {
-        struct tg_error ignored;
+    struct tg_packet *p = NULL;
+    for (uint32_t i = 0; i < tries && p == NULL; i++) {
         tg_addr_set_port(at, low + (first + i) % span);
-        /* Is it free?  The endpoint that takes the control connection must not fail. */
-        struct tg_packet *probe = tg_socks_udp_server(r, at, client, NULL, limit, &ignored);
-        if (probe == NULL)
-            continue;
-        tg_packet_close(probe);
-        return tg_socks_udp_server(r, at, client, control, limit, err);
+        p = tg_socks_udp_server(r, at, client, limit, err);
     }
-    tg_error_put(err, "socks5-udp", "bind", TG_INUSE, "no port of the range is free");
-    if (control != NULL)
-        tg_stream_close(control);
-    return NULL;
+    return p;
 }
 
-/** socks5_server{ at="ip:port", client="ip:port", control=stream, limit=, min_port=, max_port= }
- * -> packet | nil, err: the proxy's side of an association.  client: only its IP counts */
+/** socks5_server{ at="ip:port", client="ip:port", limit=, min_port=, max_port= } -> packet | nil, err:
+ * the proxy's side of an association.  client: only its IP counts */
 static int l_socks5_server(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -162,15 +143,13 @@ static int l_socks5_server(lua_State *L)
     const struct tg_addr *only = field_addr(L, "client", &client) ? &client : NULL;
     uint32_t limit = field_number(L, 1, "limit", 0);
     uint32_t low = field_number(L, 1, "min_port", 0), high = field_number(L, 1, "max_port", 0);
-    struct tg_stream *control = field_control(L);
     if (low > 0 && high >= low && high <= 65535)
-        return push_opened(
-            L, server_in_range(r, &at, only, low, high, limit, control, &err), &err);
-    return push_opened(L, tg_socks_udp_server(r, &at, only, control, limit, &err), &err);
+        return push_opened(L, server_in_range(r, &at, only, low, high, limit, &err), &err);
+    return push_opened(L, tg_socks_udp_server(r, &at, only, limit, &err), &err);
 }
 
-/** socks5_client{ to="ip:port", control=stream, fixed="host:port", options=, limit= }
- * -> packet | nil, err: the client's side of an association */
+/** socks5_client{ to="ip:port", fixed="host:port", options=, limit= } -> packet | nil, err: the
+ * client's side of an association.  fixed: the one destination */
 static int l_socks5_client(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -183,11 +162,22 @@ static int l_socks5_client(lua_State *L)
     uint32_t limit = field_number(L, 1, "limit", 0);
     lua_getfield(L, 1, "fixed");
     const struct tg_peer *fixed = opt_peer(L, -1, &peer);
-    struct tg_stream *control = field_control(L);
-    return push_opened(L,
-                       tg_socks_udp_client(tg_reactor_of(L), &to, options, control, fixed, limit,
-                                           &err),
-                       &err);
+    struct tg_packet *p = tg_socks_udp_client(tg_reactor_of(L), &to, options, fixed, limit, &err);
+    return push_opened(L, p, &err);
+}
+
+/** attach(packet, stream) -> true | nil, err: the control connection of a SOCKS5 association,
+ * whose end is the association's; its input is discarded */
+static int l_attach(lua_State *L)
+{
+    struct tg_packet *p = tg_packet_check(L, 1);
+    luaL_argcheck(L, p == NULL || tg_socks_udp_is(p), 1, "not an association");
+    struct tg_stream *s = tg_stream_check(L, 2);
+    if (p == NULL || s == NULL)
+        return fail(L, "attach", TG_CLOSED, "closed already");
+    tg_socks_udp_attach(p, tg_stream_take(L, 2));
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 /* ---- sessions ---- */
@@ -292,6 +282,7 @@ void tg_packet_open_functions(lua_State *L)
         { "over_stream", l_over_stream },
         { "socks5_server", l_socks5_server },
         { "socks5_client", l_socks5_client },
+        { "attach", l_attach },
         { "listen", l_listen },
         { NULL, NULL },
     };

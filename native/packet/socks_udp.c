@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "packet/udp.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,16 +194,30 @@ static const struct tg_packet_ops socks_ops = {
     .name_of = socks_name_of,
 };
 
+bool tg_socks_udp_is(const struct tg_packet *p)
+{
+    return p->ops == &socks_ops;
+}
+
+void tg_socks_udp_attach(struct tg_packet *p, struct tg_stream *control)
+{
+    struct socks_udp *s = (struct socks_udp *)p;
+    assert(tg_socks_udp_is(p) && s->control == NULL);
+    s->control = control;
+    control->on_ready = on_control;
+    control->ready_arg = s;
+    if (s->wants)
+        tg_stream_want(control, TG_READABLE);
+}
+
 /* `fd` < 0: the socket could not be opened, `err` says why. */
-static struct socks_udp *open_on(struct tg_reactor *r, int fd, struct tg_stream *control,
-                                 uint32_t limit, struct tg_error *err)
+static struct socks_udp *open_on(struct tg_reactor *r, int fd, uint32_t limit,
+                                 struct tg_error *err)
 {
     struct socks_udp *s = tg_zalloc(sizeof(*s));
     if (fd < 0 || tg_watch_open(r, &s->watch, fd, TG_WRITABLE, on_watch, s, err) < 0) {
         if (fd >= 0)
             close(fd);
-        if (control != NULL)
-            tg_stream_close(control);
         free(s);
         return NULL;
     }
@@ -210,11 +225,6 @@ static struct socks_udp *open_on(struct tg_reactor *r, int fd, struct tg_stream 
     s->base.ops = &socks_ops;
     s->base.reactor = r;
     s->limit = limit > 0 && limit < TG_PACKET_MAX - HEAD_MAX ? limit + HEAD_MAX : TG_PACKET_MAX;
-    s->control = control;
-    if (control != NULL) {
-        control->on_ready = on_control;
-        control->ready_arg = s;
-    }
     return s;
 }
 
@@ -228,8 +238,8 @@ static void copy_addr(struct tg_peer *to, const struct tg_addr *from)
 }
 
 struct tg_packet *tg_socks_udp_server(struct tg_reactor *r, const struct tg_addr *at,
-                                      const struct tg_addr *client, struct tg_stream *control,
-                                      uint32_t limit, struct tg_error *err)
+                                      const struct tg_addr *client, uint32_t limit,
+                                      struct tg_error *err)
 {
     static const struct tg_socket_options defaults = TG_SOCKET_DEFAULTS;
     int both = 0, fd = tg_socket_datagram(at->any.sa_family, &defaults, err);
@@ -240,7 +250,7 @@ struct tg_packet *tg_socks_udp_server(struct tg_reactor *r, const struct tg_addr
         close(fd);
         fd = -1;
     }
-    struct socks_udp *s = open_on(r, fd, control, limit, err);
+    struct socks_udp *s = open_on(r, fd, limit, err);
     if (s == NULL)
         return NULL;
     s->server = true;
@@ -253,8 +263,8 @@ struct tg_packet *tg_socks_udp_server(struct tg_reactor *r, const struct tg_addr
 
 struct tg_packet *tg_socks_udp_client(struct tg_reactor *r, const struct tg_addr *to,
                                       const struct tg_socket_options *options,
-                                      struct tg_stream *control, const struct tg_peer *fixed,
-                                      uint32_t limit, struct tg_error *err)
+                                      const struct tg_peer *fixed, uint32_t limit,
+                                      struct tg_error *err)
 {
     static const struct tg_socket_options defaults = TG_SOCKET_DEFAULTS;
     int fd = tg_socket_datagram(to->any.sa_family, options != NULL ? options : &defaults, err);
@@ -263,7 +273,7 @@ struct tg_packet *tg_socks_udp_client(struct tg_reactor *r, const struct tg_addr
         close(fd);
         fd = -1;
     }
-    struct socks_udp *s = open_on(r, fd, control, limit, err);
+    struct socks_udp *s = open_on(r, fd, limit, err);
     if (s == NULL)
         return NULL;
     s->base.takes_names = true;

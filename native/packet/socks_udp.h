@@ -13,17 +13,21 @@
 
 /** The proxy's side: a socket bound to `at`.  Only datagrams from `client`'s IP
  * are taken (NULL: from anybody); answers go to whoever sent last.
- * @param control owned from now on, also on failure; NULL: none
  * @return NULL: see `err` */
 struct tg_packet *tg_socks_udp_server(struct tg_reactor *r, const struct tg_addr *at,
-                                      const struct tg_addr *client, struct tg_stream *control,
-                                      uint32_t limit, struct tg_error *err);
+                                      const struct tg_addr *client, uint32_t limit,
+                                      struct tg_error *err);
 
 /** The client's side: a socket connected to `to`, the address in the proxy's reply.
- * @param control owned from now on, also on failure; NULL: none
  * @param fixed the one destination, copied; NULL: datagrams carry addresses
  * @return NULL: see `err` */
 struct tg_packet *tg_socks_udp_client(struct tg_reactor *r, const struct tg_addr *to,
                                       const struct tg_socket_options *options,
-                                      struct tg_stream *control, const struct tg_peer *fixed,
-                                      uint32_t limit, struct tg_error *err);
+                                      const struct tg_peer *fixed, uint32_t limit,
+                                      struct tg_error *err);
+
+/** Give an endpoint made here its control connection; owned from now on. */
+void tg_socks_udp_attach(struct tg_packet *p, struct tg_stream *control);
+
+/** @return whether an endpoint was made here */
+bool tg_socks_udp_is(const struct tg_packet *p);
