@@ -207,24 +207,30 @@ static void close_sessions(lua_State *L, struct sessions *b)
     b->serve = LUA_NOREF;
 }
 
+static void read_session_options(lua_State *L, int index, struct tg_udp_sessions_options *o)
+{
+    luaL_checktype(L, index, LUA_TTABLE);
+    *o = (struct tg_udp_sessions_options){
+        .ttl = field_number(L, index, "ttl", 5000),
+        .limit = field_number(L, index, "limit", 4096),
+        .queue = field_number(L, index, "queue", 128),
+        .backlog = field_number(L, index, "backlog", 128),
+        .keepalive = field_flag(L, index, "keepalive"),
+        .stateless = field_flag(L, index, "stateless"),
+        .fresh = field_flag(L, index, "fresh"),
+    };
+    o->limit = o->limit > 0 && o->limit < TG_PACKET_MAX ? o->limit : TG_PACKET_MAX;
+}
+
 /** listen(fd, { ttl=ms, limit=, queue=, backlog=, keepalive=, stateless=, fresh= }, serve)
  * -> sessions | nil, err.  `serve` runs in a task of its own with the packet of each new
  * client.  The descriptor stays the caller's. */
 static int l_listen(lua_State *L)
 {
     int fd = luaL_checkint(L, 1);
-    luaL_checktype(L, 2, LUA_TTABLE);
+    struct tg_udp_sessions_options o;
+    read_session_options(L, 2, &o);
     luaL_checktype(L, 3, LUA_TFUNCTION);
-    struct tg_udp_sessions_options o = {
-        .ttl = field_number(L, 2, "ttl", 5000),
-        .limit = field_number(L, 2, "limit", 4096),
-        .queue = field_number(L, 2, "queue", 128),
-        .backlog = field_number(L, 2, "backlog", 128),
-        .keepalive = field_flag(L, 2, "keepalive"),
-        .stateless = field_flag(L, 2, "stateless"),
-        .fresh = field_flag(L, 2, "fresh"),
-    };
-    o.limit = o.limit > 0 && o.limit < TG_PACKET_MAX ? o.limit : TG_PACKET_MAX;
     struct sessions *b = lua_newuserdata(L, sizeof(*b));
     *b = (struct sessions){ .serve = LUA_NOREF };
     luaL_getmetatable(L, SESSIONS_MT);
@@ -246,12 +252,14 @@ static int l_sessions_close(lua_State *L)
     return 0;
 }
 
-/** sessions:set_fresh(on): after an answer, the next datagram is decided anew */
-static int l_sessions_set_fresh(lua_State *L)
+/** sessions:configure(options): as in listen(), for what happens from now on */
+static int l_sessions_configure(lua_State *L)
 {
     struct sessions *b = luaL_checkudata(L, 1, SESSIONS_MT);
+    struct tg_udp_sessions_options o;
+    read_session_options(L, 2, &o);
     if (b->table != NULL)
-        tg_udp_sessions_set_fresh(b->table, lua_toboolean(L, 2));
+        tg_udp_sessions_configure(b->table, &o);
     return 0;
 }
 
@@ -273,7 +281,7 @@ void tg_packet_open_functions(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         { "close", l_sessions_close },
-        { "set_fresh", l_sessions_set_fresh },
+        { "configure", l_sessions_configure },
         { "count", l_sessions_count },
         { NULL, NULL },
     };

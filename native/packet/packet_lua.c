@@ -217,6 +217,14 @@ static int l_any_peer(lua_State *L)
     return 1;
 }
 
+/** packet:takes_names() -> whether somebody further on resolves names */
+static int l_takes_names(lua_State *L)
+{
+    struct box *b = check_box(L, 1);
+    lua_pushboolean(L, b->p != NULL && b->p->takes_names);
+    return 1;
+}
+
 static int l_tostring(lua_State *L)
 {
     struct box *b = check_box(L, 1);
@@ -237,6 +245,7 @@ int luaopen_tidegate_native_packet(lua_State *L)
         { "counts", l_counts },
         { "layer", l_layer },
         { "any_peer", l_any_peer },
+        { "takes_names", l_takes_names },
         { NULL, NULL },
     };
     luaL_newmetatable(L, PACKET_MT);

@@ -516,9 +516,10 @@ struct tg_udp_sessions *tg_udp_sessions_open(struct tg_reactor *r, int fd,
     return t;
 }
 
-void tg_udp_sessions_set_fresh(struct tg_udp_sessions *t, bool fresh)
+void tg_udp_sessions_configure(struct tg_udp_sessions *t,
+                               const struct tg_udp_sessions_options *options)
 {
-    t->o.fresh = fresh;
+    t->o = *options;
 }
 
 void tg_udp_sessions_close(struct tg_udp_sessions *t)

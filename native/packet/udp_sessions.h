@@ -46,8 +46,9 @@ struct tg_udp_sessions *tg_udp_sessions_open(struct tg_reactor *r, int fd,
 /** Somebody takes care of a session: it counts for the backlog no more. */
 void tg_udp_session_accept(struct tg_packet *session);
 
-/** The rule for sessions whose decision is not the same every time. */
-void tg_udp_sessions_set_fresh(struct tg_udp_sessions *t, bool fresh);
+/** Other options, for what happens from now on. */
+void tg_udp_sessions_configure(struct tg_udp_sessions *t,
+                               const struct tg_udp_sessions_options *options);
 
 /** Stop reading.  Living sessions end; their owners close them. */
 void tg_udp_sessions_close(struct tg_udp_sessions *t);

@@ -42,8 +42,8 @@ function M.open(ctx, network, address)
 end
 
 --- Hand two endpoints to the relay.
-function M.relay(a, b, options, tag)
-  return udp().relay(a, b, options, tag)
+function M.relay(ctx, a, b, options, tag)
+  return udp().relay(ctx, a, b, options, tag)
 end
 
 return M

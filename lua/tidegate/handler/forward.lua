@@ -2,10 +2,12 @@
 
 local component = require "tidegate.component"
 local forward = require "tidegate.handler.forward.stream"
+local packets = require "tidegate.handler.forward.packets"
 
 return component.handler "forward" {
   doc = "forwards connections to the targets of the forwarder",
-  metadata = forward.METADATA,
+  metadata = packets.metadata_with(forward.METADATA),
   open = forward.open,
   handle = forward.handle,
+  handle_packets = packets.handle,
 }

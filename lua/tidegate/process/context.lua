@@ -273,7 +273,7 @@ end
 --- The same for two packet endpoints.
 function methods:relay_packets(a, b, options)
   local tag = record.begin(self, a, b)
-  local ok, err = endpoints.relay(a, b, options_for(options), tag)
+  local ok, err = endpoints.relay(self, a, b, options, tag)
   if not ok then
     record.cancel(self, tag)
     return nil, err

@@ -193,7 +193,7 @@ end
 -- Serving ----------------------------------------------------------------------------------------
 
 stage.define("accept", function(ctx, stream)
-  if ctx.service.proxy_protocol then
+  if ctx.service.proxy_protocol and stream.read then
     return require("tidegate.net.proxy_protocol").receive(ctx, stream)
   end
   return stream
@@ -294,6 +294,17 @@ end
 --- Serve one session of datagrams, as serve() does a stream.
 function methods:serve_session(packet)
   return run(self, packet, "handle_packets")
+end
+
+--- Serve the datagrams of a bound socket.
+-- @return an acceptor with close() and adopt(service) | nil, err
+function methods:serve_packets(fd)
+  local listener = self.listener
+  if not listener.serve or not self.handler.handle_packets then
+    return nil, failure.new("unsupported", ("handler %s on listener %s: it serves no datagrams"):format(
+      self.handler.name, listener.name))
+  end
+  return listener:serve(self, fd)
 end
 
 --- A context for work that no client asked for: scripts and timers that connect through chains.

@@ -5,6 +5,7 @@ local components = require "tidegate.process.components"
 local listener = require "tidegate.native.listener"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
+local packet = require "tidegate.native.packet"
 local process = require "tidegate.native.process"
 local relay = require "tidegate.native.relay"
 local service = require "tidegate.process.service"
@@ -115,7 +116,7 @@ local function commit(question)
 end
 
 local function alive()
-  return { alive = relay.count() + service.live_count() }
+  return { alive = relay.count() + packet.count() + service.live_count() }
 end
 
 local function drain()
@@ -128,6 +129,7 @@ end
 
 local function stop()
   relay.cut_all()
+  packet.cut_all()
   for _, built in pairs(current and current.services or {}) do
     built:close()
   end
@@ -142,6 +144,7 @@ function M.main()
     log.default():error(traceback, { kind = "process" })
   end)
   relay.on_end(service.relay_ended)
+  packet.on_end(service.relay_ended)
   message.handle("prepare", prepare)
   message.handle("commit", commit)
   message.handle("forget", function(question)

@@ -1,0 +1,58 @@
+-- Forwarding of datagram sessions, shared by the handlers udp, tcp and forward.
+
+local addr = require "tidegate.net.addr"
+local failure = require "tidegate.failure"
+
+local M = {}
+
+local METADATA = {
+  stateless = { type = "bool", default = false, doc = "one datagram to the target, one answer, the end" },
+  bufferSize = {
+    type = "int",
+    aliases = { "readBufferSize", "udp.bufferSize" },
+    default = 4096,
+    doc = "accepted for gost's sake: answers are never cut",
+  },
+}
+
+--- The keys that concern datagrams, and others.
+function M.metadata_with(others)
+  local all = {}
+  for _, part in ipairs { METADATA, others } do
+    for key, value in pairs(part) do
+      all[key] = value
+    end
+  end
+  return all
+end
+
+local function options_of(self)
+  local md = self.md
+  if md.stateless then
+    local timeout = md.readTimeout and md.readTimeout > 0 and md.readTimeout or 15
+    return { idle = timeout * 1000, replies = 1 }
+  end
+  local idle = md.idleTimeout or 0
+  return idle > 0 and { idle = idle * 1000 } or {}
+end
+
+--- The handler's entry for a session.
+function M.handle(self, ctx, session)
+  local forwarder = self.service.forwarder
+  local target = forwarder and forwarder:select(ctx, "udp", "")
+  if not target then
+    return nil, failure.new("config", "no target available")
+  end
+
+  local address = target.port and target.addr or addr.with_port(target.addr, 0)
+  local upstream, err = ctx:packets("udp", address)
+  if not upstream then
+    target.mark:fail()
+    return nil, target:blame(err)
+  end
+  target.mark:ok()
+  self.packet_options = self.packet_options or options_of(self)
+  return ctx:relay_packets(session, upstream, self.packet_options)
+end
+
+return M
