@@ -65,9 +65,12 @@ local function take_place(place, built, new, name)
     new.services[name] = door.service
     return true
   end
-  if door and place.network ~= "udp" and place.network ~= "none" then
+  if door and (door.acceptor.adopt or place.network ~= "udp" and place.network ~= "none") then
     door.service = built
     door.signature = place.signature
+    if door.acceptor.adopt then
+      door.acceptor:adopt(built)
+    end
     return true
   end
   if door then
