@@ -247,6 +247,7 @@ function M.new(set)
     failure = failure.new,
     counter = shared.counter,
     bucket = shared.bucket,
+    ticket = shared.ticket,
     dict = shared.dict,
   }
   define_service(tg, set)
