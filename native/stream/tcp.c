@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define RESCUE_MAX (256u * 1024u)
+
 struct tcp {
     struct tg_stream base; /* first: a struct tcp is a struct tg_stream */
     struct tg_watch watch;
@@ -52,6 +54,25 @@ static ssize_t tcp_read(struct tg_stream *s, void *buf, size_t len)
     return n;
 }
 
+/* The peer has closed and takes no more, but what it said before may still wait
+ * in the socket: an early answer to an upload.  Keep it, since a failed stream
+ * is not read any more. */
+static void rescue_input(struct tcp *t)
+{
+    t->watch.ready |= TG_READABLE;
+    while (tg_stream_fill(&t->base, RESCUE_MAX) > 0)
+        continue;
+}
+
+static int write_failed(struct tcp *t, int sys)
+{
+    tg_watch_blocked(&t->watch, TG_WRITABLE);
+    if (sys == EPIPE || sys == ECONNRESET)
+        rescue_input(t);
+    return t->base.state == TG_STREAM_FAILED ? t->base.error.code
+                                             : tg_stream_fail(&t->base, "write", sys);
+}
+
 static ssize_t tcp_writev(struct tg_stream *s, const struct iovec *iov, int count)
 {
     struct tcp *t = (struct tcp *)s;
@@ -61,10 +82,8 @@ static ssize_t tcp_writev(struct tg_stream *s, const struct iovec *iov, int coun
         n = count == 1 ? send(t->watch.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
                        : sendmsg(t->watch.fd, &msg, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
-    if (n < 0) {
-        tg_watch_blocked(&t->watch, TG_WRITABLE);
-        return tg_stream_fail(s, "write", errno);
-    }
+    if (n < 0)
+        return write_failed(t, errno);
     return n;
 }
 
