@@ -192,9 +192,9 @@ local function inexpressible(request, response)
 end
 
 -- How the response goes out.  @return head, whether the chunk frames come off, whether to close
-local function shape(request, response, framing, uploading)
+local function shape(request, response, framing, unread)
   local plain = framing == "chunked" and request.minor == 0
-  local closing = not request.persistent or framing == "close" or plain or uploading
+  local closing = not request.persistent or framing == "close" or plain or unread
   local connection = closing and "Connection: close\r\n"
     or request.minor == 0 and "Connection: keep-alive\r\n" or ""
   local dropped = plain and RESPONSE_DROPPED_PLAIN or RESPONSE_DROPPED
@@ -214,8 +214,8 @@ end
 -- Pass the response on.  @return KEEP | true: it is over | nil, err
 local function respond(self, ctx, stream, upstream, request, response, job)
   local framing = head.response_framing(response, request.method)
-  local uploading = job ~= nil and not job.over
-  local bytes, plain, closing = shape(request, response, framing, uploading)
+  local unread = job ~= nil and not job.ok -- the client's body is not through, and may never be
+  local bytes, plain, closing = shape(request, response, framing, unread)
   stream:set_deadline(nil)
 
   local ok, err
@@ -236,7 +236,7 @@ local function respond(self, ctx, stream, upstream, request, response, job)
     drop(ctx, upstream)
   end
   if closing or not settled then
-    if uploading then
+    if unread then
       linger(stream)
     end
     return true

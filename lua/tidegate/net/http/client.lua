@@ -7,14 +7,17 @@ local addr = require "tidegate.net.addr"
 local base64 = require "tidegate.net.http.base64"
 local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
+local native_tls = require "tidegate.native.tls"
 local resolve = require "tidegate.net.resolve"
 local stream_native = require "tidegate.native.stream"
+local tls = require "tidegate.tls"
 local url_of = require "tidegate.net.http.url"
 
 local M = {}
 local methods = {}
 local mt = { __name = "tidegate.http.response", __index = methods }
 
+local VERIFIED = { secure = true }
 local READ_LIMIT = 16 * 1024 * 1024
 local TOKEN = "^[%w!#$%%&'*+%-.^_`|~]+$"
 local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
@@ -32,15 +35,30 @@ local function dial(url, deadline)
   return stream_native.dial(where, nil, deadline)
 end
 
+-- Contexts that were made of TLS settings; those of VERIFIED serve all who bring none.
+local contexts = setmetatable({}, { __mode = "k" })
+
+local function encrypt(stream, url, request)
+  local settings = request.tls or VERIFIED
+  local context, err = contexts[settings], nil
+  if not context then
+    context, err = tls.client(settings)
+    if not context then
+      return nil, err
+    end
+    contexts[settings] = context
+  end
+  return native_tls.client(stream, context, settings.serverName or url.host, request.deadline)
+end
+
 -- @return stream to the URL's host, encrypted for https | nil, err
 local function connect(url, request)
   local stream, err = (request.dial or dial)(url, request.deadline)
   if not stream or url.scheme == "http" then
     return stream, err
   end
-  local tls = require "tidegate.tls"
   local secure
-  secure, err = tls.connect(stream, request.tls, url.host, request.deadline)
+  secure, err = encrypt(stream, url, request)
   if not secure then
     stream:close()
     return nil, err
@@ -137,7 +155,7 @@ end
 
 --- Make a request.
 -- @param request { url, method = "GET", headers = {}, body = string, deadline = ms,
---   tls = TLS settings, redirects = how many to follow (0),
+--   tls = TLS settings (default: the certificate is verified), redirects = how many to follow (0),
 --   dial = function(url, deadline) → stream }
 -- @return response with status, stream, framing and methods get(name), read([limit]), close()
 -- | nil, err
