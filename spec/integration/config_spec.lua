@@ -32,6 +32,24 @@ describe("configuration", function()
     assert.same({ "s", "b-0", "j", "i", "service-0" }, names)
   end))
 
+  it("comes from a web server", helpers.task(function()
+    local folder = programs.folder()
+    programs.file(folder, "a.yaml", SERVICE)
+    local port = programs.free_port()
+    programs.start("python3", {
+      "-m", "http.server", tostring(port), "--bind", "127.0.0.1", "--directory", folder,
+    }, { port = port })
+    local address = "http://me:secret@127.0.0.1:" .. port
+    local result = proxy.run { "-C", address .. "/a.yaml", "-O", "yaml" }
+    assert.equal(0, result.code, result.stderr)
+    assert.matches("name: s\n", result.stdout)
+
+    result = proxy.run { "-C", address .. "/b.yaml" }
+    assert.equal(2, result.code)
+    assert.matches("/b.yaml: answered with status 404", result.stderr, 1, true)
+    assert.is_nil(result.stderr:find("secret", 1, true))
+  end))
+
   it("is checked without being used", helpers.task(function()
     local folder = programs.folder()
     local result = proxy.run { "check", "-C", programs.file(folder, "a.yaml", SERVICE) }

@@ -130,16 +130,20 @@ local function address_problem(addr)
   end
 end
 
+-- One file, or several with commas between; PEM text itself is fine too.
 function methods:file(object, key, path, what, marker)
-  local name = object[key]
-  if not name or name == "" then
+  local names = object[key] or ""
+  if names:find("-----BEGIN", 1, true) then
     return
   end
-  local text, err = source.read_file(name)
-  if not text then
-    self.report:error(object, key, path, "%s %s cannot be read: %s", what, name, err.message)
-  elseif marker and not text:find(marker, 1, true) then
-    self.report:error(object, key, path, "%s %s is not in PEM format", what, name)
+  for name in names:gmatch("[^,]+") do
+    name = name:match("^%s*(.-)%s*$")
+    local text, err = source.read_file(name)
+    if not text then
+      self.report:error(object, key, path, "%s %s cannot be read: %s", what, name, err.message)
+    elseif marker and not text:find(marker, 1, true) then
+      self.report:error(object, key, path, "%s %s is not in PEM format", what, name)
+    end
   end
 end
 

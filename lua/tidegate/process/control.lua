@@ -10,6 +10,7 @@ local process = require "tidegate.native.process"
 local script = require "tidegate.script"
 local signature = require "tidegate.process.signature"
 local sockets = require "tidegate.process.sockets"
+local source = require "tidegate.config.source"
 local systemd = require "tidegate.process.systemd"
 local task = require "tidegate.native.task"
 local uv = require "luv"
@@ -312,6 +313,7 @@ end
 --- The process's first task.
 function M.main(argv)
   components.use_embedded()
+  source.fetch = require("tidegate.config.fetch")
   local host = {
     run = run,
     spawn_workers = spawn_workers,

@@ -130,6 +130,7 @@ log: {level: debug}
     -- files
     { "tls: {certFile: c.pem}", "error 1 tls.certFile: certFile without keyFile" },
     { "tls: {certFile: c.pem, keyFile: gone}", "key gone cannot be read: No such file" },
+    { "tls: {certFile: 'c.pem, c2.pem', keyFile: 'k.pem,k.pem'}", "certificate c2.pem cannot be" },
     { "tls: {certFile: junk, keyFile: k.pem}", "certificate junk is not in PEM format" },
     { "tls: {options: {minVersion: TLS12}}", 'unknown version "TLS12"' },
     -- the rest
