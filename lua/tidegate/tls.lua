@@ -140,4 +140,17 @@ function M.client(config, alpn)
   return make(read_options(settings, config.options, alpn))
 end
 
+--- Speak TLS over a stream, as a client that comes by once.
+-- @param config as for M.client
+-- @param host name or address that the server is asked for
+-- @return TLS stream; the plain one is used up either way | nil, err
+function M.connect(stream, config, host, deadline)
+  local context, err = M.client(config)
+  if not context then
+    return nil, err
+  end
+  local name = config and text(config.serverName) or host
+  return native.client(stream, context, name, deadline)
+end
+
 return M
