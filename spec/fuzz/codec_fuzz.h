@@ -45,7 +45,7 @@ static inline ssize_t fuzz_run(fuzz_decode decode, const uint8_t *data, size_t l
 static inline ssize_t fuzz_decoder(fuzz_decode decode, const uint8_t *data, size_t size)
 {
     ssize_t n = fuzz_run(decode, data, size);
-    size_t step = size > 256 ? size / 64 : 1;
+    size_t step = size > 64 ? size / 32 : 1;
     bool decided = false;
     for (size_t cut = 0; cut < size; cut += step) {
         ssize_t part = fuzz_run(decode, data, cut);
