@@ -217,6 +217,13 @@ describe("cli", function()
       })
     end)
 
+    it("gives every node of a list its own server name", function()
+      local code, _, err, seen = run { "-L", "http://:1", "-F", "http://a:1,[::1]:2" }
+      assert.same({ 0, "" }, { code, err })
+      local nodes = seen.config.chains[1].hops[1].nodes
+      assert.same({ "a", "::1" }, { nodes[1].dialer.tls.serverName, nodes[2].dialer.tls.serverName })
+    end)
+
     it("ends with 2 and one line for each problem", function()
       files["a.yaml"] = "services:\n- name: s\n  addr: x\n  handler: {type: htpp}\n  lisener: {}"
       local code, _, err, seen = run { "-C", "a.yaml" }

@@ -224,8 +224,11 @@ function M.split_scheme(builder, scheme, sides)
   local single = not left
   left, right = left or scheme, right or scheme
   local fallback = sides[1] == "handler" and "auto" or "http"
-  local left_known = is_type(builder, sides[1], left)
-  local right_known = is_type(builder, sides[2], right)
+  local left_known, right_known = types[sides[1]][left], types[sides[2]][right]
+  if not single or not left_known and not right_known then -- looking further loads modules
+    left_known = is_type(builder, sides[1], left)
+    right_known = is_type(builder, sides[2], right)
+  end
   local handler = left_known and left or fallback
   local carrier = right_known and right or handler == "ssu" and "udp" or "tcp"
 
