@@ -5,6 +5,7 @@ local failure = require "tidegate.failure"
 local instance = require "tidegate.process.instance"
 local mark = require "tidegate.chain.mark"
 local metadata = require "tidegate.metadata"
+local proxy_protocol = require "tidegate.net.proxy_protocol"
 local sockets = require "tidegate.chain.sockets"
 
 local M = {}
@@ -143,7 +144,7 @@ end
 -- The PROXY header goes out before anything else.
 local function introduce(self, ctx, stream, deadline)
   stream:set_deadline(deadline)
-  local ok, err = require("tidegate.net.proxy_protocol").send(ctx, stream, self.proxy_version)
+  local ok, err = proxy_protocol.send(ctx, stream, self.proxy_version)
   if not ok then
     stream:close()
     return nil, err:during("PROXY header")

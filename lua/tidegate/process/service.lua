@@ -8,6 +8,7 @@ local hop = require "tidegate.chain.hop"
 local instance = require "tidegate.process.instance"
 local log = require "tidegate.process.log"
 local metadata = require "tidegate.metadata"
+local proxy_protocol = require "tidegate.net.proxy_protocol"
 local record = require "tidegate.process.record"
 local registry = require "tidegate.process.registry"
 local script = require "tidegate.script"
@@ -194,7 +195,7 @@ end
 
 stage.define("accept", function(ctx, stream)
   if ctx.service.proxy_protocol and stream.read then
-    return require("tidegate.net.proxy_protocol").receive(ctx, stream)
+    return proxy_protocol.receive(ctx, stream)
   end
   return stream
 end)

@@ -2,7 +2,9 @@
 --
 -- URLs are read as -L and -F read them.
 
+local component = require "tidegate.component"
 local failure = require "tidegate.failure"
+local url = require "tidegate.config.url"
 
 local M = {}
 
@@ -53,7 +55,7 @@ end
 -- @param prefix of generated names
 -- @return list of services | nil, err
 function M.services_of_url(text, config, prefix)
-  local made, problems = require("tidegate.config.url").build({ text }, {}, { known = M.known })
+  local made, problems = url.build({ text }, {}, { known = M.known })
   if #problems > 0 then
     return nil, first_problem(problems)
   end
@@ -69,7 +71,7 @@ end
 --- The hop of a URL as -F takes it.
 -- @return hop | nil, err
 function M.hop_of_url(text, name, config, prefix)
-  local made, problems = require("tidegate.config.url").build({}, { text }, { known = M.known })
+  local made, problems = url.build({}, { text }, { known = M.known })
   if #problems > 0 then
     return nil, first_problem(problems)
   end
@@ -162,7 +164,7 @@ end
 
 --- @param kind, name of a component that is not gost's; the script's own are known
 function M.known(kind, name)
-  return require("tidegate.component").find(kind, name) ~= nil
+  return component.find(kind, name) ~= nil
 end
 
 return M

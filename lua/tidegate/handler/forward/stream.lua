@@ -2,6 +2,7 @@
 
 local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
+local proxy_protocol = require "tidegate.net.proxy_protocol"
 
 local M = {}
 
@@ -55,7 +56,7 @@ function M.forward(self, ctx, stream, network)
   end
   if self.proxy_version then
     local ok
-    ok, err = require("tidegate.net.proxy_protocol").send(ctx, upstream, self.proxy_version)
+    ok, err = proxy_protocol.send(ctx, upstream, self.proxy_version)
     if not ok then
       return nil, err:during("PROXY header")
     end
