@@ -147,6 +147,26 @@ describe("http", function()
     assert.equal("tls", err.code)
   end))
 
+  it("carries datagrams, to names as well", helpers.task(function()
+    local dns = origin.dnsmasq()
+    local far = proxy.start { "-L", "http://user:pass@127.0.0.1:0?udp=true" }
+    local node = ("http://user:pass@127.0.0.1:%d"):format(far:port(1))
+    for _, host in ipairs { "127.0.0.1", "localhost" } do
+      local p = proxy.start { "-L", ("udp://127.0.0.1:0/%s:%d"):format(host, dns), "-F", node }
+      assert.equal("192.0.2.33\n", programs.output("dig", { "@127.0.0.1", "-p", tostring(p:port(1)),
+        "+short", "+time=3", "+tries=2", "tidegate.test" }))
+      p:stop()
+    end
+  end))
+
+  it("carries no datagrams unless allowed", helpers.task(function()
+    local far = proxy.start { "-L", "http://127.0.0.1:0" }
+    local p = proxy.start { "-L", "udp://127.0.0.1:0/127.0.0.1:9", "-F",
+      ("http://127.0.0.1:%d"):format(far:port(1)) }
+    programs.run("dig", { "@127.0.0.1", "-p", tostring(p:port(1)), "+time=1", "+tries=1", "x.test" })
+    p:logged("the proxy says 403 Forbidden", true)
+  end))
+
   if programs.have "tinyproxy" then
     it("chains to tinyproxy, with and without a password", helpers.task(function()
       local web, plain, closed = origin.nginx(), programs.free_port(), programs.free_port()

@@ -5,6 +5,7 @@ local component = require "tidegate.component"
 local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
 local reply = require "tidegate.handler.http.reply"
+local udp = require "tidegate.net.udp"
 
 local CODES = { [403] = "blocked", [407] = "auth" }
 
@@ -92,7 +93,6 @@ local function packets(self, ctx, stream, _, address, deadline)
   if not ok then
     return nil, err
   end
-  local udp = require "tidegate.net.udp"
   return udp.tunnel(stream, address)
 end
 

@@ -83,7 +83,7 @@ local METADATA = {
     type = "int",
     default = 4096,
     aliases = { "udpBufferSize" },
-    doc = "longest datagram in bytes",
+    doc = "of gost; datagrams are never cut here",
   },
   hash = { type = "string", doc = "`host`: select nodes by the target instead of the client" },
 }

@@ -1,6 +1,7 @@
 -- UDP over HTTP: after a request with "X-Gost-Protocol: udp" both directions are UDP-TUN frames.
 
 local reply = require "tidegate.handler.http.reply"
+local udp = require "tidegate.net.udp"
 
 local M = {}
 
@@ -23,8 +24,8 @@ function M.serve(self, ctx, stream)
   if not ok then
     return nil, err:during("reply")
   end
-  local udp = require "tidegate.net.udp"
-  return udp.serve_tunnel(ctx, stream, { buffer_size = self.md["udp.bufferSize"] })
+  stream:set_deadline(nil)
+  return udp.serve_tunnel(ctx, stream, self.relay_options)
 end
 
 return M
