@@ -1,5 +1,4 @@
--- Metadata of services, hops and nodes, which belong to no component: schemas for
--- `component.parse_metadata`.
+-- Metadata that belongs to no single component: schemas for `component.parse_metadata`.
 
 local keys = {}
 
@@ -16,6 +15,11 @@ keys.service = {
   ["netns.out"] = { type = "string", doc = "network namespace of outbound sockets" },
   dialTimeout = { type = "duration", default = 15, doc = "whole routing attempt; negative: none" },
   labels = { type = "map", doc = "added to logs and records" },
+}
+
+--- Every handler's metadata, beside what the handler itself declares.
+keys.handler = {
+  skipauth = { type = "list", split = ",", doc = "addresses and networks that need not log in" },
 }
 
 keys.hop = {

@@ -139,6 +139,12 @@ function M.add(builder, text)
     node.name, node.addr = ("node-%d"):format(#hop.nodes), addr
     hop.nodes[#hop.nodes + 1] = node
   end
+  if #hop.nodes == 0 then
+    local kind = template.connector.type
+    local direct = kind == "direct" or kind == "virtual"
+    builder:warn(direct and ("without an address there is no node, and the route ends here; "
+      .. "write %s://:0"):format(kind) or "no address of a proxy", direct and "warning" or "error")
+  end
   hop.metadata = hop_metadata(metadata)
   chain.hops[#chain.hops + 1] = hop
   builder.made[#builder.made + 1] = hop

@@ -49,7 +49,8 @@ local OFF = { [false] = true, ["false"] = true, [""] = true, [0] = true, ["0"] =
 function methods:pending_key(side, object, key, value, path)
   for pattern, why in pairs(pending.metadata[side] or {}) do
     if key:lower():find(pattern) then
-      if not OFF[value] then
+      if not OFF[value] and not self.complained[key] then
+        self.complained[key] = self.from_url or nil
         self.report:error(object, key, path, "is not available in this version (%s)", why)
       end
       return true
@@ -85,7 +86,7 @@ function methods:metadata(side, schema, map, path, others)
     end
   end
   for _, key in ipairs(unknown) do
-    local elsewhere = false
+    local elsewhere = side == "handler" and metadata.has_key(keys.handler, key)
     for _, other in ipairs(self.from_url and others or {}) do
       elsewhere = elsewhere or metadata.has_key(other, key)
     end
@@ -241,11 +242,7 @@ function methods:hop(hop, path)
     for i, node in ipairs(hop.nodes or {}) do
       self:node(node, ("%s.nodes[%d]"):format(path, i - 1), keys.hop)
     end
-    if self.from_url then
-      if hop.nodes and #hop.nodes == 0 then
-        self.report:error(hop, nil, path, "no address of a proxy")
-      end
-    else
+    if not self.from_url then
       self.complained = {}
       self:metadata("hop", keys.hop, hop.metadata, path .. ".metadata")
     end

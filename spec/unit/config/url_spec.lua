@@ -241,6 +241,13 @@ describe("config.url", function()
     end
   end)
 
+  it("complains about a proxy without address", function()
+    local _, problems = build({}, { "http://" })
+    assert.same({ "error", true }, { problems[1].severity, problems[1].late })
+    _, problems = build({}, { "direct://" })
+    assert.same("warning", problems[1].severity)
+  end)
+
   it("skips an empty -L", function()
     assert.same("services: []\n", writer.write((build { "", "  " }), "yaml"))
   end)
