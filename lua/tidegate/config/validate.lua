@@ -301,7 +301,7 @@ local function lookup(map, name)
 end
 
 function methods:service_metadata(service, handler, listener, path)
-  local schemas = { keys.service, handler.metadata, listener.metadata }
+  local schemas = { keys.service, keys.handler, handler.metadata, listener.metadata }
   local parts = {
     { "handler", handler.metadata, service.handler, "handler.metadata" },
     { "listener", listener.metadata, service.listener, "listener.metadata" },
