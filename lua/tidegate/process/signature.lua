@@ -1,6 +1,8 @@
 -- A text that is equal for equal configurations, whatever the order of their tables' keys: how a reload
 -- knows which services may go on as they are.
 
+local uv = require "luv"
+
 local M = {}
 
 local function by_text(a, b)
@@ -34,7 +36,8 @@ function M.of(value)
   return table.concat(out)
 end
 
---- Signatures of all services: each covers the service and everything services may refer to.
+--- Signatures of all services: each covers the service and everything services may refer to.  Beside
+-- scripts none equals another: a script runs once in a generation, and its services go with it.
 -- @return name → text
 function M.of_services(config)
   local common = {}
@@ -44,6 +47,9 @@ function M.of_services(config)
     end
   end
   local rest, signatures = M.of(common), {}
+  if config.scripts and #config.scripts > 0 then
+    rest = rest .. uv.hrtime()
+  end
   for _, service in ipairs(config.services or {}) do
     signatures[service.name] = M.of(service) .. rest
   end

@@ -165,10 +165,14 @@ local function define_components(tg, set)
             end,
           }
         end
-        if kind == "listener" then
+        if type(spec) == "table" and kind == "listener" then
           spec.network = spec.network or "tcp"
         end
-        return set:component(kind, name, spec)
+        local ok, made = pcall(set.component, set, kind, name, spec)
+        if not ok then
+          error(tostring(made):gsub("^[^:]+:%d+: ", ""), 2)
+        end
+        return made
       end
       if item then
         return declare_it(item)
