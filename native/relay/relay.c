@@ -12,6 +12,8 @@
 #define BUDGET (1u << 20)          /* moved per direction and turn, so that others get theirs */
 #define BUSY_READS 2               /* full reads in a row that make a flow worth splicing */
 #define BLOCKED_MIN_WAIT 4         /* ms */
+#define CROWD 256u                 /* relays that make it worth giving memory back afterwards */
+#define QUIET_MS 500
 
 /* One direction.  All zero: idle and open. */
 struct flow {
@@ -97,6 +99,31 @@ static void on_over(void *arg)
     free(relay);
 }
 
+static void on_quiet(void *arg)
+{
+    struct tg_relay_list *list = arg;
+    list->peak = list->count;
+    if (list->on_quiet != NULL)
+        list->on_quiet(list);
+}
+
+static void joined(struct tg_relay_list *list)
+{
+    if (++list->count > list->peak)
+        list->peak = list->count;
+}
+
+static void left(struct tg_relay_list *list, struct tg_reactor *r)
+{
+    list->count--;
+    if (list->peak < CROWD || list->count > list->peak / 4)
+        return;
+    list->quiet.cb = on_quiet;
+    list->quiet.arg = list;
+    if (!tg_timer_running(&list->quiet))
+        tg_timer_start(r, &list->quiet, QUIET_MS);
+}
+
 /* The end: everything is let go, and `done` hears of it (later, when the caller
  * of tg_relay_start() or tg_relay_cut() is still on the stack). */
 static void finish(struct tg_relay *relay, const struct tg_error *err, bool from_b, bool later)
@@ -118,7 +145,7 @@ static void finish(struct tg_relay *relay, const struct tg_error *err, bool from
     *relay->link = relay->next;
     if (relay->next != NULL)
         relay->next->link = relay->link;
-    relay->list->count--;
+    left(relay->list, relay->r);
 
     relay->over = (struct tg_defer){ .cb = on_over, .arg = relay };
     if (later)
@@ -482,7 +509,7 @@ struct tg_relay *tg_relay_start(struct tg_relay_list *list, struct tg_stream *a,
     if (relay->next != NULL)
         relay->next->link = &relay->next;
     list->first = relay;
-    list->count++;
+    joined(list);
 
     a->on_ready = on_ready_a;
     b->on_ready = on_ready_b;

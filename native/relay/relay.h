@@ -55,6 +55,9 @@ struct tg_relay_list {
     unsigned count;
     struct tg_pipes pipes;
     uint64_t spliced, copied; /**< bytes moved each way since the start */
+    unsigned peak;            /**< most relays since it last fell quiet */
+    struct tg_timer quiet;    /**< runs when most of a crowd has left */
+    void (*on_quiet)(struct tg_relay_list *list); /**< a good moment to give memory back; NULL: nobody cares */
 };
 
 /** Join `a` (the client's side) and `b`; either may still be OPENING.  Never

@@ -5,6 +5,7 @@
 #include "stream/stream_lua.h"
 
 #include <lauxlib.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,6 +217,16 @@ static int l_cut_all(lua_State *L)
     return 0;
 }
 
+/* A crowd has left: collect its Lua objects and hand free pages back to the kernel. */
+static void give_memory_back(struct tg_relay_list *list)
+{
+    struct home *home = tg_container(list, struct home, list);
+    struct tg_reactor *r = tg_reactor_of(home->main);
+    lua_gc(home->main, LUA_GCCOLLECT, 0);
+    tg_pool_trim(&r->pool);
+    malloc_trim(0);
+}
+
 static int l_home_gc(lua_State *L)
 {
     struct home *home = lua_touserdata(L, 1);
@@ -228,6 +239,7 @@ static struct home *push_home(lua_State *L)
     struct home *home = lua_newuserdata(L, sizeof(*home));
     memset(home, 0, sizeof(*home));
     home->on_end = LUA_NOREF;
+    home->list.on_quiet = give_memory_back;
     luaL_newmetatable(L, HOME_MT);
     lua_pushcfunction(L, l_home_gc);
     lua_setfield(L, -2, "__gc");

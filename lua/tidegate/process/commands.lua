@@ -51,9 +51,9 @@ end
 local function run_one(service, stage, line)
   local words = M.words(line)
   if not words or #words == 0 then
-    return log.default():warn("hook command is not readable", { stage = stage, service = service, command = line })
+    return log.default():warn("hook command is not readable", { "service", service, "stage", stage, "command", line })
   end
-  log.default():info(("%s: %s"):format(stage, line), { kind = "service", service = service })
+  log.default():info(("%s: %s"):format(stage, line), { "kind", "service", "service", service })
   local over = task.waiter()
   local handle, pid = uv.spawn(words[1], {
     args = { unpack(words, 2) },
@@ -63,13 +63,13 @@ local function run_one(service, stage, line)
   end)
   if not handle then
     return log.default():warn("hook command failed: " .. tostring(pid),
-      { stage = stage, service = service, command = line })
+      { "service", service, "stage", stage, "command", line })
   end
   local code, signal = over:wait()
   handle:close()
   if code ~= 0 then
     local how = signal ~= 0 and ("signal %d"):format(signal) or ("exit status %d"):format(code)
-    log.default():warn("hook command failed: " .. how, { stage = stage, service = service, command = line })
+    log.default():warn("hook command failed: " .. how, { "service", service, "stage", stage, "command", line })
   end
 end
 

@@ -82,10 +82,10 @@ local function announce(config, bound, old)
   for _, service in ipairs(config.services or {}) do
     local one = bound[service.name]
     if not (old and old[service.name] and old[service.name].key == one.key) then
-      say("info", ("listening on %s/%s"):format(one.address, one.network == "none" and "none" or one.network), {
-        kind = "service", service = service.name,
-        listener = service.listener and service.listener.type or "tcp",
-        handler = service.handler and service.handler.type or "auto",
+      say("info", ("listening on %s/%s"):format(one.address, one.network), {
+        "kind", "service", "service", service.name,
+        "listener", service.listener and service.listener.type or "tcp",
+        "handler", service.handler and service.handler.type or "auto",
       })
     end
   end
@@ -249,7 +249,7 @@ local function run(config, options)
   state.options = options
   log.configure(config.log)
   process.on_uncaught(function(traceback)
-    say("error", traceback, { kind = "process" })
+    say("error", traceback, { "kind", "process" })
   end)
   message.open()
   if not process.start_workers(options.workers or process.cpus()) then

@@ -144,7 +144,7 @@ end
 function M.main()
   components.use_embedded()
   process.on_uncaught(function(traceback)
-    log.default():error(traceback, { kind = "process" })
+    log.default():error(traceback, { "kind", "process" })
   end)
   relay.on_end(service.relay_ended)
   packet.on_end(service.relay_ended)
