@@ -98,7 +98,7 @@ static void test_framing_refused(void **state)
     static const char *const rows[] = {
         "Content-Length: 5\r\nContent-Length: 6\r\n", "Content-Length: 5, 5\r\n",
         "Content-Length: +5\r\n", "Content-Length: -5\r\n", "Content-Length: 0x5\r\n",
-        "Content-Length: \r\n", "Content-Length: 5 5\r\n", "Content-Length: 1234567890123456\r\n",
+        "Content-Length: \r\n", "Content-Length: 5 5\r\n", "Content-Length: 9007199254740993\r\n",
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\ncontent-length: 0\r\n", "Transfer-Encoding: identity\r\n",
         "Transfer-Encoding: chunked, gzip\r\n", "Transfer-Encoding: chunked, chunked\r\n",
