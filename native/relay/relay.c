@@ -13,6 +13,7 @@
 #define BUSY_READS 2               /* full reads in a row that make a flow worth splicing */
 #define BLOCKED_MIN_WAIT 4         /* ms */
 #define CROWD 256u                 /* relays that make it worth giving memory back afterwards */
+#define RUSH 4096u                 /* short ones that leave garbage behind, likewise */
 #define QUIET_MS 500
 
 /* One direction.  All zero: idle and open. */
@@ -99,10 +100,20 @@ static void on_over(void *arg)
     free(relay);
 }
 
+/* Has it become quiet after a crowd, or silent after a long rush? */
+static bool is_quiet(const struct tg_relay_list *list)
+{
+    return (list->peak >= CROWD && list->count <= list->peak / 4) ||
+           (list->ended >= RUSH && list->count == 0);
+}
+
 static void on_quiet(void *arg)
 {
     struct tg_relay_list *list = arg;
+    if (!is_quiet(list))
+        return;
     list->peak = list->count;
+    list->ended = 0;
     if (list->on_quiet != NULL)
         list->on_quiet(list);
 }
@@ -116,7 +127,8 @@ static void joined(struct tg_relay_list *list)
 static void left(struct tg_relay_list *list, struct tg_reactor *r)
 {
     list->count--;
-    if (list->peak < CROWD || list->count > list->peak / 4)
+    list->ended++;
+    if (!is_quiet(list))
         return;
     list->quiet.cb = on_quiet;
     list->quiet.arg = list;

@@ -55,7 +55,8 @@ struct tg_relay_list {
     unsigned count;
     struct tg_pipes pipes;
     uint64_t spliced, copied; /**< bytes moved each way since the start */
-    unsigned peak;            /**< most relays since it last fell quiet */
+    unsigned peak;            /**< most relays at once since it last fell quiet */
+    unsigned ended;           /**< relays that ended since then */
     struct tg_timer quiet;    /**< runs when most of a crowd has left */
     void (*on_quiet)(struct tg_relay_list *list); /**< a good moment to give memory back; NULL: nobody cares */
 };
