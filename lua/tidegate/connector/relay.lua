@@ -10,6 +10,7 @@ local lazy_reply = require "tidegate.native.lazy_reply"
 local message = require "tidegate.native.relay_message"
 local mux_peers = require "tidegate.net.mux_peers"
 local mux_schema = require "tidegate.net.mux_schema"
+local udp = require "tidegate.net.udp"
 
 local CONNECT, BIND = 1, 2
 
@@ -121,6 +122,22 @@ local function bind_request(self, ctx, stream, network, host, port, deadline)
   return bound_host, bound_port
 end
 
+--- Datagrams: to one destination, or with the address "" by BIND to any.
+local function packets(self, ctx, stream, _, target, deadline)
+  if target ~= "" then
+    local top, err = request(self, ctx, stream, "udp", target, deadline)
+    if not top then
+      return nil, err
+    end
+    return udp.u16(top, target)
+  end
+  local bound, err = bind_request(self, ctx, stream, "udp", "0.0.0.0", 0, deadline)
+  if not bound then
+    return nil, err
+  end
+  return udp.tunnel(stream, "")
+end
+
 local function read_peer(stream)
   local host, port = receive(stream)
   return host and address.join(host, port), port
@@ -151,5 +168,6 @@ return component.connector "relay" {
     nodelay = { type = "bool", default = false, doc = "wait for the server's response" },
   },
   connect = connect,
+  packets = packets,
   bind = bind,
 }

@@ -7,9 +7,10 @@ local mux_peers = require "tidegate.net.mux_peers"
 local schema = require "tidegate.net.mux_schema"
 local socks = require "tidegate.native.socks"
 local socks5 = require "tidegate.net.socks5"
+local udp = require "tidegate.net.udp"
 
 local NO_AUTH, USER_PASS, TLS, TLS_AUTH = 0x00, 0x02, 0x80, 0x82
-local CONNECT, BIND, MBIND = 0x01, 0x02, 0xf2
+local CONNECT, BIND, ASSOCIATE, MBIND, UDP_TUN = 0x01, 0x02, 0x03, 0xf2, 0xf3
 
 -- The smaller of the caller's deadline and our own timeout.
 local function limit(self, ctx, deadline)
@@ -131,6 +132,24 @@ local function reply_address(host, port)
   return host and address.join(host, port), port
 end
 
+--- Datagrams: UDP ASSOCIATE with the metadata `relay: udp`, else UDP-TUN.
+local function packets(self, ctx, stream, _, target, deadline)
+  local native = self.md.relay == "udp"
+  stream:set_deadline(limit(self, ctx, deadline))
+  local bound, err = reply_address(socks5.request(stream, native and ASSOCIATE or UDP_TUN, "0.0.0.0", 0))
+  if not bound then
+    return nil, err
+  end
+  stream:set_deadline(nil)
+  if not native then
+    return udp.tunnel(stream, target)
+  end
+  return udp.socks5_client(ctx, stream, bound, target, {
+    buffer_size = self.md["udp.bufferSize"],
+    sockets = self.node and self.node.sockets,
+  })
+end
+
 local function bind_plain(stream, bound)
   local done
   return {
@@ -207,5 +226,6 @@ return component.connector "socks5" {
   open = open,
   handshake = handshake,
   connect = connect,
+  packets = packets,
   bind = bind,
 }

@@ -2,6 +2,7 @@
 
 local component = require "tidegate.component"
 local instance = require "tidegate.process.instance"
+local sni = require "tidegate.handler.auto.sni"
 
 local string_byte = string.byte
 
@@ -50,11 +51,7 @@ local function handle(self, ctx, stream)
   end
   local first = string_byte(seen)
   if first == TLS_HANDSHAKE then
-    local passed
-    passed, err = require("tidegate.handler.auto.sni")(ctx, stream)
-    if passed or err then
-      return passed, err
-    end
+    return sni(ctx, stream)
   end
   local name = first == SOCKS5 and "socks5" or first == SOCKS4 and "socks4" or "http"
   local handler
