@@ -20,7 +20,9 @@ add_library(tidegate_flags INTERFACE)
 target_include_directories(tidegate_flags INTERFACE
   ${CMAKE_SOURCE_DIR}/native ${CMAKE_SOURCE_DIR}/runtime)
 target_compile_definitions(tidegate_flags INTERFACE
-  _GNU_SOURCE TIDEGATE_VERSION="${PROJECT_VERSION}")
+  _GNU_SOURCE TIDEGATE_VERSION="${PROJECT_VERSION}"
+  # The API we write to: what OpenSSL deprecates later is no warning of ours.
+  OPENSSL_API_COMPAT=30000)
 target_compile_options(tidegate_flags INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
   $<$<BOOL:${TIDEGATE_WERROR}>:-Werror>
