@@ -18,19 +18,15 @@ local DEBUG = LEVELS.debug
 local methods = {}
 local mt = { __name = "tidegate.log", __index = methods }
 
--- Write the fields of a line; their order is the caller's, keys of maps are sorted.
-local function render(write, fields)
-  local out = ""
-  for i = 1, #fields, 2 do
-    if fields[i + 1] ~= nil then
-      out = out .. write(fields[i], fields[i + 1])
-    end
+-- The list of a line's fields; those of a map come behind, in the order of their keys.
+local function listed(fields)
+  if next(fields, #fields > 0 and #fields or nil) == nil then
+    return fields -- a list, as in all hot places
   end
-  if #fields > 0 and next(fields, #fields) == nil then
-    return out -- a list, as in all hot places
+  local list, names = {}, {}
+  for i = 1, #fields do
+    list[i] = fields[i]
   end
-
-  local names = {}
   for key in pairs(fields) do
     if type(key) == "string" then
       names[#names + 1] = key
@@ -38,9 +34,9 @@ local function render(write, fields)
   end
   table.sort(names)
   for i = 1, #names do
-    out = out .. write(names[i], fields[names[i]])
+    list[#list + 1], list[#list + 2] = names[i], fields[names[i]]
   end
-  return out
+  return list
 end
 
 -- "process/context.lua:42" of whoever logged.
@@ -51,11 +47,12 @@ local function caller(depth)
 end
 
 local function emit(self, level, message, fields, depth)
-  local after = fields and render(self.form.field, fields) or ""
+  local after
   if self.level <= DEBUG then
-    after = after .. self.form.field("caller", caller(depth + 1))
+    after = format.fields(self.form, { "caller", caller(depth + 1) })
   end
-  local text = self.form.line(format.time(), level, tostring(message), self.before, after)
+  local text = format.line(self.form, format.time(), level, tostring(message), self.before,
+    fields and listed(fields), after)
   self.sink:put(text, LEVELS[level] >= WARN)
 end
 
@@ -126,7 +123,7 @@ function methods:with(fields)
     form = self.form,
     sink = self.sink,
     fields = merged,
-    before = render(self.form.field, merged),
+    before = format.fields(self.form, merged),
   }, mt)
 end
 
@@ -137,7 +134,7 @@ function methods:extend(fields)
     form = self.form,
     sink = self.sink,
     fields = self.fields,
-    before = self.before .. render(self.form.field, fields),
+    before = self.before .. format.fields(self.form, fields),
   }, mt)
 end
 
@@ -152,7 +149,7 @@ function M.new(config, name)
   local target, warning = sink.open(config.output, config.rotation)
   local self = setmetatable({
     level = target and (LEVELS[config.level] or LEVELS.info) or OFF,
-    form = config.format == "text" and format.text or format.json,
+    form = config.format == "text" and "text" or "json",
     sink = target,
     fields = {},
     before = "",

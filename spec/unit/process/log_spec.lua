@@ -6,11 +6,7 @@ local luv = require "luv"
 local TIME = "2024-01-02T03:04:05.678+01:00"
 
 local function text_of(fields)
-  local out = ""
-  for i = 1, #fields, 2 do
-    out = out .. format.text.field(fields[i], fields[i + 1])
-  end
-  return format.text.line(TIME, "info", "m", "", out)
+  return format.line("text", TIME, "info", "m", "", fields)
 end
 
 local function temporary()
@@ -67,7 +63,7 @@ describe("log json", function()
       nasty[#nasty + 1] = string.char(byte)
     end
     nasty = table.concat(nasty)
-    local line = format.json.line(TIME, "warn", nasty, format.json.field("k", nasty), "")
+    local line = format.line("json", TIME, "warn", nasty, format.fields("json", { "k", nasty }))
     local parsed = cjson.decode(line)
     assert.same(nasty:sub(1, 128), parsed.msg:sub(1, 128))
     assert.same(parsed.msg, parsed.k)
@@ -76,8 +72,8 @@ describe("log json", function()
   end)
 
   it("keeps the order of keys, and durations in nanoseconds", function()
-    local line = format.json.line(TIME, "info", "m", format.json.field("kind", "service"),
-      format.json.field("duration", 0.25) .. format.json.field("labels", { b = 1, a = { "x", 2 } }))
+    local line = format.line("json", TIME, "info", "m", format.fields("json", { "kind", "service" }),
+      { "duration", 0.25, "labels", { b = 1, a = { "x", 2 } } })
     assert.same('{"time":"' .. TIME .. '","level":"info","msg":"m","kind":"service",'
       .. '"duration":250000000,"labels":{"a":["x",2],"b":1}}\n', line)
   end)
