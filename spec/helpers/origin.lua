@@ -69,4 +69,10 @@ function M.dnsmasq()
   return port
 end
 
+--- Run curl, past whatever proxy the environment names.  @return what it printed
+function M.curl(args)
+  return programs.output("curl", { "-sS", "--fail", "--max-time", "120", "--noproxy", "", unpack(args) },
+    { seconds = 130 })
+end
+
 return M
