@@ -56,8 +56,20 @@ end
 
 local made = 0
 
---- A certificate signed by `authority`.  @param options san ("DNS:a,IP:1.2.3.4"), days (may be
--- negative: expired), kind "EC" or "RSA"
+-- `openssl x509` signs nothing that is over already (since OpenSSL 3.4); `openssl ca` does.
+local function sign_expired(authority, base)
+  local directory = M.directory()
+  M.write("index.txt", "")
+  local config = M.write("ca.cnf", ("[ca]\ndefault_ca = one\n[one]\ndatabase = %s/index.txt\n"
+    .. "new_certs_dir = %s\nrand_serial = yes\ndefault_md = sha256\npolicy = any\n"
+    .. "[any]\ncommonName = supplied\n"):format(directory, directory))
+  run("openssl ca -batch -notext -config %s -in %s.csr -cert %s -keyfile %s -out %s.pem -extfile %s.ext"
+    .. " -startdate 20200101000000Z -enddate 20200102000000Z",
+    config, base, authority.cert, authority.key, base, base)
+end
+
+--- A certificate signed by `authority`.  @param options san ("DNS:a,IP:1.2.3.4"), days (negative:
+-- expired), kind "EC" or "RSA"
 -- @return { cert = path, key = path }
 function M.certificate(authority, cn, options)
   options = options or {}
@@ -66,6 +78,10 @@ function M.certificate(authority, cn, options)
   run("openssl req -new -newkey %s -nodes -keyout %s.key -out %s.csr -subj '/CN=%s'",
     options.kind == "RSA" and "rsa:2048" or "ec -pkeyopt ec_paramgen_curve:P-256", base, base, cn)
   M.write(made .. ".ext", "subjectAltName=" .. (options.san or "DNS:" .. cn) .. "\n")
+  if (options.days or 0) < 0 then
+    sign_expired(authority, base)
+    return { cert = base .. ".pem", key = base .. ".key" }
+  end
   run("openssl x509 -req -in %s.csr -CA %s -CAkey %s -CAcreateserial -out %s.pem -days %d"
     .. " -extfile %s.ext", base, authority.cert, authority.key, base, options.days or 10, base)
   return { cert = base .. ".pem", key = base .. ".key" }

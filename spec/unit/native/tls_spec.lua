@@ -641,11 +641,11 @@ describe("tls", function()
     assert.matches("^%-%-%-%-%-BEGIN CERTIFICATE%-%-%-%-%-\n", cert)
     assert.matches("^%-%-%-%-%-BEGIN PRIVATE KEY%-%-%-%-%-\n", key)
     local path = fixture.write("generated.pem", cert)
-    local pipe = io.popen("openssl x509 -noout -text -in " .. path)
+    local pipe = io.popen("openssl x509 -noout -text -nameopt RFC2253 -in " .. path)
     local text = pipe:read "*a"
     pipe:close()
     for _, expected in ipairs {
-      'Subject: O = "Mine, Inc", CN = my.host',
+      "Subject: CN=my.host,O=Mine\\, Inc",
       "NIST CURVE: P-256",
       "CA:TRUE",
       "Digital Signature, Certificate Sign",
