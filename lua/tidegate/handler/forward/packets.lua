@@ -36,8 +36,9 @@ local function options_of(self)
   return idle > 0 and { idle = idle * 1000 } or {}
 end
 
---- The handler's entry for a session.
-function M.handle(self, ctx, session)
+--- An endpoint to one of the targets.
+-- @return endpoint | nil, err | endpoint, nil, its "host:port"
+function M.connect(self, ctx)
   local forwarder = self.service.forwarder
   local target = forwarder and forwarder:select(ctx, "udp", "")
   if not target then
@@ -51,6 +52,15 @@ function M.handle(self, ctx, session)
     return nil, target:blame(err)
   end
   target.mark:ok()
+  return upstream, nil, address
+end
+
+--- The handler's entry for a session.
+function M.handle(self, ctx, session)
+  local upstream, err = M.connect(self, ctx)
+  if not upstream then
+    return nil, err
+  end
   self.packet_options = self.packet_options or options_of(self)
   return ctx:relay_packets(session, upstream, self.packet_options)
 end
