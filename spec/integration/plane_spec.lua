@@ -163,6 +163,17 @@ scripts: [ %s ]
     end))
   end
 
+  it("says of connections it cuts that it was stopped", helpers.task(function()
+    local p = proxy.start { "-L", "tcp://127.0.0.1:0/" .. plane.echo() }
+    local s = assert(stream.dial(at(p, 1)))
+    s:write "x"
+    assert.same("x", s:read())
+    p:stop()
+    s:close()
+    assert.is_truthy(p:log():find(" >%-< [^\n]*stopped"), p:log())
+    assert.is_truthy(p:log():find(" >< [^\n]*\"inputBytes\":1,\"outputBytes\":1"), p:log())
+  end))
+
   it("writes one log with all workers, and rotates it", helpers.task(function()
     local echo, path = plane.echo(), folder .. "/x.log"
     local config = write("log.json", cjson.encode {
@@ -180,7 +191,7 @@ scripts: [ %s ]
       port = luv.fs_stat(path) and read(path):match "listening on 127.0.0.1:(%d+)/tcp"
       return port
     end)
-    for _ = 1, 1400 do
+    for _ = 1, 2500 do
       assert.same("x", exchange("127.0.0.1:" .. port, "x", 1))
     end
     task.sleep(0.3)
@@ -197,7 +208,7 @@ scripts: [ %s ]
         end
       end
     end
-    assert.same(1400, ends)
+    assert.same(2500, ends)
     assert.is_true(files >= 2, tostring(files))
   end))
 end)

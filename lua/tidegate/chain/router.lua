@@ -71,6 +71,8 @@ local function dial_target(ctx, network, address, deadline)
   local where, err = nil, nil
   if network == "unix" then
     where = "unix:" .. address
+  elseif network == "udp" then
+    return nil, failure.new("unsupported", "a stream of datagrams needs a chain", { addr = address })
   else
     where, err = M.resolve(ctx, address, deadline)
     if not where then

@@ -127,7 +127,7 @@ function M.cancel(ctx, tag)
 end
 
 -- Ends that need no mention.
-local IN_ORDER = { eof = true, closed = true }
+local IN_ORDER = { eof = true }
 
 local function log_end(ctx, result)
   local log = ctx.log

@@ -11,6 +11,7 @@ local route = require "tidegate.chain.route"
 local stage = require "tidegate.stage"
 
 local DIAL_TIMEOUT = 15 -- seconds
+local MAX_URLS = 1000 -- hops kept that scripts made of URLs
 
 local M = {}
 local methods = {}
@@ -77,6 +78,7 @@ function M.new(config, scripts)
     stages = stage.set(),
     own = {},
     by_url = {},
+    urls = 0,
     scripts = scripts,
   }, mt)
   if scripts then
@@ -105,6 +107,14 @@ function methods:chain_of(name)
   return found
 end
 
+-- A script that never says a URL twice must not fill the memory.
+local function forget_urls(self)
+  for _, made in pairs(self.by_url) do
+    made:close()
+  end
+  self.by_url, self.urls = {}, 0
+end
+
 -- The hop that a URL describes; made once.
 local function hop_of_url(self, text)
   local made = self.by_url[text]
@@ -116,11 +126,15 @@ local function hop_of_url(self, text)
     return nil, err
   end
   made, err = hop.new(config, { scope = "url", strategies = self.strategies })
-  if made then
-    self.by_url[text] = made
-    self.own[#self.own + 1] = made
+  if not made then
+    return nil, err
   end
-  return made, err
+  if self.urls >= MAX_URLS then
+    forget_urls(self)
+  end
+  self.urls = self.urls + 1
+  self.by_url[text] = made
+  return made
 end
 
 --- The node that a script means: a node, a URL or the name of a hop.
@@ -209,6 +223,7 @@ function methods:close()
   for i = 1, #self.own do
     self.own[i]:close()
   end
+  forget_urls(self)
   if self.scripts then
     self.scripts:drop()
   end

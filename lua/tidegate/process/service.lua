@@ -78,7 +78,7 @@ local function make_chain(self, config)
     return true
   end
   local err
-  self.chain, err = self.registry:chain_of(handler.chain, handler.chainGroup, "service/" .. self.name)
+  self.chain, err = self.registry:chain_of(handler.chain)
   return not err, err
 end
 

@@ -9,6 +9,9 @@ local packet = require "tidegate.native.packet"
 local process = require "tidegate.native.process"
 local relay = require "tidegate.native.relay"
 local service = require "tidegate.process.service"
+local task = require "tidegate.native.task"
+
+local LAST_WORDS_MS = 500
 
 local M = {}
 
@@ -130,9 +133,14 @@ local function drain()
   return alive()
 end
 
+-- Relays that were cut are over within a turn of the loop; then their last lines are written.
 local function stop()
   relay.cut_all()
   packet.cut_all()
+  local limit = task.now() + LAST_WORDS_MS
+  repeat
+    task.sleep(0.005)
+  until relay.count() + packet.count() == 0 or task.now() > limit
   for _, built in pairs(current and current.services or {}) do
     built:close()
   end

@@ -85,6 +85,11 @@ describe("chain router", function()
     end))
   end
 
+  it("has no stream of datagrams without a chain", helpers.task(function()
+    local _, err = connect(nil, { network = "udp", target = "127.0.0.1:53" })
+    assert.same("unsupported", err.code)
+  end))
+
   it("goes from node to node", helpers.task(function()
     local seen = {}
     note_path(seen)

@@ -4,6 +4,7 @@ local helpers = require "spec.helpers"
 local luv = require "luv"
 local plane = require "spec.helpers.plane"
 local relay = require "tidegate.native.relay"
+local stream = require "tidegate.native.stream"
 local service = require "tidegate.process.service"
 local task = require "tidegate.native.task"
 local log = require "tidegate.process.log"
@@ -42,9 +43,9 @@ describe("service", function()
 
   it("hands the stream to the handler and closes it afterwards", helpers.task(function()
     local built = build {
-      handle = function(_, ctx, stream)
+      handle = function(_, ctx, client)
         assert(ctx.service.name == "s")
-        return stream:write "hello"
+        return client:write "hello"
       end,
     }
     local client = plane.client(built)
@@ -56,12 +57,12 @@ describe("service", function()
   it("logs a connection as gost does", helpers.task(function()
     local echo = plane.echo()
     local built, path = build {
-      handle = function(_, ctx, stream)
+      handle = function(_, ctx, client)
         local upstream, err = ctx:connect("tcp", echo)
         if not upstream then
           return nil, err
         end
-        return ctx:relay(stream, upstream)
+        return ctx:relay(client, upstream)
       end,
     }
     local client = plane.client(built)
@@ -137,8 +138,8 @@ describe("service", function()
 
   it("writes nothing and makes no tag when nobody wants to know", helpers.task(function()
     plane.declare("handler", "specimen", {
-      handle = function(_, ctx, stream)
-        return ctx:relay(stream, assert(ctx:connect("tcp", plane.echo())))
+      handle = function(_, ctx, client)
+        return ctx:relay(client, assert(ctx:connect("tcp", plane.echo())))
       end,
     })
     local heard = 0
@@ -186,6 +187,33 @@ describe("service", function()
       assert.is_nil(result.ok)
       assert.same("auth", result.err.code)
       assert.is_nil(result.user)
+    end))
+
+    it("skips those it is told to skip", helpers.task(function()
+      plane.declare("handler", "specimen", {
+        handle = function(_, ctx, client)
+          local ok = ctx:authenticate("", "")
+          return client:write(tostring(ctx:needs_auth()), " ", tostring(ok))
+        end,
+      })
+      local built = plane.build {
+        services = {
+          {
+            name = "s",
+            handler = {
+              type = "specimen",
+              auth = { username = "a", password = "b" },
+              metadata = { skipauth = "127.0.0.0/8, ::1" },
+            },
+          },
+        },
+      }
+      local address = plane.accept(function(s)
+        built.s:serve(s)
+      end)
+      local client = assert(stream.dial(address))
+      assert.same("false true", client:read())
+      client:close()
     end))
 
     it("refuses when the auther is missing", helpers.task(function()
