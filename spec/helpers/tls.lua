@@ -58,11 +58,11 @@ local made = 0
 
 -- `openssl x509` signs nothing that is over already (since OpenSSL 3.4); `openssl ca` does.
 local function sign_expired(authority, base)
-  local directory = M.directory()
+  local folder = M.directory()
   M.write("index.txt", "")
   local config = M.write("ca.cnf", ("[ca]\ndefault_ca = one\n[one]\ndatabase = %s/index.txt\n"
     .. "new_certs_dir = %s\nrand_serial = yes\ndefault_md = sha256\npolicy = any\n"
-    .. "[any]\ncommonName = supplied\n"):format(directory, directory))
+    .. "[any]\ncommonName = supplied\n"):format(folder, folder))
   run("openssl ca -batch -notext -config %s -in %s.csr -cert %s -keyfile %s -out %s.pem -extfile %s.ext"
     .. " -startdate 20200101000000Z -enddate 20200102000000Z",
     config, base, authority.cert, authority.key, base, base)

@@ -84,7 +84,8 @@ describe("reload", function()
     local folder = programs.folder()
     local path = programs.file(folder, "c.yml", "services:\n" .. forward("a", a, one))
     local p = proxy.start({ "-C", path }, { services = 1 })
-    programs.file(folder, "c.yml", "services:\n" .. forward("a", a, "nonsense") .. "  - name: b\n    handler: { type: sock5 }\n")
+    programs.file(folder, "c.yml", "services:\n" .. forward("a", a, "nonsense")
+      .. "  - name: b\n    handler: { type: sock5 }\n")
     p:kill "sighup"
     p:logged("stays in force", true)
     assert.matches("c.yml:%d+", p:log())
@@ -126,7 +127,8 @@ describe("reload", function()
       end
     end)
     for n = 1, 20 do
-      programs.file(folder, "c.yml", "services:\n" .. forward("a", a, one, n % 2 == 0 and "    metadata: { labels: { n: 1 } }\n" or ""))
+      programs.file(folder, "c.yml", "services:\n"
+        .. forward("a", a, one, n % 2 == 0 and "    metadata: { labels: { n: 1 } }\n" or ""))
       p:kill "sighup"
       helpers.eventually(function()
         return select(2, p:log():gsub("configuration reloaded", "")) >= n
@@ -184,7 +186,8 @@ describe("hooks", function()
     for _, stage in ipairs { "preUp", "postUp", "preDown", "postDown" } do
       lines[#lines + 1] = ("      %s: [\"sh -c 'echo %s >> %s'\"]\n"):format(stage, stage, log)
     end
-    local path = programs.file(folder, "c.yml", "services:\n" .. forward("a", programs.free_port(), one, table.concat(lines)))
+    local path = programs.file(folder, "c.yml", "services:\n"
+      .. forward("a", programs.free_port(), one, table.concat(lines)))
     local p = proxy.start({ "-C", path }, { services = 1 })
     helpers.eventually(function()
       return programs.run("cat", { log }).stdout == "preUp\npostUp\n"
@@ -233,7 +236,8 @@ describe("bad input at start", function()
     { "a port in use", { "-L", "http://127.0.0.1:%d" }, "in use" },
     { "a missing file", { "-C", "/nonexistent/file.yml" }, "/nonexistent/file%.yml" },
     { "an unknown flag", { "-X" }, "%-X" },
-    { "a missing certificate", { "-L", "http+tls://127.0.0.1:0?cert=/nonexistent.pem&key=/nonexistent.key" }, "/nonexistent" },
+    { "a missing certificate",
+      { "-L", "http+tls://127.0.0.1:0?cert=/nonexistent.pem&key=/nonexistent.key" }, "/nonexistent" },
     { "an address that cannot be had", { "-L", "http://192.0.2.77:8080" }, "192%.0%.2%.77" },
   }
   for _, case in ipairs(CASES) do

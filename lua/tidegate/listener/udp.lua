@@ -4,7 +4,10 @@ local component = require "tidegate.component"
 local packet = require "tidegate.native.packet"
 
 local METADATA = {
-  keepalive = { type = "bool", default = false, doc = "keep sessions until ttl; otherwise they end after the first answer" },
+  keepalive = {
+    type = "bool", default = false,
+    doc = "keep sessions until ttl; otherwise they end after the first answer",
+  },
   ttl = { type = "duration", aliases = { "keepalive.ttl" }, default = 5, doc = "silence that ends a session" },
   backlog = { type = "int", default = 128, doc = "new sessions that wait to be accepted" },
   readBufferSize = { type = "int", aliases = { "udp.bufferSize" }, default = 4096, doc = "longer datagrams are cut" },

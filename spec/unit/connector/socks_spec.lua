@@ -48,7 +48,9 @@ describe("connector socks5", function()
   end))
 
   it("tells refusals apart", helpers.task(function()
-    for status, code in pairs { [1] = "unreachable", [2] = "blocked", [5] = "refused", [7] = "unsupported", [77] = "protocol" } do
+    for status, code in pairs {
+      [1] = "unreachable", [2] = "blocked", [5] = "refused", [7] = "unsupported", [77] = "protocol",
+    } do
       local server, result = connection.connect("socks5", { notls = true }, nil, "tcp", "h:1")
       server:write("\5\0\5" .. string.char(status) .. "\0\1\0\0\0\0\0\0")
       local top, err = result()

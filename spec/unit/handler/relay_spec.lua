@@ -109,7 +109,9 @@ describe("connector relay", function()
   end))
 
   it("fails the stream when the server refuses", helpers.task(function()
-    for status, code in pairs { [1] = "protocol", [2] = "auth", [3] = "blocked", [6] = "unreachable", [99] = "protocol" } do
+    for status, code in pairs {
+      [1] = "protocol", [2] = "auth", [3] = "blocked", [6] = "unreachable", [99] = "protocol",
+    } do
       local server, result = connection.connect("relay", {}, nil, "tcp", "example.com:443")
       server:write("\1" .. string.char(status) .. "\0\0")
       local top = assert(result())

@@ -116,7 +116,9 @@ describe("handler socks5", function()
   end))
 
   it("turns garbage away", helpers.task(function()
-    for _, said in ipairs { "GET / HTTP/1.1\r\n", "\4\1", "\5\0", "\5\1\0\4", "\5\1\0\5\1\0\9", "\5\1\0\5\1\0\3\3a\0b\0\80" } do
+    for _, said in ipairs {
+      "GET / HTTP/1.1\r\n", "\4\1", "\5\0", "\5\1\0\4", "\5\1\0\5\1\0\9", "\5\1\0\5\1\0\3\3a\0b\0\80",
+    } do
       local client, _, result = connection.serve("socks5", NOTLS)
       client:write(said)
       client:shutdown()
