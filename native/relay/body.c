@@ -1,13 +1,16 @@
 #include "relay/body.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #define READ_MAX TG_BUF_LARGE
 #define BODY_STEP_MAX (8u * READ_MAX) /* per step, so that one fast body starves nobody */
+#define STEP_COST 256u /* bytes that a read counts for besides what it brings */
 /* What a read may go past the bytes known to be body: chunk lines come in one
  * read with the data after them, and what is too much is cheap to put back. */
 #define CHUNK_SLACK 4096u
+#define CHUNK_SIZE_MAX 16u /* our own chunk lines */
 
 void tg_body_open(struct tg_body *b, struct tg_stream *from, struct tg_stream *to,
                   enum tg_body_framing framing, uint64_t length)
@@ -18,8 +21,18 @@ void tg_body_open(struct tg_body *b, struct tg_stream *from, struct tg_stream *t
         .pool = &from->reactor->pool,
         .left = framing == TG_BODY_LENGTH ? length : 0,
         .framing = (uint8_t)framing,
+        .received = framing == TG_BODY_LENGTH && length == 0,
         .ended = framing == TG_BODY_LENGTH && length == 0,
     };
+}
+
+int tg_body_set_shape(struct tg_body *b, enum tg_body_shape shape)
+{
+    b->shape = (uint8_t)shape;
+    if (shape < TG_BODY_UNPACK || b->ended)
+        return 0;
+    b->gunzip = tg_gunzip_open(b->pool);
+    return b->gunzip != NULL ? 0 : TG_BUSY;
 }
 
 /** Keep bytes until `to` takes them. */
@@ -57,6 +70,8 @@ int tg_body_prefix(struct tg_body *b, const void *data, size_t len)
 void tg_body_close(struct tg_body *b)
 {
     release(b);
+    tg_gunzip_close(b->gunzip);
+    b->gunzip = NULL;
 }
 
 /** Bytes that left, the prefix's first. */
@@ -118,7 +133,7 @@ static size_t window(const struct tg_body *b)
 }
 
 /** Find out which of the `n` bytes just read are body and note where it ends.
- * Bytes to be written are in front of `data` afterwards.
+ * Bytes to be passed on are in front of `data` afterwards.
  * @return their number, or a negative code */
 static ssize_t frame(struct tg_body *b, uint8_t *data, size_t n, struct tg_error *err)
 {
@@ -126,24 +141,25 @@ static ssize_t frame(struct tg_body *b, uint8_t *data, size_t n, struct tg_error
         return (ssize_t)n;
     if (b->framing == TG_BODY_LENGTH) {
         b->left -= n;
-        b->ended = b->left == 0;
+        b->received = b->left == 0;
         return (ssize_t)n;
     }
 
+    bool plain = b->shape != TG_BODY_VERBATIM;
     size_t kept = n;
-    ssize_t used = tg_chunks_scan(&b->chunks, data, n, b->plain ? &kept : NULL, err);
+    ssize_t used = tg_chunks_scan(&b->chunks, data, n, plain ? &kept : NULL, err);
     if (used < 0)
         return used;
-    b->ended = tg_chunks_done(&b->chunks);
+    b->received = tg_chunks_done(&b->chunks);
     if ((size_t)used < n && tg_stream_unread(b->from, data + used, n - (size_t)used) != 0)
         return tg_error_put(err, "body", "unread", TG_LIMIT, "too much read ahead");
-    return b->plain ? (ssize_t)kept : used;
+    return plain ? (ssize_t)kept : used;
 }
 
-/** One read and what becomes of it.  @return bytes read, 0 when it is all over, or a code */
-static ssize_t move(struct tg_body *b, struct tg_error *err)
+/** Read once.  @return bytes of the body in front of `data`, 0 when none of what was read is,
+ * or at the end; or a negative code */
+static ssize_t receive(struct tg_body *b, uint8_t *data, struct tg_error *err)
 {
-    uint8_t *data = tg_pool_scratch(b->pool);
     ssize_t n = tg_stream_read(b->from, data, window(b));
     if (n == TG_AGAIN)
         return TG_AGAIN;
@@ -152,18 +168,62 @@ static ssize_t move(struct tg_body *b, struct tg_error *err)
         *err = b->from->error;
         return n;
     }
-    if (n == 0) {
-        b->ended = true;
-        if (b->framing == TG_BODY_CLOSE)
-            return 0;
-        return tg_error_put(err, "body", "read", TG_EOF, "the message ends before its body does");
-    }
+    if (n > 0)
+        return frame(b, data, (size_t)n, err);
+    b->received = true;
+    if (b->framing == TG_BODY_CLOSE)
+        return 0;
+    return tg_error_put(err, "body", "read", TG_EOF, "the message ends before its body does");
+}
 
-    ssize_t len = frame(b, data, (size_t)n, err);
-    if (len < 0)
-        return len;
+/** Pass on, as it is.  @return bytes moved, or a code */
+static ssize_t move(struct tg_body *b, struct tg_error *err)
+{
+    uint8_t *data = tg_pool_scratch(b->pool);
+    ssize_t n = receive(b, data, err);
+    if (n < 0)
+        return n;
+    b->ended = b->received;
     b->fresh = false;
-    int rc = put(b, data, (size_t)len, err);
+    int rc = put(b, data, (size_t)n, err);
+    return rc == 0 || rc == TG_AGAIN ? n : rc;
+}
+
+/** Write one piece of unpacked bytes at `data` (room for a chunk's frame is around it). */
+static int put_piece(struct tg_body *b, uint8_t *data, size_t len, struct tg_error *err)
+{
+    if (b->shape == TG_BODY_UNPACK)
+        return put(b, data, len, err);
+    if (len == 0)
+        return put(b, (const uint8_t *)"0\r\n\r\n", 5, err);
+    char size[CHUNK_SIZE_MAX + 1];
+    size_t n = (size_t)snprintf(size, sizeof(size), "%zx\r\n", len);
+    memcpy(data - n, size, n);
+    memcpy(data + len, "\r\n", 2);
+    return put(b, data - n, n + len + 2, err);
+}
+
+/** Unpack a piece of what was read, or read when all was unpacked.  @return as move() */
+static ssize_t unpack(struct tg_body *b, struct tg_error *err)
+{
+    uint8_t *data = tg_pool_scratch(b->pool);
+    if (tg_gunzip_hungry(b->gunzip)) {
+        ssize_t got = receive(b, data, err);
+        if (got < 0)
+            return got;
+        int fed = tg_gunzip_feed(b->gunzip, data, (size_t)got, b->received, err);
+        if (fed < 0)
+            return fed;
+    }
+    b->from_failed = true;
+    ssize_t n = tg_gunzip_read(b->gunzip, data + CHUNK_SIZE_MAX, READ_MAX, err);
+    if (n == TG_AGAIN)
+        return 0;
+    if (n < 0)
+        return n;
+    b->ended = n == 0;
+    b->fresh = false;
+    int rc = put_piece(b, data + CHUNK_SIZE_MAX, (size_t)n, err);
     return rc == 0 || rc == TG_AGAIN ? n : rc;
 }
 
@@ -181,11 +241,13 @@ int tg_body_step(struct tg_body *b, struct tg_error *err)
         if (b->ended)
             return 0;
         if (budget == 0) {
-            b->wants_read = true;
+            /* What waits to be unpacked makes `from` no readier. */
+            b->wants_write = b->gunzip != NULL && !tg_gunzip_hungry(b->gunzip);
+            b->wants_read = !b->wants_write;
             return TG_AGAIN;
         }
 
-        ssize_t n = move(b, err);
+        ssize_t n = b->gunzip != NULL ? unpack(b, err) : move(b, err);
         if (n == TG_AGAIN && b->fresh) {
             b->fresh = false; /* nothing to go with it yet: write it alone */
             continue;
@@ -194,6 +256,7 @@ int tg_body_step(struct tg_body *b, struct tg_error *err)
             b->wants_read = n == TG_AGAIN;
             return (int)n;
         }
-        budget -= (size_t)n < budget ? (size_t)n : budget;
+        size_t cost = (size_t)n + STEP_COST;
+        budget -= cost < budget ? cost : budget;
     }
 }

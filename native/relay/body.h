@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "codec/chunks.h"
+#include "relay/gunzip.h"
 #include "stream/stream.h"
 
 enum tg_body_framing {
@@ -21,18 +22,28 @@ enum tg_body_framing {
     TG_BODY_CLOSE,   /**< up to the end of input */
 };
 
+/** What is done to the bytes on the way. */
+enum tg_body_shape {
+    TG_BODY_VERBATIM,
+    TG_BODY_PLAIN,         /**< chunk sizes and trailers are taken off */
+    TG_BODY_UNPACK,        /**< that, and gzip is unpacked */
+    TG_BODY_UNPACK_CHUNKS, /**< that, and new chunks are made */
+};
+
 struct tg_body {
     struct tg_stream *from; /**< not owned */
     struct tg_stream *to;   /**< not owned; NULL: drop what is read */
     struct tg_pool *pool;
     struct tg_buf *pending; /**< read, or given as a prefix, but not written */
     struct tg_chunks chunks;
+    struct tg_gunzip *gunzip; /**< while unpacking; NULL: not */
     uint64_t left;  /**< TG_BODY_LENGTH: bytes still to be read */
     uint64_t moved; /**< bytes of the body that `to` took (or that were dropped) */
     uint64_t prefix; /**< bytes put in front that `to` has not taken yet */
     uint8_t framing;
-    bool plain;       /**< TG_BODY_CHUNKED: write the data alone, no sizes and no trailers */
-    bool ended;       /**< all of it was read */
+    uint8_t shape;
+    bool received;    /**< all of it was read */
+    bool ended;       /**< and passed on, but for `pending` */
     bool fresh;       /**< `pending` is a prefix that wants company before it is written */
     bool wants_read;  /**< step again when `from` is readable */
     bool wants_write; /**< step again when `to` is writable */
@@ -42,6 +53,9 @@ struct tg_body {
 /** Begin.  `length` counts for TG_BODY_LENGTH only. */
 void tg_body_open(struct tg_body *b, struct tg_stream *from, struct tg_stream *to,
                   enum tg_body_framing framing, uint64_t length);
+
+/** Change the bytes on the way.  Before the first step.  @return 0 or TG_BUSY */
+int tg_body_set_shape(struct tg_body *b, enum tg_body_shape shape);
 
 /** Write these bytes (copied) in front of the body, in one go with the first of
  * it if that is there already.  Before the first step.

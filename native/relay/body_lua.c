@@ -139,13 +139,21 @@ static int push_closed(lua_State *L, bool from)
                        tg_error_put(&err, "body", "copy", TG_CLOSED, "the stream is closed"), &err);
 }
 
-/** copy(from, to | nil, framing[, prefix[, read_idle[, write_idle[, plain]]]])
+static enum tg_body_shape check_shape(lua_State *L, int index)
+{
+    static const char *const words[] = { "verbatim", "plain", "unpack", "unpack-chunks", NULL };
+    return (enum tg_body_shape)luaL_checkoption(L, index, "verbatim", words);
+}
+
+/** copy(from, to | nil, framing[, prefix[, read_idle[, write_idle[, shape]]]])
  *   -> bytes of the body | nil, err, "from" or "to", bytes so far
  *
  * Move one message body: `framing` is its length, "chunked" or "close".  `to`
  * nil drops it.  `prefix` is written in front.  read_idle and write_idle are the
  * ms without progress allowed while waiting for `from` and for `to`; the deadline
- * of `from` bounds the whole.  `plain` takes chunk sizes and trailers off. */
+ * of `from` bounds the whole.  `shape`: "verbatim" (default); "plain" takes chunk
+ * sizes and trailers off; "unpack" unpacks gzip as well; "unpack-chunks" makes new
+ * chunks of that. */
 static int l_copy(lua_State *L)
 {
     static const struct tg_waiter nobody;
@@ -155,6 +163,7 @@ static int l_copy(lua_State *L)
     const char *prefix = luaL_optlstring(L, 4, NULL, &prefix_len);
     check_ms(L, 5);
     check_ms(L, 6);
+    enum tg_body_shape shape = check_shape(L, 7);
     lua_settop(L, 7);
     bool dropping = lua_isnil(L, 2);
     struct tg_stream *from = tg_stream_check_side(L, 1, TG_READABLE);
@@ -166,10 +175,9 @@ static int l_copy(lua_State *L)
     struct tg_body body;
     struct tg_error err = { .code = TG_OK };
     tg_body_open(&body, from, to, framing, length);
-    body.plain = lua_toboolean(L, 7);
-    int code = TG_LIMIT;
-    if (prefix_len > 0 && tg_body_prefix(&body, prefix, prefix_len) != 0)
-        tg_error_put(&err, "body", "copy", TG_LIMIT, "out of memory");
+    int code;
+    if (tg_body_set_shape(&body, shape) != 0 || tg_body_prefix(&body, prefix, prefix_len) != 0)
+        code = tg_error_put(&err, "body", "copy", TG_BUSY, "out of memory");
     else
         code = tg_body_step(&body, &err);
     if (code == TG_AGAIN)

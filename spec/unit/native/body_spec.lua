@@ -84,7 +84,7 @@ describe("body.copy", function()
   end))
 
   it("takes chunk sizes off", helpers.task(function()
-    local result = helpers.spawn(body.copy, from, to, "chunked", "H:", 0, 0, true)
+    local result = helpers.spawn(body.copy, from, to, "chunked", "H:", 0, 0, "plain")
     for byte in (CHUNKED .. "N"):gmatch "." do
       source:write(byte)
       helpers.pass()
@@ -160,7 +160,7 @@ describe("body.copy", function()
     for _, bare in ipairs { false, true } do
       local near, far = stream.pair()
       local result = helpers.spawn(function()
-        local moved = body.copy(from, near, "chunked", nil, 5000, 5000, bare)
+        local moved = body.copy(from, near, "chunked", nil, 5000, 5000, bare and "plain" or nil)
         near:shutdown()
         return moved
       end)
@@ -174,6 +174,92 @@ describe("body.copy", function()
       far:close()
     end
   end))
+
+  describe("unpacks gzip", function()
+    -- gzip of ("tidegate, "):rep(3000), by Python's zlib
+    local PACKED = ("1f8b0800000000000203edc6c10900200c04b0551ca04b0916f17ffbd321fc26afe49dbe3b5d2b66"
+      .. "66666666666666666666666666666666666666666666666666666666666666666666666666666666"
+      .. "66666666666666666666666666666666665f1b5f02a78030750000"):gsub("%x%x", function(hex)
+      return string.char(tonumber(hex, 16))
+    end)
+    local PLAIN = ("tidegate, "):rep(3000)
+
+    -- Undo the chunks that were made.
+    local function join(text)
+      local parts, at = {}, 1
+      while true do
+        local size, begin = text:match("^(%x+)\r\n()", at)
+        size = tonumber(size, 16)
+        if size == 0 then
+          assert.equal("0\r\n\r\n", text:sub(at))
+          return table.concat(parts)
+        end
+        parts[#parts + 1] = text:sub(begin, begin + size - 1)
+        assert.equal("\r\n", text:sub(begin + size, begin + size + 1))
+        at = begin + size + 2
+      end
+    end
+
+    local function chunked(bytes, size)
+      local parts = {}
+      for at = 1, #bytes, size do
+        local part = bytes:sub(at, at + size - 1)
+        parts[#parts + 1] = ("%x\r\n%s\r\n"):format(#part, part)
+      end
+      return table.concat(parts) .. "0\r\n\r\n"
+    end
+
+    it("from every framing, to both", helpers.task(function()
+      for framing, bytes in pairs { [#PACKED] = PACKED, chunked = chunked(PACKED, 3), close = PACKED } do
+        for _, shape in ipairs { "unpack", "unpack-chunks" } do
+          local s, f = stream.pair()
+          local t, k = stream.pair()
+          local result = helpers.spawn(function()
+            local moved, err = body.copy(f, t, framing, "H:", 1000, 1000, shape)
+            t:shutdown()
+            return moved, err
+          end)
+          s:write(bytes .. (framing == "close" and "" or "NEXT"))
+          s:shutdown()
+          local got = read_all(k)
+          assert.equal("H:", got:sub(1, 2))
+          got = shape == "unpack" and got:sub(3) or join(got:sub(3))
+          assert.is_true(got == PLAIN)
+          assert.is_number((result()))
+          assert.equal(framing ~= "close" and "NEXT" or nil, (f:read()))
+          for _, x in ipairs { s, f, t, k } do
+            x:close()
+          end
+        end
+      end
+    end))
+
+    it("in members, one byte at a time", helpers.task(function()
+      local result = helpers.spawn(body.copy, from, to, 2 * #PACKED, nil, 0, 0, "unpack")
+      local got = helpers.spawn(sink.read_exact, sink, 2 * #PLAIN)
+      for byte in (PACKED .. PACKED):gmatch "." do
+        source:write(byte)
+        helpers.pass()
+      end
+      assert.is_true(got() == PLAIN .. PLAIN)
+      assert.equal(2 * #PLAIN, result())
+    end))
+
+    it("and tells damage and a cut", helpers.task(function()
+      for _, bad in ipairs { PACKED:sub(1, -2), PACKED:sub(1, -3) .. "xx", "plain text", "" } do
+        local s, f = stream.pair()
+        local t, k = stream.pair()
+        s:write(bad)
+        s:shutdown()
+        local moved, err, side = body.copy(f, t, "close", nil, 0, 0, "unpack")
+        assert.is_nil(moved)
+        assert.same({ "protocol", "from" }, { err.code, side })
+        for _, x in ipairs { s, f, t, k } do
+          x:close()
+        end
+      end
+    end))
+  end)
 
   it("drops a body when there is nowhere to put it", helpers.task(function()
     source:write("hello, next")
@@ -247,9 +333,9 @@ describe("body.copy", function()
   end))
 
   it("goes on as long as there is progress", helpers.task(function()
-    local result = helpers.spawn(body.copy, from, to, 6, nil, 60)
+    local result = helpers.spawn(body.copy, from, to, 6, nil, 1000)
     for byte in ("abcdef"):gmatch "." do
-      task.sleep(0.03)
+      task.sleep(0.25)
       source:write(byte)
     end
     assert.equal(6, result())

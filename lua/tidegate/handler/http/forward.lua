@@ -35,6 +35,8 @@ local RESPONSE_DROPPED = set "connection keep-alive proxy-connection"
 local SWITCH_DROPPED = set "connection keep-alive proxy-connection upgrade"
 local RESPONSE_DROPPED_PLAIN = set [[ connection keep-alive proxy-connection transfer-encoding
   trailer ]]
+local RESPONSE_DROPPED_UNPACKED = set [[ connection keep-alive proxy-connection transfer-encoding
+  trailer content-length content-encoding ]]
 local REPEATABLE = set "GET HEAD OPTIONS TRACE"
 
 -- The protocol a request wants to change to, or nil.
@@ -44,12 +46,22 @@ local function wanted_upgrade(request)
   end
 end
 
+-- Ask for a packed response on our own behalf, when the client does not choose itself.
+local function ask_packed(self, request)
+  if not self.md["http.compression"] or request.method == "HEAD"
+    or head.get(request, "accept-encoding") or head.get(request, "range") then
+    return ""
+  end
+  request.packed_for_us = true
+  return "Accept-Encoding: gzip\r\n"
+end
+
 local function request_head(self, request, upgrade)
-  local tail = ""
+  local tail = ask_packed(self, request)
   if upgrade then
-    tail = "Connection: Upgrade\r\nUpgrade: " .. upgrade .. "\r\n"
+    tail = tail .. "Connection: Upgrade\r\nUpgrade: " .. upgrade .. "\r\n"
   elseif not self.pool then
-    tail = "Connection: close\r\n"
+    tail = tail .. "Connection: close\r\n"
   end
   return ("%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s\r\n"):format(request.method, request.path,
     request.authority, head.get(request, "user-agent") and "" or USER_AGENT,
@@ -191,14 +203,28 @@ local function inexpressible(request, response)
     and string_lower(head.get(response, "transfer-encoding")) ~= "chunked"
 end
 
--- How the response goes out.  @return head, whether the chunk frames come off, whether to close
+-- Is the body packed only because we asked for it?
+local function to_unpack(request, response, framing)
+  return request.packed_for_us and framing ~= 0
+    and string_lower(head.get(response, "content-encoding") or "") == "gzip"
+end
+
+-- How the response goes out.
+-- @return head, what body.copy() does to the bytes, whether to close
 local function shape(request, response, framing, unread)
-  local plain = framing == "chunked" and request.minor == 0
-  local closing = not request.persistent or framing == "close" or plain or unread
-  local connection = closing and "Connection: close\r\n"
-    or request.minor == 0 and "Connection: keep-alive\r\n" or ""
-  local dropped = plain and RESPONSE_DROPPED_PLAIN or RESPONSE_DROPPED
-  return response_head(response, request.minor, dropped, connection), plain, closing
+  local old = request.minor == 0
+  local unpack = to_unpack(request, response, framing)
+  local plain = old and (unpack or framing == "chunked")
+  local closing = not request.persistent or plain or unread or framing == "close" and not unpack
+  local tail = closing and "Connection: close\r\n" or old and "Connection: keep-alive\r\n" or ""
+  local dropped, change = RESPONSE_DROPPED, nil
+  if unpack then
+    dropped, change = RESPONSE_DROPPED_UNPACKED, old and "unpack" or "unpack-chunks"
+    tail = old and tail or "Transfer-Encoding: chunked\r\n" .. tail
+  elseif plain then
+    dropped, change = RESPONSE_DROPPED_PLAIN, "plain"
+  end
+  return response_head(response, request.minor, dropped, tail), change, closing
 end
 
 -- The response is over: an upload that still goes on has lost its purpose.
@@ -215,14 +241,14 @@ end
 local function respond(self, ctx, stream, upstream, request, response, job)
   local framing = head.response_framing(response, request.method)
   local unread = job ~= nil and not job.ok -- the client's body is not through, and may never be
-  local bytes, plain, closing = shape(request, response, framing, unread)
+  local bytes, change, closing = shape(request, response, framing, unread)
   stream:set_deadline(nil)
 
   local ok, err
   if framing == 0 then
     ok, err = stream:write(bytes)
   else
-    ok, err = body_copy(upstream, stream, framing, bytes, 0, self.stall, plain)
+    ok, err = body_copy(upstream, stream, framing, bytes, 0, self.stall, change)
   end
   if not ok then
     return nil, err:during("response body")

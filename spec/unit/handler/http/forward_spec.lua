@@ -428,6 +428,40 @@ describe("handler http: forwarding", function()
     finish()
   end))
 
+  describe("with compression", function()
+    local PACKED = ("1f8b0800000000000203cbcdcfcf0300e847ece304000000"):gsub("%x%x", function(hex)
+      return string.char(tonumber(hex, 16))
+    end)
+    local FIELDS = "Content-Type: text/plain\r\nContent-Encoding: gzip\r\n"
+    local PACKED_OK = "HTTP/1.1 200 OK\r\n" .. FIELDS
+      .. ("Content-Length: %d\r\n\r\n%s"):format(#PACKED, PACKED)
+
+    it("asks for gzip and unpacks it", helpers.task(function()
+      start { compression = true }
+      client:write(GET .. "\r\n")
+      assert.matches("\r\nAccept%-Encoding: gzip\r\n", http.read_head(origin(1)))
+      origin(1):write(PACKED_OK)
+      local wanted = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+        .. "Transfer-Encoding: chunked\r\n\r\n4\r\nmoon\r\n0\r\n\r\n"
+      assert.equal(wanted, client:read_exact(#wanted))
+      client:write("GET http://example.com/ HTTP/1.0\r\n\r\n")
+      http.read_head(origin(2))
+      origin(2):write(PACKED_OK)
+      assert.equal("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nmoon",
+        http.read_all(client))
+      finish()
+    end))
+
+    it("leaves alone what the client asked for", helpers.task(function()
+      start { compression = true }
+      client:write(GET .. "Accept-Encoding: gzip, br\r\n\r\n")
+      http.read_head(origin(1))
+      origin(1):write(PACKED_OK)
+      assert.equal(PACKED_OK, client:read_exact(#PACKED_OK))
+      finish()
+    end))
+  end)
+
   describe("an upgrade", function()
     local UPGRADE = "GET http://example.com/chat HTTP/1.1\r\nHost: example.com\r\n"
       .. "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n"
