@@ -8,6 +8,7 @@ local route = require "tidegate.chain.route"
 local sockets = require "tidegate.chain.sockets"
 local stage = require "tidegate.stage"
 
+local string_find = string.find
 local string_match = string.match
 
 local M = {}
@@ -38,6 +39,8 @@ function M.resolve(ctx, address, deadline)
     return nil, failure.new("invalid", "the address has no valid port", { op = "dial", addr = address })
   elseif host == "" then
     return addr.join("127.0.0.1", port)
+  elseif string_find(host, "[%c%s%%]") then
+    return nil, failure.new("invalid", "the host name is malformed", { op = "dial", addr = address })
   end
 
   local ips, err = ctx.stages.resolve(ctx, host, deadline)

@@ -77,13 +77,20 @@ describe("chain router", function()
     stream:close()
   end))
 
-  for _, target in ipairs { "1.2.3.4:99999", "host", "1.2.3.4:", ":" } do
-    it(("refuses the target %q with an error"):format(target), helpers.task(function()
+  for _, target in ipairs {
+    "1.2.3.4:99999", "host", "1.2.3.4:", ":", "a b:80", "a\0b:80", "[fe80::1%lo]:80", "a\n:80",
+  } do
+    it(("refuses the target %s with an error"):format(target:gsub("%c", "?")), helpers.task(function()
       local stream, err = connect(nil, { target = target })
       assert.is_nil(stream)
       assert.same("invalid", err.code)
     end))
   end
+
+  it("finds no address for a name that is too long", helpers.task(function()
+    local _, err = connect(nil, { target = ("x"):rep(70) .. ("." .. ("y"):rep(60)):rep(5) .. ":80" })
+    assert.same("resolve", err.code)
+  end))
 
   it("has no stream of datagrams without a chain", helpers.task(function()
     local _, err = connect(nil, { network = "udp", target = "127.0.0.1:53" })
