@@ -22,8 +22,10 @@ local LINGER = 120000 -- ms one direction may stay silent when the other has end
 local M = {}
 local methods = {}
 
--- Fields made on demand.
+-- Fields made on demand, once.
 local lazy = {}
+-- Fields that may differ each time.
+local computed = {}
 
 function lazy.sid()
   return sid.new()
@@ -49,7 +51,20 @@ function lazy.client_ip(ctx)
   return addr.host(ctx.client)
 end
 
-function lazy.hash_source(ctx)
+function lazy.vars()
+  return {}
+end
+
+function lazy.log(ctx)
+  return ctx.service.handler_log:extend(record.fields(ctx))
+end
+
+function computed.chain(ctx)
+  return ctx.service.chain
+end
+
+--- What the strategy "hash" looks at: the client, or with the handler's `hash=host` the target.
+function computed.hash_source(ctx)
   local handler = ctx.service.handler
   if handler and handler.md.hash == "host" and ctx.target then
     return ctx.target
@@ -57,12 +72,10 @@ function lazy.hash_source(ctx)
   return ctx.client_ip
 end
 
-function lazy.vars()
-  return {}
-end
-
-function lazy.log(ctx)
-  return ctx.service.handler_log:extend(record.fields(ctx))
+--- "node-0@192.0.2.1:1080 > example.com:443", once there is a route.
+function computed.route(ctx)
+  local path = rawget(ctx, "path")
+  return path and path:text(ctx.target or "") or nil
 end
 
 local mt = { __name = "tidegate.context" }
@@ -78,12 +91,8 @@ function mt.__index(ctx, key)
     ctx[key] = value
     return value
   end
-  if key == "chain" then
-    return ctx.service.chain
-  elseif key == "route" then
-    local path = rawget(ctx, "path")
-    return path and path:text(ctx.target or "") or nil
-  end
+  local compute = computed[key]
+  return compute and compute(ctx)
 end
 
 --- @param stream the accepted stream (or packet endpoint); nil for work that no client asked for

@@ -27,6 +27,7 @@ M.METADATA = {
   so_mark = { type = "int", doc = "SO_MARK of outgoing sockets" },
   ["netns.out"] = { type = "string", doc = "network namespace to dial from" },
   dialTimeout = { type = "duration", default = 15, doc = "limit on one attempt to reach a target" },
+  labels = { type = "map", doc = "added to log lines and records" },
   ignoreChain = { type = "bool", doc = "dial directly whatever chain is named" },
 }
 
@@ -144,6 +145,9 @@ function M.build(config, all)
     "listener", listener.type or "tcp", "handler", handler.type or "auto",
   }
 
+  if md.labels and next(md.labels) then
+    self.log = self.log:with { "labels", md.labels }
+  end
   self.handler_log = self.log:with { "kind", "handler" }
   all.users = (all.users or 0) + 1
   for _, step in ipairs(STEPS) do

@@ -221,6 +221,49 @@ describe("service", function()
     end))
   end)
 
+  it("writes to loggers of its own, with its labels", helpers.task(function()
+    plane.declare("handler", "specimen", { handle = function() return true end })
+    local one, two = temporary(), temporary()
+    local built = plane.build {
+      loggers = {
+        { name = "one", log = { output = one } },
+        { name = "two", log = { output = two, level = "error" } },
+      },
+      services = {
+        {
+          name = "s", handler = { type = "specimen" }, logger = "one", loggers = { "two", "gone" },
+          metadata = { labels = { site = "here" } },
+        },
+      },
+    }
+    plane.client(built.s):close()
+    helpers.eventually(function()
+      return #lines_of(one) == 2
+    end)
+    local line = lines_of(one)[1]
+    assert.same("one", line.logger)
+    assert.same({ site = "here" }, line.labels)
+    assert.same(0, #lines_of(two))
+  end))
+
+  it("hashes the target where it shall", helpers.task(function()
+    plane.declare("handler", "specimen", { metadata = { hash = { type = "string" } }, handle = print })
+    local built = plane.build {
+      services = {
+        { name = "host", handler = { type = "specimen", metadata = { hash = "host" } } },
+        { name = "client", handler = { type = "specimen" } },
+      },
+    }
+    for name, sources in pairs { host = { "a:1", "b:2" }, client = { "192.0.2.1", "192.0.2.1" } } do
+      local ctx = built[name]:context()
+      ctx.client = "192.0.2.1:99"
+      for i, target in ipairs { "a:1", "b:2" } do
+        ctx.target = target
+        assert.same(sources[i], ctx.hash_source)
+      end
+    end
+  end))
+
   it("reports all services that cannot be built", function()
     local built, problems = plane.build {
       services = {
