@@ -4,7 +4,7 @@ local task = require "tidegate.native.task"
 
 local M = {}
 
-local PATIENCE_MS = 30000 -- a test that waits longer hangs
+local PATIENCE_MS = 60000 -- a test that waits longer hangs
 
 local function finish(waiter, ok, ...)
   waiter:wake(ok, ...)

@@ -416,7 +416,7 @@ describe("tls", function()
       local raw = assert(stream.dial(address, nil, task.now() + 5000))
       local s, c = fixture.handshake(accepted:wait(), raw,
         fixture.server_context(), fixture.client_context())
-      local up, down = pattern(20000000, 5), pattern(10000000, 6)
+      local up, down = pattern(4000000, 5), pattern(2000000, 6)
       local sent_up, sent_down = helpers.spawn(c.write, c, up), helpers.spawn(s.write, s, down)
       local got_down = helpers.spawn(c.read_exact, c, #down)
       assert.is_true(s:read_exact(#up / 2) == up:sub(1, #up / 2))
