@@ -24,7 +24,8 @@ local state = {
   bound = {}, -- service name → what sockets.obtain() gave
   generation = 0,
   options = nil,
-  reloading = false,
+  busy = false, -- applying a configuration
+  again = false, -- a reload was asked for meanwhile
   ending = false,
 }
 
@@ -155,13 +156,7 @@ local function apply(config)
   return true
 end
 
---- Read the configuration again and apply what has changed.
--- @return true | nil, a list of problems
-function M.reload()
-  if state.reloading or state.ending then
-    return nil, { "a reload is under way" }
-  end
-  state.reloading = true
+local function reload_once()
   systemd.notify "RELOADING=1"
   local config, problems = cli.build(state.options)
   local ok = config ~= nil
@@ -177,7 +172,24 @@ function M.reload()
     say("error", "reload: the running configuration stays in force")
   end
   systemd.notify "READY=1"
-  state.reloading = false
+  return ok, problems
+end
+
+--- Read the configuration again and apply what has changed.  Asked for while it is being done, it is
+-- done once more afterwards.
+-- @return true | nil, a list of problems
+function M.reload()
+  if state.busy or state.ending then
+    state.again = true
+    return nil, { "a reload is under way; another follows" }
+  end
+  state.busy = true
+  local ok, problems
+  repeat
+    state.again = false
+    ok, problems = reload_once()
+  until not state.again or state.ending
+  state.busy = false
   return ok, problems
 end
 
@@ -255,16 +267,21 @@ local function run(config, options)
   if not process.start_workers(options.workers or process.cpus()) then
     return 1
   end
+  on_signal("sighup", M.reload)
+  on_signal("sigterm", drain)
+  on_signal("sigint", drain)
+  state.busy = true
   local ok, problems = apply(config)
+  state.busy = false
   if not ok then
     for _, problem in ipairs(problems) do
       io.stderr:write("tidegate: ", tostring(problem), "\n")
     end
     return 2
   end
-  on_signal("sighup", M.reload)
-  on_signal("sigterm", drain)
-  on_signal("sigint", drain)
+  if state.again then
+    task.spawn(M.reload)
+  end
   if options.reload and options.reload > 0 then
     task.spawn(reload_every, options.reload)
   end
