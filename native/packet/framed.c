@@ -212,14 +212,13 @@ static int keep_rest(struct framed *f, struct iovec *iov, int frames, size_t sen
             kept++;
             continue;
         }
+        bool begun = sent > 0;
         for (int k = 0; k < 2; k++) {
             size_t cut = sent < frame[k].iov_len ? sent : frame[k].iov_len;
             frame[k].iov_base = (uint8_t *)frame[k].iov_base + cut;
             frame[k].iov_len -= cut;
             sent -= cut;
-            len -= cut;
         }
-        bool begun = len < frame[0].iov_len + frame[1].iov_len || frame == iov;
         kept += enqueue(f, frame, 2, begun ? SIZE_MAX : TG_FRAMED_QUEUE);
     }
     return kept;
