@@ -12,8 +12,6 @@ local reply = require "tidegate.handler.http.reply"
 local target = require "tidegate.handler.http.target"
 local udp = require "tidegate.handler.http.udp"
 
-local string_find = string.find
-
 local BAD_REQUEST = reply.closing(400)
 local TOO_LARGE = reply.closing(431)
 local KEEP = forward.KEEP
@@ -157,8 +155,7 @@ local function unusable(request, datagrams)
 end
 
 local function wants_datagrams(request)
-  return string_find(request.fields, "[Xx]%-[Gg][Oo][Ss][Tt]%-[Pp]") ~= nil
-    and head.get(request, "x-gost-protocol") == "udp"
+  return request.private and head.get(request, "x-gost-protocol") == "udp"
 end
 
 -- One request.  @return as forward.serve

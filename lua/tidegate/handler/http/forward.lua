@@ -159,16 +159,21 @@ local function receive_head(self, upstream, job)
   end
 end
 
+-- What happened when the client broke its request off, else nil.
+local function client_failure(job)
+  if job and job.over and not job.ok and job.side == "from" then
+    return job.err:during("request body")
+  end
+end
+
 -- Receive the final response (or 101); what comes before it goes to the client as it is.
 -- @return response | nil, err, whether it is the client who is gone
 local function receive(self, stream, upstream, request, job)
   while true do
     local response, err = receive_head(self, upstream, job)
     if not response then
-      if job and job.over and not job.ok and job.side == "from" then
-        return nil, job.err:during("request body"), true
-      end
-      return nil, err:during("response")
+      local gone = client_failure(job)
+      return nil, gone or err:during("response"), gone ~= nil
     elseif response.status >= 200 or response.status == 101 then
       return response
     elseif request.minor == 1 then
@@ -251,7 +256,7 @@ local function respond(self, ctx, stream, upstream, request, response, job)
     ok, err = body_copy(upstream, stream, framing, bytes, 0, self.stall, change)
   end
   if not ok then
-    return nil, err:during("response body")
+    return nil, client_failure(job) or err:during("response body")
   end
 
   local settled = settle(ctx, upstream, job)

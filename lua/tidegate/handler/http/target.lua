@@ -57,8 +57,9 @@ local function split_uri(request)
   request.path = string_match(path, "^[^#]*")
 end
 
---- Find out where a request leads: sets its scheme, authority (as the client wrote it, or the name
--- it hid), path, url_host (of the request line alone) and address ("host:port", nil when unusable).
+--- Find out where a request leads.  Sets its scheme, authority (as the client wrote it, or the name
+-- it hid), path, url_host (of the request line alone), private (some field may be gost's own) and
+-- address ("host:port", nil when unusable).
 function M.read(request)
   if request.method == "CONNECT" then
     request.authority = request.target ~= "" and request.target or request.host or ""
@@ -66,7 +67,8 @@ function M.read(request)
   else
     split_uri(request)
   end
-  if string_find(request.fields, "[Gg][Oo][Ss][Tt]%-[Tt]") then
+  request.private = string_find(request.fields, "[Gg][Oo][Ss][Tt]%-") ~= nil
+  if request.private then
     request.authority = override(request) or request.authority
   end
   if request.authority ~= "" then
