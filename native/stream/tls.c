@@ -11,6 +11,7 @@
 
 #define RECORD_MAX 16384u /* plaintext of one record */
 #define RECORD_EXTRA 64u  /* header, nonce, tag: what a record has around it, at most */
+#define OUT_MAX (TG_BUF_LARGE + 2 * RECORD_MAX) /* more than writev() ever leaves in `out` */
 
 BIO_METHOD *tg_tls_bio_method(void);
 
@@ -32,6 +33,7 @@ struct tls {
     bool dry;           /* the library has nothing to read */
     bool read_writes;   /* reading waits until writing is possible */
     bool write_reads;   /* writing waits until something comes in */
+    bool choked;        /* no input is taken while the answers to it do not go out */
     bool lower_eof;     /* the library was told that `lower` has ended */
     bool notified;      /* close_notify is in `out` or gone */
     bool truncated;
@@ -120,6 +122,13 @@ static int bio_read(BIO *bio, char *buf, int len)
 {
     struct tls *t = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
+    /* Each KeyUpdate makes the library write; a peer that sends them and never reads must
+     * not fill our memory. */
+    t->choked = t->out != NULL && tg_buf_len(t->out) > OUT_MAX;
+    if (t->choked) {
+        BIO_set_retry_read(bio);
+        return -1;
+    }
     if (t->in == NULL || tg_buf_len(t->in) == 0) {
         int code = fill_in(t);
         if (code == TG_AGAIN)
@@ -421,6 +430,7 @@ static int reading_stopped(struct tls *t, int result)
     switch (error) {
     case SSL_ERROR_WANT_READ:
         t->dry = true;
+        t->read_writes = t->choked;
         return TG_AGAIN;
     case SSL_ERROR_WANT_WRITE:
         t->dry = t->read_writes = true;

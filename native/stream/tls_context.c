@@ -397,27 +397,33 @@ static struct tg_tls_set *build_set(struct tg_tls_context *c, const struct stamp
     return set;
 }
 
-/* @return true when the files differ from those seen last, which they are from now on */
-static bool files_changed(struct tg_tls_context *c)
+/* Look at the files.  @return true when they differ from those seen last, which `now` is from
+ * here on */
+static bool files_changed(struct tg_tls_context *c, struct stamp *now)
 {
-    size_t count = file_count(c->options);
-    struct stamp *now = tg_zalloc(count * sizeof(*now));
+    size_t size = file_count(c->options) * sizeof(*now);
     take_stamps(c->options, now);
     pthread_mutex_lock(&c->lock);
-    bool changed = memcmp(now, c->stamps, count * sizeof(*now)) != 0;
-    memcpy(c->stamps, now, count * sizeof(*now));
+    bool changed = memcmp(now, c->stamps, size) != 0;
+    memcpy(c->stamps, now, size);
     pthread_mutex_unlock(&c->lock);
-    free(now);
     return changed;
 }
 
-/* Load the files again.  @return 1, or -1 with words in `err` */
-static int renew(struct tg_tls_context *c, char *err, size_t size)
+/* Load the files when they have changed, or were no good and it is to be tried `again`.
+ * @return 1: done, 0: no need, -1: they are no good, words in `err` */
+static int renew(struct tg_tls_context *c, bool again, char *err, size_t size)
 {
-    struct tg_tls_set *fresh = build_set(c, c->stamps, err, size);
-    c->broken = fresh == NULL;
+    struct stamp *now = tg_zalloc(file_count(c->options) * sizeof(*now));
+    struct tg_tls_set *fresh = NULL;
+    bool due = files_changed(c, now) || (again && c->broken);
+    if (due) {
+        fresh = build_set(c, now, err, size);
+        c->broken = fresh == NULL;
+    }
+    free(now);
     if (fresh == NULL)
-        return -1;
+        return due ? -1 : 0;
     pthread_mutex_lock(&c->lock);
     struct tg_tls_set *old = c->set;
     c->set = fresh;
@@ -494,7 +500,7 @@ struct tg_tls_context *tg_tls_context_get(const struct tg_tls_options *options, 
     pthread_mutex_lock(&registry.lock);
     struct tg_tls_context *c = find(options);
     pthread_mutex_unlock(&registry.lock);
-    if (c != NULL && (files_changed(c) || c->broken) && renew(c, err, size) < 0) {
+    if (c != NULL && renew(c, true, err, size) < 0) {
         tg_tls_context_put(c);
         return NULL;
     }
@@ -567,5 +573,5 @@ void tg_tls_set_put(struct tg_tls_set *set)
 
 int tg_tls_context_refresh(struct tg_tls_context *c, char *err, size_t size)
 {
-    return files_changed(c) ? renew(c, err, size) : 0;
+    return renew(c, false, err, size);
 }
