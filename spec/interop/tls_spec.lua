@@ -168,6 +168,7 @@ describe("tls", function()
       assert.matches("HTTP/1.1 400", s_client(p:port(1), args, "GARBAGE\r\n\r\n"))
       assert.not_matches("HTTP/1.1", s_client(p:port(1), { "-ign_eof" }, "GARBAGE\r\n\r\n"))
       p:logged "the client gave no certificate"
+      p:logged '"remote":"127%.0%.0%.1:%d+"'
     end))
 
     it("s_server answers us, and wants our certificate", helpers.task(function()

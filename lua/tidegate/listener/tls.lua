@@ -28,6 +28,9 @@ return component.listener "tls" {
 
   accept = function(self, ctx, stream)
     reload.check(self.context)
+    -- Asked now: a handshake that fails uses the stream up.
+    ctx.remote = stream:remote_address() or "@"
+    ctx.local_address = stream:local_address() or "@"
     return native.server(stream, self.context, ctx:after(self.md.handshakeTimeout))
   end,
 }
