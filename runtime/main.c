@@ -9,6 +9,7 @@
 #include <lauxlib.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 static void push_arguments(lua_State *L, int argc, char **argv)
 {
@@ -19,10 +20,21 @@ static void push_arguments(lua_State *L, int argc, char **argv)
     }
 }
 
+/* A connection takes two descriptors: ask for all we may have. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct tg_vm *control = &tg_process.control;
     signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
     if (tg_vm_open(control, 0) < 0)
         return 1;
     push_arguments(control->L, argc, argv);

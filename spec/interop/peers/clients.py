@@ -1,6 +1,7 @@
 """Many clients through a SOCKS5 proxy to an endless source, or the source itself.
 
 usage: clients.py source PORT          an endless source; says "ready"
+       clients.py echo PORT            says hello to whoever comes, then is silent; says "ready"
        clients.py hold PROXY PORT N    N tunnels, each having read a little; says "ready" and keeps them
 """
 import resource
@@ -33,6 +34,15 @@ def source(port):
                 key.fileobj.close()
 
 
+def greeter(port):
+    server = socket.create_server(("127.0.0.1", port), backlog=2048)
+    print("ready", flush=True)
+    held = []
+    while True:
+        held.append(server.accept()[0])
+        held[-1].sendall(b"hello" * 12)
+
+
 def tunnel(proxy, port):
     sock = socket.create_connection(("127.0.0.1", proxy), timeout=20)
     sock.sendall(b"\5\1\0")
@@ -59,5 +69,7 @@ def hold(proxy, port, count):
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 if sys.argv[1] == "source":
     source(int(sys.argv[2]))
+elif sys.argv[1] == "echo":
+    greeter(int(sys.argv[2]))
 else:
     hold(*map(int, sys.argv[2:5]))
