@@ -40,7 +40,6 @@ int tg_reactor_open(struct tg_reactor *r, struct tg_error *err)
 
 void tg_reactor_close(struct tg_reactor *r)
 {
-    assert(r->reports == NULL);
     free(r->slots);
     free(r->packets);
     tg_pool_close(&r->pool);
@@ -89,15 +88,17 @@ static void unlink_watch(struct tg_watch *w)
 int tg_watch_open(struct tg_reactor *r, struct tg_watch *w, int fd, unsigned ready, tg_ready_cb cb,
                   void *arg, struct tg_error *err)
 {
-    struct tg_slot *slot = slot_of(r, fd);
-    assert(slot->watch == NULL);
+    bool known = (unsigned)fd < r->slot_count;
+    if (known && r->slots[fd].watch != NULL) /* or it was closed behind its owner's back */
+        return tg_error_put(err, "reactor", "watch", TG_INUSE, "the descriptor is watched already");
+    uint32_t generation = known ? r->slots[fd].generation : 0;
     struct epoll_event event = {
         .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-        .data.u64 = (uint64_t)slot->generation << 32 | (uint32_t)fd,
+        .data.u64 = (uint64_t)generation << 32 | (uint32_t)fd,
     };
     if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
         return tg_error_set(err, "reactor", "watch", errno);
-    slot->watch = w;
+    slot_of(r, fd)->watch = w; /* only now is it certain that there is such a descriptor */
     *w = (struct tg_watch){ .reactor = r, .cb = cb, .arg = arg, .fd = fd, .ready = (uint8_t)ready };
     return 0;
 }

@@ -62,7 +62,7 @@ struct tg_reactor {
 
 /** @return 0 or a negative code with `err` */
 int tg_reactor_open(struct tg_reactor *r, struct tg_error *err);
-/** Every watch must be closed before. */
+/** Watches that are left are forgotten, not closed. */
 void tg_reactor_close(struct tg_reactor *r);
 
 /** One turn: wait at most `timeout` ms (-1: until something happens), then call

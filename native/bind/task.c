@@ -10,6 +10,8 @@
 /* Finished coroutines kept for reuse: making one costs more than running most handlers. */
 #define POOL_MAX 256
 
+#define DEADLINE_MAX 9007199254740992.0 /* 2^53 ms: never */
+
 /* A task to be resumed with the top `args` values of its stack. */
 struct turn {
     lua_State *co;
@@ -168,7 +170,7 @@ void tg_task_queue(lua_State *L, int args)
 
 bool tg_is_task(lua_State *L)
 {
-    return tasks_of(L)->current == L;
+    return tasks_of(L)->current == L && lua_isyieldable(L);
 }
 
 void tg_check_parkable(lua_State *L, const struct tg_waiter *w)
@@ -176,7 +178,8 @@ void tg_check_parkable(lua_State *L, const struct tg_waiter *w)
     if (w->co != NULL)
         luaL_error(L, "another task waits here already");
     if (!tg_is_task(L))
-        luaL_error(L, "only a task may wait: not in a coroutine of your own, nor in a callback");
+        luaL_error(L, "only a task may wait: not in a coroutine of your own, nor in a callback, "
+                      "nor below a function like string.gsub, table.sort or require");
 }
 
 static void on_deadline(void *arg)
@@ -189,6 +192,14 @@ static void on_deadline(void *arg)
     struct tg_error err;
     tg_error_put(&err, "task", "wait", TG_TIMEOUT, "timed out");
     tg_wake(w, tg_push_failure(w->co, &err));
+}
+
+uint64_t tg_opt_deadline(lua_State *L, int index)
+{
+    lua_Number ms = luaL_optnumber(L, index, 0);
+    if (!(ms > 0)) /* NaN too */
+        return 0;
+    return ms < 1 ? 1 : ms < DEADLINE_MAX ? (uint64_t)ms : (uint64_t)DEADLINE_MAX;
 }
 
 int tg_park(lua_State *L, struct tg_waiter *w, uint64_t deadline)
@@ -215,6 +226,13 @@ void tg_wake(struct tg_waiter *w, int count)
     enqueue(t, co, count);
 }
 
+/* Not when a script got hold of the coroutine and resumed it itself. */
+static bool is_resumable(struct turn turn)
+{
+    int status = lua_status(turn.co);
+    return status == LUA_YIELD || (status == 0 && lua_gettop(turn.co) > turn.args);
+}
+
 bool tg_tasks_run(lua_State *L)
 {
     struct tg_tasks *t = tasks_of(L);
@@ -223,7 +241,10 @@ bool tg_tasks_run(lua_State *L)
         struct turn turn = t->queue[t->first];
         t->first = (t->first + 1) & (t->size - 1);
         t->queued--;
-        resume(t, turn.co, turn.args);
+        if (is_resumable(turn))
+            resume(t, turn.co, turn.args);
+        else
+            end_task(t, turn.co, false);
     }
     return t->queued > 0;
 }

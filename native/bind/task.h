@@ -39,11 +39,15 @@ void tg_task_queue(lua_State *L, int args);
 /** @return how many tasks live (running, parked or queued) */
 unsigned tg_task_count(lua_State *L);
 
-/** @return true when L is a task (and may be parked) */
+/** @return true when L is a task and may be parked: not below a C function that calls back */
 bool tg_is_task(lua_State *L);
 
 /** Raise unless L is a task and nobody waits in `w`. */
 void tg_check_parkable(lua_State *L, const struct tg_waiter *w);
+
+/** A deadline as scripts give it: ms on the loop's clock at `index`; absent, 0, negative
+ * and NaN mean none (0). */
+uint64_t tg_opt_deadline(lua_State *L, int index);
 
 /** Park the running task: `return tg_park(L, &x->reader, x->deadline);`.
  * The C function's stack stays as it is until the wake-up, and with it

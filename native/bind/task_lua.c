@@ -6,6 +6,7 @@
 int luaopen_tidegate_native_task(lua_State *L);
 
 #define WAITER_MT "tidegate.waiter"
+#define SLEEP_MAX 1e12 /* seconds: for ever */
 
 /* Values given to wake() before anybody waits lie in the environment table. */
 struct box {
@@ -72,7 +73,9 @@ static int l_sleep(lua_State *L)
     struct box *b = push_waiter(L);
     tg_check_parkable(L, &b->waiter);
     b->waiter.on_timeout = on_sleep_over;
-    uint64_t ms = seconds > 0 ? (uint64_t)(seconds * 1000) : 0;
+    uint64_t ms = seconds >= SLEEP_MAX ? (uint64_t)SLEEP_MAX * 1000
+                  : seconds > 0        ? (uint64_t)(seconds * 1000)
+                                       : 0;
     return tg_park(L, &b->waiter, b->reactor->now + (ms > 0 ? ms : 1));
 }
 
@@ -80,7 +83,7 @@ static int l_sleep(lua_State *L)
 static int l_wait(lua_State *L)
 {
     struct box *b = luaL_checkudata(L, 1, WAITER_MT);
-    lua_Number deadline = luaL_optnumber(L, 2, 0);
+    uint64_t deadline = tg_opt_deadline(L, 2);
     tg_check_parkable(L, &b->waiter);
     if (b->kept >= 0) {
         int count = b->kept;
@@ -92,7 +95,7 @@ static int l_wait(lua_State *L)
             lua_rawgeti(L, values, i);
         return count;
     }
-    return tg_park(L, &b->waiter, deadline > 0 ? (uint64_t)deadline : 0);
+    return tg_park(L, &b->waiter, deadline);
 }
 
 /** w:wake(...): the wait ends with these values; before a wait they are kept.
@@ -113,7 +116,8 @@ static int l_wake(lua_State *L)
         lua_setfenv(L, 2);
         b->kept = count;
     } else {
-        luaL_checkstack(co, count, "too many values");
+        if (!lua_checkstack(co, count)) /* raising there would end the process */
+            return luaL_error(L, "too many values");
         lua_xmove(L, co, count);
         tg_wake(&b->waiter, count);
     }

@@ -88,8 +88,7 @@ static void read_addr(lua_State *L, int index, struct tg_addr *a)
 int tg_stream_dial_lua(lua_State *L)
 {
     const struct tg_socket_options *options = tg_socket_options_check(L, 2);
-    lua_Number limit = luaL_optnumber(L, 3, 0);
-    uint64_t deadline = limit > 0 ? (uint64_t)limit : 0;
+    uint64_t deadline = tg_opt_deadline(L, 3);
     struct tg_addr to[TG_DIAL_MAX];
     size_t count = 1;
     if (lua_istable(L, 1)) {
@@ -107,7 +106,7 @@ int tg_stream_dial_lua(lua_State *L)
         read_addr(L, 1, &to[0]);
     }
     if (!tg_is_task(L))
-        return luaL_error(L, "only a task may dial");
+        return luaL_error(L, "only a task may dial, and not below a function like string.gsub");
     if (count == 1)
         return dial_one(L, &to[0], options, deadline);
     return dial_many(L, to, count, options, deadline);

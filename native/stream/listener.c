@@ -29,9 +29,10 @@ static void resume_soon(struct tg_listener *l, int sys)
     tg_error_set(&err, "listener", "accept", sys);
     tg_watch_want(&l->watch, 0);
     tg_timer_start(l->r, &l->again, TG_ACCEPT_PAUSE_MS);
-    if (!l->short_of && l->events->shortage != NULL)
-        l->events->shortage(l->arg, &err);
+    bool first = !l->short_of;
     l->short_of = true;
+    if (first && l->events->shortage != NULL)
+        l->events->shortage(l->arg, &err);
 }
 
 static void on_again(void *arg)

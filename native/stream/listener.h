@@ -17,7 +17,8 @@ struct tg_listener;
 struct tg_listener_events {
     /** A connection; `fd` is non-blocking and the callee's. */
     void (*accepted)(void *arg, int fd);
-    /** Accepting failed and is paused (once per shortage), or goes on again (err NULL). */
+    /** Accepting failed and is paused (once per shortage), or goes on again (err NULL).
+     * Must not close the listener; `accepted` may. */
     void (*shortage)(void *arg, const struct tg_error *err);
 };
 

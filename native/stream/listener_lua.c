@@ -16,6 +16,7 @@ int luaopen_tidegate_native_listener(lua_State *L);
 
 struct box {
     struct tg_listener *listener; /* NULL: closed */
+    bool closing;                 /* drains: who is served then may close it again */
     lua_State *main;
     struct tg_reactor *r;
     int serve;    /* registry: function called in a task with each stream */
@@ -45,12 +46,12 @@ static void on_shortage(void *arg, const struct tg_error *err)
         return;
     lua_rawgeti(L, LUA_REGISTRYINDEX, b->shortage);
     if (err == NULL) {
-        tg_task_start(L, 0);
+        tg_task_queue(L, 0);
         return;
     }
     tg_push_failure(L, err);
     lua_remove(L, -2);
-    tg_task_start(L, 1);
+    tg_task_queue(L, 1);
 }
 
 static const struct tg_listener_events events = {
@@ -93,9 +94,14 @@ static int l_accept(lua_State *L)
 
 static void close_box(lua_State *L, struct box *b, bool drain)
 {
-    if (b->listener != NULL)
-        tg_listener_close(b->listener, drain);
+    struct tg_listener *listener = b->listener;
     b->listener = NULL;
+    if (b->closing)
+        return;
+    b->closing = true;
+    if (listener != NULL)
+        tg_listener_close(listener, drain);
+    b->closing = false;
     luaL_unref(L, LUA_REGISTRYINDEX, b->serve);
     luaL_unref(L, LUA_REGISTRYINDEX, b->shortage);
     b->serve = b->shortage = LUA_NOREF;

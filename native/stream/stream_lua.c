@@ -464,6 +464,7 @@ static int l_receive(lua_State *L)
 {
     struct box *b = check_reader(L);
     luaL_checktype(L, 2, LUA_TLIGHTUSERDATA);
+    luaL_argcheck(L, lua_touserdata(L, 2) != NULL, 2, "a decoder is needed");
     b->decoder = lua_touserdata(L, 2);
     return read_wish(L, b, WISH_MESSAGE, 0);
 }
@@ -510,7 +511,7 @@ static int l_shutdown(lua_State *L)
 /** stream:set_deadline(ms | nil): applies to every later call; nil lifts it */
 static int l_set_deadline(lua_State *L)
 {
-    check_box(L, 1)->deadline = (uint64_t)luaL_optnumber(L, 2, 0);
+    check_box(L, 1)->deadline = tg_opt_deadline(L, 2);
     return 0;
 }
 
