@@ -3,6 +3,7 @@
 #include "os/netns.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -119,7 +120,8 @@ static void remove_stale(const struct tg_addr *at)
     if (at->any.sa_family != AF_UNIX || at->un.sun_path[0] == 0 ||
         stat(at->un.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
         return;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* A full backlog must not hold us up: EAGAIN tells of a listener too. */
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return;
     if (connect(fd, &at->any, at->len) < 0 && errno == ECONNREFUSED)
@@ -181,7 +183,7 @@ int tg_socket_listen(const struct tg_addr *at, bool datagrams, const struct tg_s
         remove_stale(at);
     for (; made < count; made++) {
         if (is_unix && made > 0) { /* one socket, accepted from by all */
-            fds[made] = dup(fds[0]);
+            fds[made] = fcntl(fds[0], F_DUPFD_CLOEXEC, 3);
             code = fds[made] < 0 ? tg_error_set(err, "socket", "dup", errno) : 0;
         } else {
             fds[made] = bind_one(&where, datagrams, o, made == 0, count > 1 && !is_unix, err);
