@@ -1,6 +1,7 @@
 -- The origins the main-job specs talk to: nginx with plain, TLS and HTTP/2 ports that serves and stores
 -- files; dnsmasq with a known name.
 
+local listener = require "tidegate.native.listener"
 local programs = require "spec.helpers.programs"
 
 local M = {}
@@ -58,9 +59,20 @@ function M.nginx()
   return self
 end
 
+local function is_free(port)
+  local fds = listener.open("127.0.0.1:" .. port, "stream", 1)
+  if fds then
+    listener.close_fd(fds[1])
+  end
+  return fds ~= nil
+end
+
 --- Start dnsmasq, which knows that tidegate.test is 192.0.2.33.  @return port
 function M.dnsmasq()
-  local port = programs.free_port "datagram"
+  local port
+  repeat -- it listens on both
+    port = programs.free_port "datagram"
+  until is_free(port)
   programs.start("dnsmasq", {
     "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--bind-interfaces",
     "--listen-address=127.0.0.1", "--port=" .. port, "--address=/tidegate.test/192.0.2.33", "--user=" ..

@@ -240,7 +240,8 @@ describe("SOCKS5 datagrams", function()
 
   it("of strangers and without sense are dropped", helpers.task(function()
     local server, control = association()
-    local stranger = assert(packet.udp { connect = server:local_address(), options = assert(stream.options { bind = "127.0.0.2" }) })
+    local elsewhere = assert(stream.options { bind = "127.0.0.2" })
+    local stranger = assert(packet.udp { connect = server:local_address(), options = elsewhere })
     local client = assert(packet.udp { connect = server:local_address() })
     stranger:send "\0\0\0\1\8\8\8\8\0\53stranger"
     for _, bad in ipairs { "", "\0", "\0\0\0", "\0\0\0\1\1\1", "\0\0\0\5\1\1\1\1\0\1", "\0\0\0\3\255abc" } do
