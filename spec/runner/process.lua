@@ -1,5 +1,6 @@
 --- Child processes that leave nothing behind: own session, own temporary folder, a time limit, and
--- where the machine allows it a PID namespace, which takes every descendant with it when it ends.
+-- where the machine allows it a PID namespace, which takes every descendant with it when it ends,
+-- and a network namespace, so that steps that run side by side never meet on a port.
 local uv = require "luv"
 
 local M = {}
@@ -16,9 +17,15 @@ local function find_wrapper()
   if works("setpriv --pdeathsig KILL true") then
     wrapper = { "setpriv", "--pdeathsig", "KILL" }
   end
-  if works("unshare -pf --mount-proc --kill-child true") then
-    for _, word in ipairs { "unshare", "-pf", "--mount-proc", "--kill-child",
-                            "sh", "-c", '"$@"; exit $?', "sh" } do
+  local spaces, script = nil, '"$@"; exit $?'
+  if works("unshare -npf --mount-proc --kill-child ip link set lo up") then
+    spaces, script = "-npf", "ip link set lo up; " .. script
+  elseif works("unshare -pf --mount-proc --kill-child true") then
+    spaces = "-pf"
+  end
+  if spaces then
+    for _, word in ipairs { "unshare", spaces, "--mount-proc", "--kill-child",
+                            "sh", "-c", script, "sh" } do
       wrapper[#wrapper + 1] = word
     end
   end
