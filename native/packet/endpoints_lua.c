@@ -1,6 +1,7 @@
 #include "bind/task.h"
 #include "packet/framed.h"
 #include "packet/packet_lua.h"
+#include "packet/packet_stream.h"
 #include "packet/socks_udp.h"
 #include "packet/udp.h"
 #include "packet/udp_sessions.h"
@@ -166,6 +167,16 @@ static int l_socks5_client(lua_State *L)
     return push_opened(L, p, &err);
 }
 
+/** as_stream(packet) -> stream | nil, err: each write a datagram, each read one */
+static int l_as_stream(lua_State *L)
+{
+    struct tg_packet *p = tg_packet_take(L, 1);
+    if (p == NULL)
+        return fail(L, "open", TG_CLOSED, "the endpoint is closed");
+    tg_stream_push(L, tg_packet_stream(p));
+    return 1;
+}
+
 /** attach(packet, stream) -> true | nil, err: the control connection of a SOCKS5 association,
  * whose end is the association's; its input is discarded */
 static int l_attach(lua_State *L)
@@ -291,6 +302,7 @@ void tg_packet_open_functions(lua_State *L)
         { "socks5_server", l_socks5_server },
         { "socks5_client", l_socks5_client },
         { "attach", l_attach },
+        { "as_stream", l_as_stream },
         { "listen", l_listen },
         { NULL, NULL },
     };
