@@ -17,7 +17,7 @@ local task = require "tidegate.native.task"
 local now = task.now
 local relay_start = relay.start
 
-local LINGER = 120000 -- ms one direction may stay silent when the other has ended
+local LINGER = 30000 -- ms a tunnel may stay silent after one side has finished; gost: 10 s
 
 local M = {}
 local methods = {}

@@ -1,7 +1,7 @@
 """Many clients through a SOCKS5 proxy to an endless source, or the source itself.
 
 usage: clients.py source PORT          an endless source; says "ready"
-       clients.py echo PORT            says hello to whoever comes, then is silent; says "ready"
+       clients.py echo PORT            says hello to whoever comes, leaves when they do; says "ready"
        clients.py hold PROXY PORT N    N tunnels, each having read a little; says "ready" and keeps them
 """
 import resource
@@ -36,11 +36,18 @@ def source(port):
 
 def greeter(port):
     server = socket.create_server(("127.0.0.1", port), backlog=2048)
+    chooser = selectors.DefaultSelector()
+    chooser.register(server, selectors.EVENT_READ)
     print("ready", flush=True)
-    held = []
     while True:
-        held.append(server.accept()[0])
-        held[-1].sendall(b"hello" * 12)
+        for key, _ in chooser.select():
+            if key.fileobj is server:
+                peer, _ = server.accept()
+                peer.sendall(b"hello" * 12)
+                chooser.register(peer, selectors.EVENT_READ)
+            else:
+                chooser.unregister(key.fileobj)
+                key.fileobj.close()
 
 
 def tunnel(proxy, port):
