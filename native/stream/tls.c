@@ -264,7 +264,7 @@ static bool has_input(const struct tls *t)
 {
     if (t->base.eof || t->dry)
         return false;
-    return t->in != NULL || SSL_pending(t->ssl) > 0 ||
+    return t->in != NULL || SSL_has_pending(t->ssl) == 1 ||
            (SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 }
 
@@ -678,6 +678,9 @@ static void connect_library(struct tls *t)
     if (fd >= 0 && tg_tls_context_ktls(t->context)) {
         t->kernel = true;
         SSL_set_fd(t->ssl, fd);
+        /* Where the kernel only encrypts, the library reads for itself: several records at once. */
+        SSL_set_read_ahead(t->ssl, 1);
+        SSL_set_default_read_buffer_len(t->ssl, TG_BUF_LARGE);
         return;
     }
     BIO *bio = BIO_new(tg_tls_context_bio(t->context));
