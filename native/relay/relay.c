@@ -211,6 +211,7 @@ static void give_back(struct tg_relay *relay, int i, size_t unused)
 enum step {
     STEP_ON = 0,    /* go on */
     STEP_WAIT = 1,  /* nothing to do until something becomes ready */
+    STEP_LOST = 2,  /* the sink is gone, but what its peer said before is not */
     STEP_OVER = -1, /* the relay is gone */
 };
 
@@ -225,6 +226,31 @@ static enum step fail_sys(struct tg_relay *relay, int side, const char *op, int 
 {
     tg_stream_fail(relay->side[side], op, sys);
     return fail(relay, side);
+}
+
+static bool holds_bytes(const struct flow *f)
+{
+    return f->stuck != NULL || (f->pipe != NULL && f->pipe->held > 0);
+}
+
+static void leave_splice(struct tg_relay *relay, struct flow *f)
+{
+    tg_pipe_put(&relay->list->pipes, f->pipe);
+    f->pipe = NULL;
+}
+
+/* Writing failed.  What the sink's peer said before it left (an early answer to an
+ * upload) is still passed on; only this direction is over. */
+static enum step lose_sink(struct tg_relay *relay, int i)
+{
+    struct flow *f = &relay->flow[i], *back = &relay->flow[1 - i];
+    if (back->done || (relay->side[1 - i]->ahead == NULL && !holds_bytes(back)))
+        return fail(relay, 1 - i);
+    tg_buf_put(&relay->r->pool, f->stuck);
+    f->stuck = NULL;
+    leave_splice(relay, f);
+    f->ended = f->done = true;
+    return STEP_LOST;
 }
 
 /* Keep what the sink did not take. */
@@ -245,7 +271,7 @@ static enum step write_stuck(struct tg_relay *relay, int i)
     if (n == TG_AGAIN)
         return STEP_WAIT;
     if (n < 0)
-        return fail(relay, 1 - i);
+        return lose_sink(relay, i);
     b->start += (uint32_t)n;
     if (tg_buf_len(b) > 0)
         return STEP_ON;
@@ -278,7 +304,7 @@ static enum step copy_chunk(struct tg_relay *relay, int i)
     relay->list->copied += (uint64_t)n;
     ssize_t sent = tg_stream_write(relay->side[1 - i], chunk, (size_t)n);
     if (sent < 0 && sent != TG_AGAIN)
-        return fail(relay, 1 - i);
+        return lose_sink(relay, i);
     size_t taken = sent > 0 ? (size_t)sent : 0;
     if (taken < (size_t)n)
         keep(relay, f, chunk + taken, (size_t)n - taken);
@@ -299,13 +325,11 @@ static enum step drain_pipe(struct tg_relay *relay, int i)
         sink->ops->blocked(sink, TG_WRITABLE);
         return STEP_WAIT;
     }
-    return fail_sys(relay, 1 - i, "write", n == 0 ? EPIPE : errno);
-}
-
-static void leave_splice(struct tg_relay *relay, struct flow *f)
-{
-    tg_pipe_put(&relay->list->pipes, f->pipe);
-    f->pipe = NULL;
+    /* An ordinary write fails as well, and keeps what the peer said before. */
+    int sys = n == 0 ? EPIPE : errno;
+    if (tg_stream_write(sink, "", 0) >= 0)
+        return fail_sys(relay, 1 - i, "write", sys);
+    return lose_sink(relay, i);
 }
 
 static enum step fill_pipe(struct tg_relay *relay, int i)
@@ -345,11 +369,14 @@ static enum step fill_pipe(struct tg_relay *relay, int i)
 static bool splicing(struct tg_relay *relay, int i)
 {
     struct flow *f = &relay->flow[i];
+    if (f->busy < BUSY_READS)
+        return false;
+    if (tg_stream_fd(relay->side[i]) < 0 || tg_stream_fd(relay->side[1 - i]) < 0) {
+        leave_splice(relay, f); /* an end failed meanwhile */
+        return false;
+    }
     if (f->pipe != NULL)
         return true;
-    if (f->busy < BUSY_READS || tg_stream_fd(relay->side[i]) < 0 ||
-        tg_stream_fd(relay->side[1 - i]) < 0)
-        return false;
     f->pipe = tg_pipe_get(&relay->list->pipes);
     if (f->pipe == NULL)
         f->busy = 0;
@@ -361,15 +388,18 @@ static enum step pass_end(struct tg_relay *relay, int i)
 {
     struct flow *f = &relay->flow[i], *other = &relay->flow[1 - i];
     struct tg_stream *sink = relay->side[1 - i];
-    if (other->done || !sink->half_close) {
+    /* At the very end closing does; but a layer may hold bytes that are not sent yet. */
+    bool last = other->done || !sink->half_close;
+    int code = last && (!sink->half_close || tg_stream_fd(sink) >= 0) ? 0
+                                                                      : tg_stream_shutdown(sink);
+    if (code == TG_AGAIN)
+        return STEP_WAIT;
+    if (last) {
         finish(relay, NULL, false, !relay->begun);
         return STEP_OVER;
     }
-    int code = tg_stream_shutdown(sink);
-    if (code == TG_AGAIN)
-        return STEP_WAIT;
     if (code < 0)
-        return fail(relay, 1 - i);
+        return lose_sink(relay, i);
     f->done = true;
     relay->active = relay->r->now; /* lingering begins here */
     if (relay->options != NULL && relay->options->linger > 0)
@@ -402,6 +432,8 @@ static bool pump(struct tg_relay *relay, int i)
         s = step(relay, i);
     if (s == STEP_OVER)
         return false;
+    if (s == STEP_LOST)
+        return pump(relay, 1 - i); /* nothing announces what was kept */
     if (s == STEP_WAIT && f->pipe != NULL && f->pipe->held == 0)
         leave_splice(relay, f); /* borrowed only while bytes are under way; `busy` stays */
     return true;
@@ -409,7 +441,7 @@ static bool pump(struct tg_relay *relay, int i)
 
 static bool has_backlog(const struct flow *f)
 {
-    return f->stuck != NULL || (f->pipe != NULL && f->pipe->held > 0) || (f->ended && !f->done);
+    return holds_bytes(f) || (f->ended && !f->done);
 }
 
 static unsigned wants_of(const struct tg_relay *relay, int i)
@@ -434,7 +466,8 @@ static void update_wants(struct tg_relay *relay)
 
 static void on_ready(struct tg_relay *relay, int i, unsigned events)
 {
-    if (relay->side[i]->state == TG_STREAM_FAILED && !has_backlog(&relay->flow[i])) {
+    if (relay->side[i]->state == TG_STREAM_FAILED && relay->side[i]->ahead == NULL &&
+        !has_backlog(&relay->flow[i])) {
         fail(relay, i);
         return;
     }
@@ -501,6 +534,12 @@ static void on_timer(void *arg)
     finish(relay, &err, false, false);
 }
 
+/* Has it something to say that no readiness will tell of? */
+static bool is_unannounced(const struct tg_stream *s)
+{
+    return s->ahead != NULL || s->eof || s->state == TG_STREAM_FAILED;
+}
+
 struct tg_relay *tg_relay_start(struct tg_relay_list *list, struct tg_stream *a,
                                 struct tg_stream *b, struct tg_relay_options *options,
                                 tg_relay_done done, void *arg)
@@ -528,8 +567,7 @@ struct tg_relay *tg_relay_start(struct tg_relay_list *list, struct tg_stream *a,
     a->ready_arg = b->ready_arg = relay;
     if (options != NULL && options->idle > 0)
         tg_timer_start(relay->r, &relay->timer, options->idle);
-    /* What was read ahead has no readiness to announce it. */
-    if ((a->ahead != NULL && !pump(relay, 0)) || (b->ahead != NULL && !pump(relay, 1)))
+    if ((is_unannounced(a) && !pump(relay, 0)) || (is_unannounced(b) && !pump(relay, 1)))
         return relay;
     relay->begun = true;
     update_wants(relay);

@@ -61,8 +61,15 @@ static ssize_t lazy_read(struct tg_stream *s, void *buf, size_t len)
 
 static ssize_t lazy_writev(struct tg_stream *s, const struct iovec *iov, int count)
 {
-    ssize_t n = tg_stream_writev(s->lower, iov, count);
-    return n < 0 && n != TG_AGAIN ? tg_stream_inherit(s) : n;
+    struct tg_stream *lower = s->lower;
+    ssize_t n = tg_stream_writev(lower, iov, count);
+    if (n >= 0 || n == TG_AGAIN)
+        return n;
+    if (((struct lazy *)s)->reply == NULL && s->ahead == NULL) {
+        s->ahead = lower->ahead; /* what the peer said before it left */
+        lower->ahead = NULL;
+    }
+    return tg_stream_inherit(s);
 }
 
 static int lazy_shutdown(struct tg_stream *s)

@@ -4,6 +4,7 @@ local helpers = require "spec.helpers"
 local listener = require "tidegate.native.listener"
 local relay = require "tidegate.native.relay"
 local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
 
 -- A relay between two in-memory streams: client end, server end, and a function that waits for the result.
 local function joined(options)
@@ -26,6 +27,20 @@ local function joined_sockets()
   accepting:close()
   listener.close_fd(fds[1])
   return client, got[2], helpers.spawn(relay.run, got[1], far)
+end
+
+-- Both ends of one socket connection.
+local function socket_pair()
+  local fds = assert(listener.open("127.0.0.1:0", "stream", 1))
+  local got
+  local accepting = listener.accept(fds[1], function(s)
+    got = s
+  end)
+  local client = assert(stream.dial(listener.address(fds[1])))
+  helpers.eventually(function() return got end)
+  accepting:close()
+  listener.close_fd(fds[1])
+  return client, got
 end
 
 local function read_all(s)
@@ -147,6 +162,53 @@ describe("relay", function()
     b:close()
     c:close()
     d:close()
+  end))
+
+  it("passes on what a peer said before it left in the middle of an upload", helpers.task(function()
+    local client, near = stream.pair() -- takes 64 KiB at a time
+    local server, far = socket_pair()
+    local result = helpers.spawn(relay.run, near, far)
+    client:write(("x"):rep(50000))
+    assert(server:read_exact(1000))
+    server:write(("answer "):rep(20000))
+    helpers.pass()
+    server:close() -- with bytes unread: a reset
+    task.sleep(0.02)
+    client:write "more of the upload"
+    task.sleep(0.02)
+    assert.equal(140000, #read_all(client))
+    local r = result()
+    assert.equal("reset", r.err.code)
+    assert.equal("upstream", r.side)
+    client:close()
+  end))
+
+  it("ends at once with a stream that has failed before, or has ended", helpers.task(function()
+    for _, other in ipairs { "pair", "socket" } do
+      local client, server = socket_pair()
+      client:write "x"
+      helpers.pass()
+      server:close()
+      client:write "y"
+      task.sleep(0.02)
+      assert.is_nil((client:write "z"))
+      local far, last = stream.pair()
+      local r = helpers.spawn(relay.run, other == "pair" and far or client,
+        other == "pair" and client or far)(3000)
+      assert.is_table(r.err)
+      last:close()
+    end
+    local a, b = stream.pair()
+    local c, d = stream.pair()
+    b:write "bye"
+    b:shutdown()
+    assert.equal("bye", a:read())
+    assert.equal("eof", select(2, a:read()).code)
+    local result = helpers.spawn(relay.run, a, c)
+    assert.equal("eof", select(2, d:read()).code)
+    d:close()
+    assert.is_nil(result(3000).err)
+    b:close()
   end))
 
   it("leaves none behind", helpers.task(function()
