@@ -64,8 +64,8 @@ def with_requests():
     check("download", total == 200 * 65536 and body.digest() == hashlib.sha256(block * 200).digest())
     check("early answer", SESSION.post(BASE + "/early", data=b"x" * 5_000_000).status_code == 413)
     try:
-        SESSION.get(BASE + "/half").content
-        check("half", False)
+        answer = SESSION.get(BASE + "/half")  # older releases leave counting to the caller
+        check("half", len(answer.content) < int(answer.headers["Content-Length"]))
     except requests.exceptions.RequestException:
         check("half", True)
     check("nobody", SESSION.get("http://127.0.0.1:1/").status_code == 503)
