@@ -1,11 +1,14 @@
 #include "relay/body.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #define READ_MAX TG_BUF_LARGE
 #define BODY_STEP_MAX (8u * READ_MAX) /* per step, so that one fast body starves nobody */
+#define BUSY_READS 2u /* full reads in a row after which splice() pays */
 #define STEP_COST 256u /* bytes that a read counts for besides what it brings */
 /* What a read may go past the bytes known to be body: chunk lines come in one
  * read with the data after them, and what is too much is cheap to put back. */
@@ -67,9 +70,17 @@ int tg_body_prefix(struct tg_body *b, const void *data, size_t len)
     return 0;
 }
 
+static void release_pipe(struct tg_body *b)
+{
+    if (b->pipe != NULL)
+        tg_pipe_put(b->pipes, b->pipe);
+    b->pipe = NULL;
+}
+
 void tg_body_close(struct tg_body *b)
 {
     release(b);
+    release_pipe(b);
     tg_gunzip_close(b->gunzip);
     b->gunzip = NULL;
 }
@@ -156,6 +167,15 @@ static ssize_t frame(struct tg_body *b, uint8_t *data, size_t n, struct tg_error
     return plain ? (ssize_t)kept : used;
 }
 
+/** Input ended.  @return 0, or a code when that is too early */
+static int input_end(struct tg_body *b, struct tg_error *err)
+{
+    b->received = true;
+    if (b->framing == TG_BODY_CLOSE)
+        return 0;
+    return tg_error_put(err, "body", "read", TG_EOF, "the message ends before its body does");
+}
+
 /** Read once.  @return bytes of the body in front of `data`, 0 when none of what was read is,
  * or at the end; or a negative code */
 static ssize_t receive(struct tg_body *b, uint8_t *data, struct tg_error *err)
@@ -170,10 +190,7 @@ static ssize_t receive(struct tg_body *b, uint8_t *data, struct tg_error *err)
     }
     if (n > 0)
         return frame(b, data, (size_t)n, err);
-    b->received = true;
-    if (b->framing == TG_BODY_CLOSE)
-        return 0;
-    return tg_error_put(err, "body", "read", TG_EOF, "the message ends before its body does");
+    return input_end(b, err);
 }
 
 /** Pass on, as it is.  @return bytes moved, or a code */
@@ -181,12 +198,99 @@ static ssize_t move(struct tg_body *b, struct tg_error *err)
 {
     uint8_t *data = tg_pool_scratch(b->pool);
     ssize_t n = receive(b, data, err);
+    b->busy = n == READ_MAX ? (uint8_t)(b->busy + (b->busy < BUSY_READS)) : 0;
     if (n < 0)
         return n;
     b->ended = b->received;
     b->fresh = false;
     int rc = put(b, data, (size_t)n, err);
     return rc == 0 || rc == TG_AGAIN ? n : rc;
+}
+
+/** @return whether this body goes, or may now go, through a pipe */
+static bool splicing(struct tg_body *b)
+{
+    if (b->pipe != NULL)
+        return true;
+    if (b->busy < BUSY_READS || b->pipes == NULL || b->to == NULL ||
+        b->framing == TG_BODY_CHUNKED || tg_stream_fd(b->from) < 0 || tg_stream_fd(b->to) < 0)
+        return false;
+    b->pipe = tg_pipe_get(b->pipes);
+    return b->pipe != NULL;
+}
+
+/** splice() moved nothing.  @return as move() */
+static ssize_t nothing_spliced(struct tg_body *b, int sys, struct tg_error *err)
+{
+    struct tg_stream *from = b->from;
+    if (sys == EAGAIN) {
+        from->ops->blocked(from, TG_READABLE);
+        release_pipe(b); /* it is empty; borrowed again when more comes */
+        return TG_AGAIN;
+    }
+    if (sys == EINVAL) { /* a descriptor that cannot be spliced: copy from now on */
+        release_pipe(b);
+        b->pipes = NULL;
+        return 0;
+    }
+    b->from_failed = true;
+    int code = tg_stream_fail(from, "read", sys);
+    *err = from->error;
+    return code;
+}
+
+/** Move bytes into the pipe.  @return as move() */
+static ssize_t fill_pipe(struct tg_body *b, struct tg_error *err)
+{
+    bool counted = b->framing == TG_BODY_LENGTH;
+    size_t most = counted && b->left < TG_PIPE_SIZE ? (size_t)b->left : TG_PIPE_SIZE;
+    ssize_t n = splice(tg_stream_fd(b->from), NULL, b->pipe->in, NULL, most,
+                       SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    if (n < 0)
+        return nothing_spliced(b, errno, err);
+    if (n == 0) {
+        b->from->eof = true;
+        b->from_failed = true;
+        int code = input_end(b, err);
+        b->ended = b->received;
+        return code;
+    }
+    b->from->rx += (uint64_t)n;
+    b->pipe->held += (size_t)n;
+    b->left -= counted ? (uint64_t)n : 0;
+    b->ended = b->received = counted && b->left == 0;
+    return n;
+}
+
+/** splice() could not write.  The stream finds that out by itself, too, and then
+ * keeps what the peer has said before (an early answer). */
+static int not_drained(struct tg_body *b, int sys, struct tg_error *err)
+{
+    b->from_failed = false;
+    int code = (int)tg_stream_write(b->to, "", 1);
+    if (code >= 0 || code == TG_AGAIN)
+        code = tg_stream_fail(b->to, "write", sys);
+    *err = b->to->error;
+    return code;
+}
+
+/** Write what is in the pipe.  @return 0: it is empty; TG_AGAIN, or a code */
+static int drain_pipe(struct tg_body *b, struct tg_error *err)
+{
+    while (b->pipe->held > 0) {
+        ssize_t n = splice(b->pipe->out, NULL, tg_stream_fd(b->to), NULL, b->pipe->held,
+                           SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+        if (n < 0 && errno == EAGAIN) {
+            b->to->ops->blocked(b->to, TG_WRITABLE);
+            return TG_AGAIN;
+        }
+        if (n <= 0)
+            return not_drained(b, n == 0 ? EPIPE : errno, err);
+        b->pipe->held -= (size_t)n;
+        b->to->tx += (uint64_t)n;
+        b->moved += (uint64_t)n;
+    }
+    return 0;
 }
 
 /** Write one piece of unpacked bytes at `data` (room for a chunk's frame is around it). */
@@ -227,6 +331,13 @@ static ssize_t unpack(struct tg_body *b, struct tg_error *err)
     return rc == 0 || rc == TG_AGAIN ? n : rc;
 }
 
+static ssize_t pass(struct tg_body *b, struct tg_error *err)
+{
+    if (b->gunzip != NULL)
+        return unpack(b, err);
+    return splicing(b) ? fill_pipe(b, err) : move(b, err);
+}
+
 int tg_body_step(struct tg_body *b, struct tg_error *err)
 {
     assert(b->from != NULL);
@@ -234,6 +345,12 @@ int tg_body_step(struct tg_body *b, struct tg_error *err)
     for (size_t budget = BODY_STEP_MAX;;) {
         if (b->pending != NULL && !(b->fresh && !b->ended)) {
             int rc = put(b, NULL, 0, err);
+            b->wants_write = rc == TG_AGAIN;
+            if (rc != 0)
+                return rc;
+        }
+        if (b->pipe != NULL && b->pipe->held > 0) {
+            int rc = drain_pipe(b, err);
             b->wants_write = rc == TG_AGAIN;
             if (rc != 0)
                 return rc;
@@ -247,7 +364,7 @@ int tg_body_step(struct tg_body *b, struct tg_error *err)
             return TG_AGAIN;
         }
 
-        ssize_t n = b->gunzip != NULL ? unpack(b, err) : move(b, err);
+        ssize_t n = pass(b, err);
         if (n == TG_AGAIN && b->fresh) {
             b->fresh = false; /* nothing to go with it yet: write it alone */
             continue;

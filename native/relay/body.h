@@ -8,12 +8,14 @@
  * A step moves what can be moved now.  Nothing here waits or installs a
  * callback; the caller asks for readiness as `wants_read` and `wants_write` say
  * and steps again.  A pooled buffer is held only while `to` does not take what
- * was read already.
+ * was read already.  A long body of known length, or without one, is spliced when
+ * both streams have a descriptor.
  */
 
 #include "base/buf.h"
 #include "codec/chunks.h"
 #include "relay/gunzip.h"
+#include "relay/pipes.h"
 #include "stream/stream.h"
 
 enum tg_body_framing {
@@ -35,6 +37,8 @@ struct tg_body {
     struct tg_stream *to;   /**< not owned; NULL: drop what is read */
     struct tg_pool *pool;
     struct tg_buf *pending; /**< read, or given as a prefix, but not written */
+    struct tg_pipes *pipes; /**< not owned; NULL: never splice.  Set after tg_body_open() */
+    struct tg_pipe *pipe;   /**< in use while a long body goes past the buffers */
     struct tg_chunks chunks;
     struct tg_gunzip *gunzip; /**< while unpacking; NULL: not */
     uint64_t left;  /**< TG_BODY_LENGTH: bytes still to be read */
@@ -42,6 +46,7 @@ struct tg_body {
     uint64_t prefix; /**< bytes put in front that `to` has not taken yet */
     uint8_t framing;
     uint8_t shape;
+    uint8_t busy;     /**< reads in a row that were as long as they could be */
     bool received;    /**< all of it was read */
     bool ended;       /**< and passed on, but for `pending` */
     bool fresh;       /**< `pending` is a prefix that wants company before it is written */

@@ -109,6 +109,34 @@ static uint32_t check_ms(lua_State *L, int index)
     return n <= 0 ? 0 : n > 4e9 ? UINT32_MAX : (uint32_t)n;
 }
 
+static const char pipes_key = 0; /* registry: userdata with this VM's struct tg_pipes */
+
+static struct tg_pipes *pipes_of(lua_State *L)
+{
+    lua_pushlightuserdata(L, (void *)&pipes_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    struct tg_pipes *pipes = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return pipes;
+}
+
+static int l_pipes_gc(lua_State *L)
+{
+    tg_pipes_close(lua_touserdata(L, 1));
+    return 0;
+}
+
+static void open_pipes(lua_State *L)
+{
+    lua_pushlightuserdata(L, (void *)&pipes_key);
+    memset(lua_newuserdata(L, sizeof(struct tg_pipes)), 0, sizeof(struct tg_pipes));
+    lua_newtable(L);
+    lua_pushcfunction(L, l_pipes_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
 /* Not done at once: put it where it survives, and park. */
 static int wait_copy(lua_State *L, const struct tg_body *started, bool dropping)
 {
@@ -175,6 +203,7 @@ static int l_copy(lua_State *L)
     struct tg_body body;
     struct tg_error err = { .code = TG_OK };
     tg_body_open(&body, from, to, framing, length);
+    body.pipes = pipes_of(L);
     int code;
     if (tg_body_set_shape(&body, shape) != 0 || tg_body_prefix(&body, prefix, prefix_len) != 0)
         code = tg_error_put(&err, "body", "copy", TG_BUSY, "out of memory");
@@ -211,6 +240,7 @@ int luaopen_tidegate_native_body(lua_State *L)
         { "quiet", l_quiet },
         { NULL, NULL },
     };
+    open_pipes(L);
     luaL_newmetatable(L, COPY_MT);
     lua_pushcfunction(L, l_gc);
     lua_setfield(L, -2, "__gc");
