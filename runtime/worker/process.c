@@ -37,6 +37,7 @@ static int start_thread(struct tg_worker *w)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int failed = pthread_create(&w->thread, NULL, run_worker, w);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    w->started = failed == 0;
     if (failed)
         fprintf(stderr, "tidegate: cannot start a worker: %s\n", strerror(failed));
     return failed ? -1 : 0;
@@ -66,7 +67,8 @@ void tg_process_stop_workers(void)
     for (int i = 0; i < tg_process.count; i++)
         tg_vm_stop(&tg_process.workers[i]->vm);
     for (int i = 0; i < tg_process.count; i++)
-        pthread_join(tg_process.workers[i]->thread, NULL);
+        if (tg_process.workers[i]->started)
+            pthread_join(tg_process.workers[i]->thread, NULL);
     for (int i = 0; i < tg_process.count; i++) {
         tg_vm_close(&tg_process.workers[i]->vm);
         free(tg_process.workers[i]);

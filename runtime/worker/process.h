@@ -13,6 +13,7 @@
 struct tg_worker {
     struct tg_vm vm;
     pthread_t thread;
+    bool started; /**< there is a thread to be joined */
 };
 
 struct tg_process {

@@ -135,6 +135,9 @@ local function apply(config)
   local old, new = names_of(state.running), names_of(config)
   run_commands(new, old, "preUp")
   run_commands(old, new, "preDown")
+  if state.ending then -- the workers must open nothing any more
+    return nil, { "the process is ending" }
+  end
   problems = ask_workers { type = "commit", generation = state.generation }
   for _, text in ipairs(problems) do
     say("error", text)
@@ -156,12 +159,19 @@ local function apply(config)
   return true
 end
 
+local function rebuild()
+  local config, problems = cli.build(state.options)
+  if not config then
+    return nil, problems
+  end
+  return apply(config)
+end
+
 local function reload_once()
   systemd.notify "RELOADING=1"
-  local config, problems = cli.build(state.options)
-  local ok = config ~= nil
-  if ok then
-    ok, problems = apply(config)
+  local whole, ok, problems = xpcall(rebuild, debug.traceback)
+  if not whole then
+    ok, problems = nil, { ok }
   end
   if ok then
     say("info", "configuration reloaded")
@@ -171,7 +181,9 @@ local function reload_once()
     end
     say("error", "reload: the running configuration stays in force")
   end
-  systemd.notify "READY=1"
+  if not state.ending then
+    systemd.notify "READY=1"
+  end
   return ok, problems
 end
 

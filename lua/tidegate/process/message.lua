@@ -59,7 +59,13 @@ local function on_message(from, bytes)
   if message.answers then
     return on_answer(from, message)
   end
-  local value = handlers[message.type](message, from)
+  local ok, value = xpcall(handlers[message.type], debug.traceback, message, from)
+  if not ok then
+    if not message.call then
+      error(value, 0)
+    end
+    value = { problems = { tostring(value) }, alive = 0 } -- whoever asked must not wait in vain
+  end
   if message.call then
     process.post(from, buffer.encode { answers = message.call, value = value })
   end
