@@ -153,12 +153,13 @@ static void a_dictionary_stays_within_its_limit(void **state)
         stored += tg_dict_set(d, key, (size_t)sprintf(key, "%d", i), TG_DICT_BYTES, value,
                               sizeof(value), 10, 1);
     assert_in_range(stored, 50, 100);
-    /* what expired makes room again, though nobody asks for it by name */
+    /* What expired makes room again, though nobody asks for it by name; keys are spread by a
+     * secret, so now and then all of it lies where nobody has looked yet. */
     stored = 0;
     for (int i = 1000; i < 4000; i++)
         stored += tg_dict_set(d, key, (size_t)sprintf(key, "%d", i), TG_DICT_BYTES, value,
                               sizeof(value), 1, 100 + (uint64_t)i * 10);
-    assert_int_equal(3000, stored);
+    assert_in_range(stored, 2900, 3000);
     tg_shared_put(d);
 }
 
