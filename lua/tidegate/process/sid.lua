@@ -3,6 +3,7 @@
 
 local bit = require "bit"
 local ffi = require "ffi"
+local uv = require "luv"
 
 local band, bor, lshift, rshift = bit.band, bit.bor, bit.lshift, bit.rshift
 local string_byte, string_sub = string.byte, string.sub
@@ -19,10 +20,7 @@ for i = 0, 1023 do
 end
 
 local function random_bytes(count)
-  local file = assert(io.open("/dev/urandom", "rb"))
-  local bytes = file:read(count)
-  file:close()
-  return { string_byte(bytes, 1, count) }
+  return { string_byte(assert(uv.random(count)), 1, count) } -- needs no descriptor: they may have run out
 end
 
 local vm -- the 5 bytes

@@ -21,4 +21,16 @@ describe("connection ids", function()
     end
     assert.is_true(math.abs(value(sid.new()) - os.time()) <= 5)
   end)
+
+  it("begin also when descriptors have run out", function()
+    local open = io.open
+    io.open = function() return nil, "Too many open files" end -- luacheck: ignore
+    local ok, id = pcall(function()
+      package.loaded["tidegate.process.sid"] = nil
+      return require("tidegate.process.sid").new()
+    end)
+    io.open = open -- luacheck: ignore
+    assert.is_true(ok, id)
+    assert.equal(20, #id)
+  end)
 end)
