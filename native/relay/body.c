@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define READ_MAX TG_BUF_LARGE
+#define READ_MAX      TG_BUF_LARGE
 #define BODY_STEP_MAX (8u * READ_MAX) /* per step, so that one fast body starves nobody */
-#define BUSY_READS 2u /* full reads in a row after which splice() pays */
-#define STEP_COST 256u /* bytes that a read counts for besides what it brings */
+#define BUSY_READS    2u              /* full reads in a row after which splice() pays */
+#define STEP_COST     256u            /* bytes that a read counts for besides what it brings */
 /* What a read may go past the bytes known to be body: chunk lines come in one
  * read with the data after them, and what is too much is cheap to put back. */
-#define CHUNK_SLACK 4096u
+#define CHUNK_SLACK    4096u
 #define CHUNK_SIZE_MAX 16u /* our own chunk lines */
 
 void tg_body_open(struct tg_body *b, struct tg_stream *from, struct tg_stream *to,

@@ -41,9 +41,9 @@ struct tg_body {
     struct tg_pipe *pipe;   /**< in use while a long body goes past the buffers */
     struct tg_chunks chunks;
     struct tg_gunzip *gunzip; /**< while unpacking; NULL: not */
-    uint64_t left;  /**< TG_BODY_LENGTH: bytes still to be read */
-    uint64_t moved; /**< bytes of the body that `to` took (or that were dropped) */
-    uint64_t prefix; /**< bytes put in front that `to` has not taken yet */
+    uint64_t left;            /**< TG_BODY_LENGTH: bytes still to be read */
+    uint64_t moved;           /**< bytes of the body that `to` took (or that were dropped) */
+    uint64_t prefix;          /**< bytes put in front that `to` has not taken yet */
     uint8_t framing;
     uint8_t shape;
     uint8_t busy;     /**< reads in a row that were as long as they could be */

@@ -7,7 +7,7 @@
 
 int luaopen_tidegate_native_body(lua_State *L);
 
-#define COPY_MT "tidegate.body.copy"
+#define COPY_MT   "tidegate.body.copy"
 #define QUIET_MAX 4096u
 
 /** A copy that has to wait; lives on the waiting task's stack. */
@@ -81,8 +81,10 @@ static void on_idle(void *arg)
     struct copy *c = arg;
     struct tg_error err;
     c->body.from_failed = !c->body.wants_write;
-    finish(c, tg_error_put(&err, "body", c->body.wants_write ? "write" : "read", TG_TIMEOUT,
-                           "no progress"), &err);
+    finish(c,
+           tg_error_put(&err, "body", c->body.wants_write ? "write" : "read", TG_TIMEOUT,
+                        "no progress"),
+           &err);
 }
 
 static void on_deadline(struct tg_waiter *w)
