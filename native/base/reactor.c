@@ -93,7 +93,7 @@ int tg_watch_open(struct tg_reactor *r, struct tg_watch *w, int fd, unsigned rea
         return tg_error_put(err, "reactor", "watch", TG_INUSE, "the descriptor is watched already");
     uint32_t generation = known ? r->slots[fd].generation : 0;
     struct epoll_event event = {
-        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+        .events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET,
         .data.u64 = (uint64_t)generation << 32 | (uint32_t)fd,
     };
     if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
@@ -175,6 +175,8 @@ static unsigned ready_of(uint32_t events)
         ready |= TG_WRITABLE;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         ready |= TG_HANGUP;
+    if (events & EPOLLPRI)
+        ready |= TG_READABLE | TG_URGENT;
     return ready;
 }
 

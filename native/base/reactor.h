@@ -21,6 +21,7 @@
 #define TG_READABLE 1u
 #define TG_WRITABLE 2u
 #define TG_HANGUP 4u /**< the peer will send no more, or the descriptor failed; never wanted, only reported */
+#define TG_URGENT 8u /**< TCP urgent data came once: a short read does not mean empty; never reported */
 
 struct tg_reactor;
 

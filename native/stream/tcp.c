@@ -48,8 +48,9 @@ static ssize_t tcp_read(struct tg_stream *s, void *buf, size_t len)
         tg_watch_blocked(&t->watch, TG_READABLE);
         return tg_stream_fail(s, "read", errno);
     }
-    /* A short read means empty, unless a FIN came along: that has no edge of its own. */
-    if ((size_t)n < len && n > 0 && !(t->watch.ready & TG_HANGUP))
+    /* A short read means empty, unless a FIN came along: that has no edge of its own; and
+     * recv() stops short of urgent data, whatever lies behind. */
+    if ((size_t)n < len && n > 0 && !(t->watch.ready & (TG_HANGUP | TG_URGENT)))
         tg_watch_blocked(&t->watch, TG_READABLE);
     return n;
 }
