@@ -12,12 +12,19 @@ local M = {}
 
 local running, folders = {}, {}
 
---- A port nobody uses now.  kind: "stream" (default) or "datagram".
-function M.free_port(kind)
-  local fds = assert(listener.open("127.0.0.1:0", kind or "stream", 1))
-  local port = listener.address(fds[1]):match ":(%d+)$"
-  listener.close_fd(fds[1])
-  return tonumber(port)
+--- A port that neither TCP nor UDP uses now.
+function M.free_port()
+  for _ = 1, 100 do
+    local tcp = assert(listener.open("127.0.0.1:0", "stream", 1))
+    local port = listener.address(tcp[1]):match ":(%d+)$"
+    local udp = listener.open("127.0.0.1:" .. port, "datagram", 1)
+    listener.close_fd(tcp[1])
+    if udp then
+      listener.close_fd(udp[1])
+      return tonumber(port)
+    end
+  end
+  error "no port is free"
 end
 
 --- A fresh folder, removed by stop_all().
