@@ -11,9 +11,10 @@ char *tg_text_room(struct tg_text *t, size_t more)
         size_t cap = t->cap != 0 ? t->cap : 512;
         while (cap - t->len < more)
             cap *= 2;
-        t->data = realloc(t->data, cap);
-        if (t->data == NULL)
+        char *data = realloc(t->data, cap);
+        if (data == NULL)
             abort();
+        t->data = data;
         t->cap = cap;
     }
     return t->data + t->len;

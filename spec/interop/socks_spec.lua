@@ -78,7 +78,8 @@ describe("socks", function()
       it(("serves curl --%s as %s"):format(kind, service), helpers.task(function()
         local origin = web()
         local p = proxy.start { "-L", service .. "://127.0.0.1:0" }
-        assert.equal("it works", curl { "--" .. kind, "127.0.0.1:" .. p:port(1),
+        -- -4: newer releases take localhost for ::1, where the origin is not
+        assert.equal("it works", curl { "-4", "--" .. kind, "127.0.0.1:" .. p:port(1),
           ("http://localhost:%d/"):format(origin) })
       end))
     end
