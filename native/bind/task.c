@@ -58,11 +58,11 @@ void tg_tasks_open(lua_State *L, struct tg_reactor *r)
     lua_rawset(L, LUA_REGISTRYINDEX);
 }
 
-void tg_tasks_close(lua_State *L)
+void tg_tasks_close(struct tg_reactor *r)
 {
-    struct tg_tasks *t = tasks_of(L);
+    struct tg_tasks *t = r->tasks;
     free(t->queue);
-    t->reactor->tasks = NULL;
+    r->tasks = NULL;
     free(t);
 }
 

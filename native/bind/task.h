@@ -24,8 +24,8 @@ struct tg_waiter {
 
 /** Create the task system of a VM; once, before any other call here. */
 void tg_tasks_open(lua_State *L, struct tg_reactor *r);
-/** Drop all tasks; before lua_close(). */
-void tg_tasks_close(lua_State *L);
+/** Free it; after lua_close(), whose finalizers still use it. */
+void tg_tasks_close(struct tg_reactor *r);
 
 struct tg_reactor *tg_reactor_of(lua_State *L);
 

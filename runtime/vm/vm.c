@@ -275,6 +275,7 @@ void tg_vm_close(struct tg_vm *vm)
     for (int i = 0; i < 64 && uv_run(&vm->uv, UV_RUN_NOWAIT) != 0; i++)
         ;
     lua_close(vm->L);
+    tg_tasks_close(&vm->reactor);
     tg_mailbox_close(&vm->mailbox);
     tg_watch_close(&vm->uv_watch, true);
     uv_loop_close(&vm->uv);

@@ -248,7 +248,7 @@ end
 -- What ended a connection, by how much it matters.
 local LEVELS = {
   eof = "debug", closed = "debug", canceled = "debug", reset = "debug",
-  auth = "warn", blocked = "warn", limit = "warn", protocol = "warn",
+  auth = "warn", blocked = "warn", limit = "warn", protocol = "warn", tls = "warn",
 }
 
 local function report(ctx, err)
