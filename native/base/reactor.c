@@ -85,15 +85,15 @@ static void unlink_watch(struct tg_watch *w)
     w->link = NULL;
 }
 
-int tg_watch_open(struct tg_reactor *r, struct tg_watch *w, int fd, unsigned ready, tg_ready_cb cb,
-                  void *arg, struct tg_error *err)
+static int open_watch(struct tg_reactor *r, struct tg_watch *w, int fd, uint32_t mask,
+                      unsigned ready, tg_ready_cb cb, void *arg, struct tg_error *err)
 {
     bool known = (unsigned)fd < r->slot_count;
     if (known && r->slots[fd].watch != NULL) /* or it was closed behind its owner's back */
         return tg_error_put(err, "reactor", "watch", TG_INUSE, "the descriptor is watched already");
     uint32_t generation = known ? r->slots[fd].generation : 0;
     struct epoll_event event = {
-        .events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+        .events = mask | EPOLLRDHUP | EPOLLET,
         .data.u64 = (uint64_t)generation << 32 | (uint32_t)fd,
     };
     if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
@@ -101,6 +101,18 @@ int tg_watch_open(struct tg_reactor *r, struct tg_watch *w, int fd, unsigned rea
     slot_of(r, fd)->watch = w; /* only now is it certain that there is such a descriptor */
     *w = (struct tg_watch){ .reactor = r, .cb = cb, .arg = arg, .fd = fd, .ready = (uint8_t)ready };
     return 0;
+}
+
+int tg_watch_open(struct tg_reactor *r, struct tg_watch *w, int fd, unsigned ready, tg_ready_cb cb,
+                  void *arg, struct tg_error *err)
+{
+    return open_watch(r, w, fd, EPOLLIN | EPOLLPRI | EPOLLOUT, ready, cb, arg, err);
+}
+
+int tg_watch_open_input(struct tg_reactor *r, struct tg_watch *w, int fd, unsigned ready,
+                        tg_ready_cb cb, void *arg, struct tg_error *err)
+{
+    return open_watch(r, w, fd, EPOLLIN, ready, cb, arg, err);
 }
 
 void tg_watch_level(struct tg_watch *w)

@@ -83,6 +83,11 @@ int tg_watch_open(struct tg_reactor *r, struct tg_watch *w, int fd, unsigned rea
  * for descriptors whose owner does not read until EAGAIN. */
 void tg_watch_level(struct tg_watch *w);
 
+/** The same for who never waits for TG_WRITABLE: a datagram socket becomes
+ * writable again with every datagram that leaves, and none of it is worth a turn. */
+int tg_watch_open_input(struct tg_reactor *r, struct tg_watch *w, int fd, unsigned ready,
+                        tg_ready_cb cb, void *arg, struct tg_error *err);
+
 /** From now on report `events`, as long as they are ready, once per turn. */
 void tg_watch_want(struct tg_watch *w, unsigned events);
 

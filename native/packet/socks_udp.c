@@ -19,6 +19,7 @@ struct socks_udp {
     struct tg_stream *control; /* NULL: none, or over */
     unsigned flags;            /* of tg_udp_send() */
     uint32_t limit;
+    struct tg_udp_guess guess;
     bool server, wants, over;
     struct tg_peer client; /* server: family and IP that are served; family 0: all */
     struct tg_peer last;   /* server: who sent last */
@@ -90,7 +91,8 @@ static int socks_recv(struct tg_packet *p, struct tg_datagram *out, int count)
         return TG_AGAIN;
     for (int try = 0; try < RETRIES; try++) {
         bool drained;
-        int n = tg_udp_recv(p->reactor, s->watch.fd, s->server, s->limit, out, count, &drained);
+        int n = tg_udp_recv(p->reactor, s->watch.fd, s->server, s->limit, &s->guess, out,
+                            count, &drained);
         int kept = 0;
         if (drained)
             tg_watch_blocked(&s->watch, TG_READABLE);
@@ -215,7 +217,7 @@ static struct socks_udp *open_on(struct tg_reactor *r, int fd, uint32_t limit,
                                  struct tg_error *err)
 {
     struct socks_udp *s = tg_zalloc(sizeof(*s));
-    if (fd < 0 || tg_watch_open(r, &s->watch, fd, TG_WRITABLE, on_watch, s, err) < 0) {
+    if (fd < 0 || tg_watch_open_input(r, &s->watch, fd, TG_WRITABLE, on_watch, s, err) < 0) {
         if (fd >= 0)
             close(fd);
         free(s);

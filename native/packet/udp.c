@@ -56,10 +56,12 @@ static void take_source(struct tg_datagram *d, const struct sockaddr_in6 *name)
 }
 
 int tg_udp_recv(struct tg_reactor *r, int fd, bool sources, uint32_t limit,
-                struct tg_datagram *out, int count, bool *drained)
+                struct tg_udp_guess *guess, struct tg_datagram *out, int count, bool *drained)
 {
     struct batch *b = batch_of(r);
     assert(count >= 1 && count <= TG_PACKET_BATCH && limit <= TG_PACKET_MAX);
+    if (count > 2 + 2 * guess->last)
+        count = 2 + 2 * guess->last;
     for (int i = 0; i < count; i++) {
         b->iov[i].iov_len = limit;
         b->msgs[i].msg_hdr.msg_name = sources ? &b->names[i] : NULL;
@@ -74,6 +76,7 @@ int tg_udp_recv(struct tg_reactor *r, int fd, bool sources, uint32_t limit,
         return TG_AGAIN;
     }
     *drained = n < count;
+    guess->last = (uint8_t)n;
     for (int i = 0; i < n; i++) {
         struct tg_datagram *d = &out[i];
         d->data = b->iov[i].iov_base;
@@ -222,11 +225,18 @@ static bool settle(int fd, unsigned *flags, const struct msghdr *m, int sys, int
     return sys == EAGAIN || sys == EMSGSIZE || ++*tries >= RETRIES;
 }
 
+static int send_some(int fd, struct mmsghdr *msgs, int count)
+{
+    if (count > 1)
+        return sendmmsg(fd, msgs, (unsigned)count, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sendmsg(fd, &msgs->msg_hdr, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ? 1 : -1;
+}
+
 static int flush(int fd, unsigned *flags, struct outgoing *o)
 {
     int sent = 0, tries = 0;
     for (int i = 0; i < o->count;) {
-        int n = sendmmsg(fd, o->msgs + i, (unsigned)(o->count - i), MSG_DONTWAIT | MSG_NOSIGNAL);
+        int n = send_some(fd, o->msgs + i, o->count - i);
         if (n > 0) {
             sent += pieces_of(o, i, n);
             i += n;
@@ -266,6 +276,7 @@ struct udp {
     struct tg_watch watch;
     unsigned flags; /* of tg_udp_send() */
     uint32_t limit;
+    struct tg_udp_guess guess;
 };
 
 static const struct tg_peer connected;
@@ -284,7 +295,8 @@ static int udp_recv(struct tg_packet *p, struct tg_datagram *out, int count)
         return TG_AGAIN;
     for (int try = 0; try < RETRIES; try++) {
         bool drained;
-        int n = tg_udp_recv(p->reactor, u->watch.fd, p->any_peer, u->limit, out, count, &drained);
+        int n = tg_udp_recv(p->reactor, u->watch.fd, p->any_peer, u->limit, &u->guess, out,
+                            count, &drained);
         if (drained)
             tg_watch_blocked(&u->watch, TG_READABLE);
         for (int i = 0; i < n; i++)
@@ -349,7 +361,7 @@ static struct tg_packet *adopt(struct tg_reactor *r, int fd, unsigned flags, uin
     u->flags = flags;
     u->limit = limit > 0 && limit < TG_PACKET_MAX ? limit : TG_PACKET_MAX;
     tg_udp_tune(fd, BUFFER);
-    if (tg_watch_open(r, &u->watch, fd, TG_WRITABLE, on_watch, u, err) < 0) {
+    if (tg_watch_open_input(r, &u->watch, fd, TG_WRITABLE, on_watch, u, err) < 0) {
         free(u);
         close(fd);
         return NULL;

@@ -11,12 +11,18 @@
 #include "base/socket.h"
 #include "packet/packet.h"
 
+/** How many datagrams to ask for: twice what came last time, since asking costs a
+ * little for each. */
+struct tg_udp_guess {
+    uint8_t last;
+};
+
 /** Read what waits in the socket.  Sources are filled in when `sources` is set.
  * Datagrams longer than `limit` are cut to it.
  * @return datagrams (> 0), TG_AGAIN (nothing, and *drained is set), or a code that
  * concerns one datagram only.  *drained: the socket is empty, an edge will follow */
 int tg_udp_recv(struct tg_reactor *r, int fd, bool sources, uint32_t limit,
-                struct tg_datagram *out, int count, bool *drained);
+                struct tg_udp_guess *guess, struct tg_datagram *out, int count, bool *drained);
 
 #define TG_UDP_NO_GSO 1u /**< the way out cannot do it; found out when it fails */
 #define TG_UDP_V6 2u     /**< the socket is of AF_INET6: IPv4 destinations are mapped */

@@ -30,7 +30,10 @@ struct session {
     struct queued *queue, **tail, *given;
     uint32_t queued;
     int16_t first, last; /* its datagrams in the batch at hand; -1: none */
-    bool hashed, accepted, answered, touched, wants;
+    bool hashed, accepted, wants;
+    bool answered;      /* no question since */
+    bool with_answered; /* on t->answered, where the next sweep finds out */
+    bool touched;
     struct tg_peer peer;
 };
 
@@ -48,6 +51,7 @@ struct tg_udp_sessions {
     struct session *live, *answered, *newcomers, **newcomers_tail;
     struct tg_timer live_sweep, answered_sweep;
     unsigned flags; /* of tg_udp_send() */
+    struct tg_udp_guess guess;
     bool busy, closed;
 };
 
@@ -253,6 +257,9 @@ static void mark_answered(struct session *s)
     if (t->o.keepalive || t->o.stateless || s->answered)
         return;
     s->answered = true;
+    if (s->with_answered)
+        return;
+    s->with_answered = true;
     list_add(&t->answered, s);
     start_sweep(t, &t->answered_sweep, TG_ANSWERED_MS);
 }
@@ -364,13 +371,8 @@ static struct session *session_for(struct tg_udp_sessions *t, const struct tg_pe
 
 static void deliver(struct session *s, struct tg_datagram *in, int count)
 {
-    struct tg_udp_sessions *t = s->t;
     s->touched = true;
-    if (s->answered) { /* the next question: as a new session, decided alike */
-        s->answered = false;
-        list_add(&t->live, s);
-        start_sweep(t, &t->live_sweep, t->o.ttl);
-    }
+    s->answered = false; /* the next question: as a new session, decided alike */
     for (int i = 0; i < count; i++) {
         s->base.rx += in[i].len;
         in[i].peer.any.sa_family = 0;
@@ -440,7 +442,8 @@ static void on_watch(void *arg, unsigned events)
     t->busy = true;
     for (int turn = 0; turn < READS_PER_TURN && !t->closed; turn++) {
         bool drained;
-        int n = tg_udp_recv(t->r, t->watch.fd, true, t->o.limit, in, TG_PACKET_BATCH, &drained);
+        int n = tg_udp_recv(t->r, t->watch.fd, true, t->o.limit, &t->guess, in, TG_PACKET_BATCH,
+                            &drained);
         if (drained)
             tg_watch_blocked(&t->watch, TG_READABLE);
         if (n > 0)
@@ -460,10 +463,17 @@ static void sweep(struct session *list)
 {
     while (list != NULL) {
         struct session *next = list->next;
-        if (!list->touched)
+        if (list->with_answered && !list->answered) {
+            /* Asked again: it has all the time of a new session for its answer. */
+            struct tg_udp_sessions *t = list->t;
+            list->with_answered = false;
+            list_add(&t->live, list);
+            start_sweep(t, &t->live_sweep, t->o.ttl);
+        } else if (!list->touched) {
             end_session(list);
-        else
+        } else {
             list->touched = false;
+        }
         list = next;
     }
 }
@@ -508,7 +518,7 @@ struct tg_udp_sessions *tg_udp_sessions_open(struct tg_reactor *r, int fd,
     t->answered_sweep = (struct tg_timer){ .cb = on_answered_sweep, .arg = t };
     tg_hash_key_make(&t->key);
     tg_udp_tune(fd, LISTENER_BUFFER);
-    if (tg_watch_open(r, &t->watch, fd, TG_READABLE | TG_WRITABLE, on_watch, t, err) < 0) {
+    if (tg_watch_open_input(r, &t->watch, fd, TG_READABLE | TG_WRITABLE, on_watch, t, err) < 0) {
         free_table(t);
         return NULL;
     }
