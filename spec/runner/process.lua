@@ -19,7 +19,9 @@ local function find_wrapper()
   end
   local spaces, script = nil, '"$@"; exit $?'
   if works("unshare -npf --mount-proc --kill-child ip link set lo up") then
-    spaces, script = "-npf", "ip link set lo up; " .. script
+    -- Servers that are killed leave their shared memory behind.
+    script = "ip link set lo up; mount -t tmpfs -o mode=1777 tmpfs /dev/shm; " .. script
+    spaces = "-npf"
   elseif works("unshare -pf --mount-proc --kill-child true") then
     spaces = "-pf"
   end
