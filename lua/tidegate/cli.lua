@@ -92,6 +92,7 @@ function cli.merge(options)
       problems[#problems + 1] = { message = tostring(err), severity = "error" }
     end
   end
+  file.settle_scripted(config)
   apply_environment(config)
   apply_flags(config, options)
   for _, item in ipairs(problems) do

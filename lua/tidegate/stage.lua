@@ -4,6 +4,8 @@
 -- hooks it is a chain of closures made once, when the hook is added.  Every generation of the
 -- configuration has a set of its own, so dropping the set removes what scripts hooked.
 
+local failure = require "tidegate.failure"
+
 local M = {}
 
 --- The stages in the order a connection meets them.
@@ -71,6 +73,18 @@ function M.on(set, name, hook)
   assert(known[name], name)
   set[name] = wrap(hook, set[name])
   set.hooked[name] = true
+end
+
+--- What a stage answers when a hook raises: the connection ends.
+function M.closed(what)
+  return function()
+    return nil, failure.new("io", what .. " raised an error")
+  end
+end
+
+--- What it answers instead when the hook may fail: it goes on without the hook.
+function M.open(next, ...)
+  return next(...)
 end
 
 return M

@@ -90,6 +90,23 @@ function file.merge(configs)
   return merged
 end
 
+--- Where a script defines what a file also describes, the script's wins; the name stays once.
+function file.settle_scripted(config)
+  for _, list in ipairs(schema.LISTS) do
+    local described, kept = {}, {}
+    for _, item in ipairs(config[list] or {}) do
+      described[item.name or ""] = described[item.name or ""] or not item.scripted
+    end
+    for _, item in ipairs(config[list] or {}) do
+      if not (item.scripted and described[item.name or ""]) then
+        kept[#kept + 1] = item
+      end
+    end
+    config[list] = config[list] and kept
+  end
+  return config
+end
+
 -- Evaluate the scripts a file names; what they declare comes behind what the file has.
 function with_scripts(config, options)
   local parts = { config }

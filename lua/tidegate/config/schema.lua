@@ -547,6 +547,16 @@ object("metrics", {
   ref("authers", { "auther", "string", "who may use it" }),
 })
 
+-- What a script defines leaves an object with its name, so that names can be checked.
+for _, name in ipairs {
+  "auther", "admission", "bypass", "resolver", "hosts", "ingress", "router", "sd", "observer", "recorder",
+  "rewriter", "cache", "limiter", "quota", "hop", "chain",
+} do
+  local field = { name = "scripted", type = "bool", doc = "a script defines it", always = false }
+  table.insert(objects[name].fields, field)
+  objects[name].by_key.scripted = field
+end
+
 --- The lists of named objects of the root, in load order (what others refer to comes first).
 schema.LISTS = {
   "loggers", "authers", "admissions", "bypasses", "resolvers", "hosts", "ingresses", "routers",

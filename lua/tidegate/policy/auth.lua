@@ -8,7 +8,12 @@ local failure = require "tidegate.failure"
 local bor, bxor = bit.bor, bit.bxor
 local string_byte = string.byte
 
-local M = {}
+local M = {
+  kind = "auther",
+  list = "authers",
+  main = "check",
+  on_error = nil, -- nobody gets in
+}
 
 --- Compare without telling by time how much of it agrees; the length of `given` may show.
 function M.same(given, stored)
@@ -32,7 +37,7 @@ function list_mt.__index:check(_, user, password)
 end
 
 --- An auther of a list of { username, password }; those without a name do not count.
-function M.list(items)
+function M.list_of(items)
   local users = {}
   for _, item in ipairs(items or {}) do
     if item.username and item.username ~= "" then
@@ -42,19 +47,38 @@ function M.list(items)
   return setmetatable({ users = users }, list_mt)
 end
 
+--- An auther of the configuration.
+function M.new(config)
+  return M.list_of(config.auths)
+end
+
+--- What tg.auther(name, { user = password }) declares; a table in gost's schema is taken as it is.
+function M.declare(spec)
+  if spec.auths or spec.plugin or spec.file or spec.redis or spec.http then
+    return spec
+  end
+  local auths = {}
+  for user, password in pairs(spec) do
+    auths[#auths + 1] = type(password) == "table" and password
+      or { username = user, password = tostring(password) }
+  end
+  return { auths = auths }
+end
+
 local scripted_mt = { __name = "tidegate.auther.scripted", __index = {} }
 
+-- Scripts think of the user first: check(user, password, ctx) → true, an id, or nil.
 function scripted_mt.__index:check(ctx, user, password)
-  local id = self.ask(user, password, ctx)
+  local id = self.methods:check(user, password, ctx)
   if id == true then
     return user
   end
   return type(id) == "string" and id or nil
 end
 
---- An auther that asks function(user, password, ctx) → true, an id, or nil.
-function M.scripted(ask)
-  return setmetatable({ ask = ask }, scripted_mt)
+--- An auther of a script.
+function M.scripted(methods)
+  return setmetatable({ methods = methods }, scripted_mt)
 end
 
 local group_mt = { __name = "tidegate.auther.group", __index = {} }
@@ -90,8 +114,14 @@ function M.of(config, authers)
   if #names > 0 then
     return setmetatable({ names = names, authers = authers }, group_mt)
   elseif config.auth and config.auth.username and config.auth.username ~= "" then
-    return M.list { config.auth }
+    return M.list_of { config.auth }
   end
+end
+
+--- Give a service its auther.
+function M.attach(service, config)
+  service.auther = M.of(config.handler or {}, service.registry.authers)
+  return true
 end
 
 --- Check credentials.  @return id | nil, err

@@ -166,6 +166,10 @@ end
 
 stage.define("request", function(ctx, network, address)
   ctx.network, ctx.target = network, address
+  local bypass = ctx.service.bypass
+  if bypass and bypass:contains(ctx, network, address, { host = address }) then
+    return nil, failure.new("blocked", "bypass: " .. address, { level = "debug" })
+  end
   return true
 end)
 

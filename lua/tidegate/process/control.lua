@@ -4,6 +4,7 @@
 local cli = require "tidegate.cli"
 local commands = require "tidegate.process.commands"
 local components = require "tidegate.process.components"
+local loaders = require "tidegate.process.loaders"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
 local process = require "tidegate.native.process"
@@ -108,9 +109,12 @@ local function run_commands(services, others, stage)
   end
 end
 
---- Put a configuration in force: all of it, or nothing.
 -- @return true | nil, a list of problems
-local function apply(config)
+local function try_to_apply(config)
+  local data, missing = loaders.ready(config)
+  if not data then
+    return nil, missing
+  end
   local bound, fresh = bind_all(config)
   if not bound then
     return nil, fresh
@@ -123,7 +127,9 @@ local function apply(config)
       signature = signatures[name],
     }
   end
-  local problems = ask_workers { type = "prepare", generation = state.generation, config = config, places = places }
+  local problems = ask_workers {
+    type = "prepare", generation = state.generation, config = config, places = places, data = data,
+  }
   if #problems > 0 then
     ask_workers { type = "forget", generation = state.generation }
     for _, key in ipairs(fresh) do
@@ -157,6 +163,17 @@ local function apply(config)
   run_commands(new, old, "postUp")
   run_commands(old, new, "postDown")
   return true
+end
+
+--- Put a configuration in force: all of it, or nothing.
+-- @return true | nil, a list of problems
+local function apply(config)
+  local whole, ok, problems = xpcall(try_to_apply, debug.traceback, config)
+  loaders.settle(state.running)
+  if not whole then
+    return nil, { ok }
+  end
+  return ok, problems
 end
 
 local function rebuild()
@@ -279,6 +296,9 @@ local function run(config, options)
   if not process.start_workers(options.workers or process.cpus()) then
     return 1
   end
+  loaders.on_data(function(key, data)
+    return message.call({ type = "load", key = key, data = data }, task.now() + ANSWER_MS) ~= nil
+  end)
   on_signal("sighup", M.reload)
   on_signal("sigterm", drain)
   on_signal("sigint", drain)

@@ -1,12 +1,13 @@
 -- The named objects of one generation of the configuration, in one worker.
 
-local auth = require "tidegate.policy.auth"
 local chain = require "tidegate.chain.chain"
 local context = require "tidegate.process.context"
 local declare = require "tidegate.script.declare"
 local failure = require "tidegate.failure"
 local hop = require "tidegate.chain.hop"
+local kinds = require "tidegate.policy.kinds"
 local log = require "tidegate.process.log"
+local policy = require "tidegate.policy.policy"
 local route = require "tidegate.chain.route"
 local stage = require "tidegate.stage"
 
@@ -26,9 +27,43 @@ local function build_loggers(self, config)
   return true
 end
 
-local function build_authers(self, config)
-  for _, item in ipairs(config.authers or {}) do
-    self.authers[item.name] = self.authers[item.name] or auth.list(item.auths)
+-- Remember an object whose items can change while it is in use.
+local function keep_loadable(self, list, config, object)
+  if object.load then
+    self.loadable[policy.key(list, config)] = object
+  end
+end
+
+local function build_kind(self, kind, items)
+  local objects = self[kind.list]
+  for _, item in ipairs(items or {}) do
+    if not objects[item.name] then
+      local made, err = policy.make(kind, item, {
+        name = item.name,
+        registry = self,
+        data = self:data_of(kind.list, item),
+        log = self.log:with { "kind", kind.kind, kind.kind, item.name },
+      })
+      if not made then
+        return nil, err
+      end
+      objects[item.name] = made
+      self.own[#self.own + 1] = made
+      keep_loadable(self, kind.list, item, made)
+    end
+  end
+  return true
+end
+
+local function build_policies(self, config)
+  for _, kind in ipairs(kinds.all) do
+    local ok, err = build_kind(self, kind, config[kind.list])
+    if not ok then
+      return nil, err
+    end
+  end
+  if self.scripts then
+    return self.scripts:wrap(self)
   end
   return true
 end
@@ -42,6 +77,7 @@ local function build_hops(self, config)
       end
       self.hops[item.name] = made
       self.own[#self.own + 1] = made
+      keep_loadable(self, "hops", item, made)
     end
   end
   return true
@@ -61,17 +97,22 @@ local function build_chains(self, config)
   return true
 end
 
-local STEPS = { build_loggers, build_authers, build_hops, build_chains }
+local STEPS = { build_loggers, build_policies, build_hops, build_chains }
+
+-- Those in use in this worker: the current one, and older ones whose services or connections go on.
+local alive = setmetatable({}, { __mode = "k" })
 
 --- Build what a configuration names.
 -- @param scripts what its scripts registered (tidegate.script), or nil
+-- @param data what the control thread has loaded and prepared, by key (tidegate.process.loaders)
 -- @return registry | nil, err
-function M.new(config, scripts)
+function M.new(config, scripts, data)
   local self = setmetatable({
     config = config,
     log = log.new(config.log),
+    data = data or {},
+    loadable = {}, -- key → object
     loggers = {},
-    authers = {},
     hops = {},
     chains = {},
     strategies = {},
@@ -81,6 +122,10 @@ function M.new(config, scripts)
     urls = 0,
     scripts = scripts,
   }, mt)
+  for _, kind in ipairs(kinds.all) do
+    self[kind.list] = {}
+  end
+  alive[self] = true
   if scripts then
     scripts:install(self)
   end
@@ -92,6 +137,23 @@ function M.new(config, scripts)
     end
   end
   return self
+end
+
+--- What was prepared for an object of a list, or nil.
+function methods:data_of(list, config)
+  return self.data[policy.key(list, config)]
+end
+
+--- New data for an object, in every registry that has it.
+-- @param key of tidegate.policy.policy
+function M.load(key, data)
+  for self in pairs(alive) do
+    local object = self.loadable[key]
+    if object then
+      object:load(data)
+    end
+    self.data[key] = data
+  end
 end
 
 --- The chain a handler or listener names.
@@ -220,8 +282,11 @@ end
 
 --- Close hops and chains, and take back what scripts registered; connections that use them go on.
 function methods:close()
-  for i = 1, #self.own do
-    self.own[i]:close()
+  alive[self] = nil
+  for i = #self.own, 1, -1 do
+    if self.own[i].close then
+      self.own[i]:close()
+    end
   end
   forget_urls(self)
   if self.scripts then

@@ -1,11 +1,11 @@
 -- A service in one worker: a listener, a handler, and what connections of it share.
 
 local addr = require "tidegate.net.addr"
-local auth = require "tidegate.policy.auth"
 local context = require "tidegate.process.context"
 local failure = require "tidegate.failure"
 local hop = require "tidegate.chain.hop"
 local instance = require "tidegate.process.instance"
+local kinds = require "tidegate.policy.kinds"
 local log = require "tidegate.process.log"
 local metadata = require "tidegate.metadata"
 local proxy_protocol = require "tidegate.net.proxy_protocol"
@@ -30,6 +30,9 @@ M.METADATA = {
   labels = { type = "map", doc = "added to log lines and records" },
   ignoreChain = { type = "bool", doc = "dial directly whatever chain is named" },
 }
+
+-- What admissions and limiters are told of listeners whose connections are not TCP.
+local NETWORKS = { udp = "udp", unix = "unix" }
 
 local SKIP_AUTH = { skipauth = { type = "list", split = "," } }
 
@@ -93,10 +96,21 @@ local function make_sockets(self)
   return not err, err
 end
 
-local function make_auth(self, config)
-  local handler = config.handler or {}
-  self.auther = auth.of(handler, self.registry.authers)
-  local skip = metadata.parse(SKIP_AUTH, handler.metadata).skipauth
+-- Every kind of policy takes what the service says about it.
+local function attach_policies(self, config)
+  for _, kind in ipairs(kinds.all) do
+    if kind.attach then
+      local ok, err = kind.attach(self, config)
+      if not ok then
+        return nil, err
+      end
+    end
+  end
+  return true
+end
+
+local function make_skip_auth(self, config)
+  local skip = metadata.parse(SKIP_AUTH, config.handler and config.handler.metadata).skipauth
   if skip and #skip > 0 then
     self.skip_auth = addr.ip_set(skip)
     if not self.auther then
@@ -118,7 +132,7 @@ local function make_parts(self, config)
   return self.handler and true or nil, err
 end
 
-local STEPS = { make_forwarder, make_chain, make_sockets, make_auth, make_parts }
+local STEPS = { make_forwarder, make_chain, make_sockets, attach_policies, make_skip_auth, make_parts }
 
 --- Build a service.
 -- @param config its object of the configuration
@@ -136,6 +150,7 @@ function M.build(config, all)
     md = md,
     registry = all,
     stages = all.stages,
+    network = NETWORKS[listener.type] or "tcp",
     retries = math.max(handler.retries or 0, 0),
     dial_timeout = md.dialTimeout,
     proxy_protocol = (md.proxyProtocol or 0) ~= 0,
@@ -170,15 +185,16 @@ local function leave(all)
 end
 
 --- Build all services of a configuration.
+-- @param data what the control thread has loaded for its policies (tidegate.process.loaders)
 -- @return name → service, a list of problems (texts; none: the services are good)
-function M.build_all(config)
+function M.build_all(config, data)
   local built, problems = {}, {}
   local scripts, err = script.load(config.scripts)
   if not scripts then
     return built, { tostring(err) }
   end
   local all
-  all, err = registry.new(config, scripts)
+  all, err = registry.new(config, scripts, data)
   if not all then
     scripts:drop()
     return built, { tostring(err) }
@@ -204,7 +220,11 @@ stage.define("accept", function(ctx, stream)
   return stream
 end)
 
-stage.define("admit", function()
+stage.define("admit", function(ctx)
+  local admission = ctx.service.admission
+  if admission and not admission:admits(ctx, ctx.service.network, ctx.client) then
+    return nil, failure.new("blocked", ("admission: %s is denied"):format(ctx.client), { level = "debug" })
+  end
   return true
 end)
 
@@ -252,7 +272,7 @@ local LEVELS = {
 }
 
 local function report(ctx, err)
-  local level = LEVELS[err.code] or "error"
+  local level = err.level or LEVELS[err.code] or "error"
   if ctx.service.log:enabled(level) then
     ctx.log:log(level, tostring(err))
   end

@@ -7,6 +7,7 @@ local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
 local packet = require "tidegate.native.packet"
 local process = require "tidegate.native.process"
+local registry = require "tidegate.process.registry"
 local relay = require "tidegate.native.relay"
 local service = require "tidegate.process.service"
 local task = require "tidegate.native.task"
@@ -54,7 +55,7 @@ local function forget(generation)
 end
 
 local function prepare(question)
-  local built, problems = service.build_all(question.config, question.generation)
+  local built, problems = service.build_all(question.config, question.data)
   prepared[question.generation] = { services = built, places = question.places, log = question.config.log }
   return { problems = problems }
 end
@@ -160,6 +161,10 @@ function M.main()
   message.handle("commit", commit)
   message.handle("forget", function(question)
     forget(question.generation)
+    return {}
+  end)
+  message.handle("load", function(question)
+    registry.load(question.key, question.data)
     return {}
   end)
   message.handle("drain", drain)

@@ -19,6 +19,9 @@ local function copy(value)
   return out
 end
 
+--- A copy of a plain value.
+M.copy = copy
+
 local function first_problem(problems)
   local problem = problems[1]
   return failure.new("config", type(problem) == "table" and problem.message or tostring(problem))

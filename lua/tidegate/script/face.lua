@@ -3,6 +3,7 @@
 
 local declare = require "tidegate.script.declare"
 local failure = require "tidegate.failure"
+local kinds = require "tidegate.policy.kinds"
 local log = require "tidegate.process.log"
 local shared = require "tidegate.native.shared"
 local resolve = require "tidegate.net.resolve"
@@ -88,7 +89,7 @@ local function define_chains(tg, set)
     check(name, "string", "a chain's name")
     if type(spec) == "function" then
       set.chains[name] = spec
-      return add_named(set.config.chains, { name = name, hops = {} })
+      return add_named(set.config.chains, { name = name, hops = {}, scripted = true })
     end
     if type(spec) == "string" then
       spec = { spec }
@@ -103,7 +104,7 @@ local function define_chains(tg, set)
     check(name, "string", "a hop's name")
     if type(spec) == "function" then
       set.hops[name] = spec
-      return add_named(set.config.hops, { name = name, nodes = {} })
+      return add_named(set.config.hops, { name = name, nodes = {}, scripted = true })
     end
     check(spec, "table", "a hop")
     local hop = { name = name, selector = spec.selector, metadata = spec.metadata, nodes = {} }
@@ -124,27 +125,55 @@ local function define_policies(tg, set)
     return name
   end
 
-  --- auther(name, function(user, password, ctx) → true or id) or auther(name, { user = password }).
-  function tg.auther(name, spec)
-    check(name, "string", "an auther's name")
-    if type(spec) == "function" then
-      set.authers[name] = spec
-      return add_named(set.config.authers, { name = name, auths = {} })
+  --- wrap(kind, name, function(next, …) [, options]): put a function around an object's main method.
+  function tg.wrap(word, name, fn, options)
+    local kind = kinds.by_word(word)
+    if not kind then
+      error(("there is no kind of policy %q"):format(tostring(word)), 2)
     end
-    local auths = {}
-    for user, password in pairs(check(spec, "table", "an auther")) do
-      auths[#auths + 1] = type(password) == "table" and password
-        or { username = user, password = tostring(password) }
-    end
-    return add_named(set.config.authers, { name = name, auths = auths })
+    check(name, "string", "a name")
+    set:wrap_policy(kind, name, check(fn, "function", "what wrap() puts around it"), options)
   end
 
-  --- on(stage, function(next, ctx, …)): put a hook around a stage.
-  function tg.on(name, fn)
+  --- on(stage, function(next, ctx, …) [, { on_error = "open" }]): put a hook around a stage.
+  function tg.on(name, fn, options)
     if not stage.is_stage(name) then
       error(("there is no stage %q; stages are %s"):format(tostring(name), table.concat(stage.NAMES, ", ")), 2)
     end
-    set:on(name, check(fn, "function", "a hook"))
+    set:on(name, check(fn, "function", "a hook"), options and options.on_error)
+  end
+end
+
+-- Whether a table holds methods rather than gost's keys.
+local function has_functions(spec)
+  for _, value in pairs(spec) do
+    if type(value) == "function" then
+      return true
+    end
+  end
+  return false
+end
+
+-- bypass(name, function or methods [, { on_error = … }]) defines an object; bypass(name, table) declares
+-- one in gost's schema.  @return the name
+local function define_kind(tg, set, kind)
+  tg[kind.kind] = function(name, spec, options)
+    check(name, "string", ("the name of a %s"):format(kind.kind))
+    set.config[kind.list] = set.config[kind.list] or {}
+    if type(spec) == "function" or type(spec) == "table" and has_functions(spec) then
+      set:policy(kind, name, spec, options)
+      return add_named(set.config[kind.list], { name = name, scripted = true })
+    end
+    check(spec, "table", ("the definition of a %s"):format(kind.kind))
+    local object = kind.declare and kind.declare(spec) or declare.copy(spec)
+    object.name = name
+    return add_named(set.config[kind.list], object)
+  end
+end
+
+local function define_kinds(tg, set)
+  for _, kind in ipairs(kinds.all) do
+    define_kind(tg, set, kind)
   end
 end
 
@@ -257,6 +286,7 @@ function M.new(set)
   define_service(tg, set)
   define_chains(tg, set)
   define_policies(tg, set)
+  define_kinds(tg, set)
   define_components(tg, set)
   define_log(tg, set)
   define_tasks(tg, set)

@@ -1,9 +1,12 @@
 -- What the scripts of one generation have registered; dropping the set takes all of it back.
 
-local auth = require "tidegate.policy.auth"
 local chain = require "tidegate.chain.chain"
 local component = require "tidegate.component"
+local failure = require "tidegate.failure"
+local guard = require "tidegate.script.guard"
 local hop = require "tidegate.chain.hop"
+local kinds = require "tidegate.policy.kinds"
+local policy = require "tidegate.policy.policy"
 local stage = require "tidegate.stage"
 
 local M = {}
@@ -13,11 +16,12 @@ local mt = { __name = "tidegate.script.set", __index = methods }
 --- An empty set.
 function M.new()
   return setmetatable({
-    config = { services = {}, chains = {}, hops = {}, authers = {} },
+    config = { services = {}, chains = {}, hops = {} },
     hooks = {}, -- { name, fn } in order
     chains = {}, -- name → function(ctx, network, address)
     hops = {},
-    authers = {},
+    policies = {}, -- list → name → { spec, options }
+    wraps = {}, -- list → name → { { fn, options }, … }
     strategies = {},
     components = {},
     modules = {}, -- modules the scripts required
@@ -42,30 +46,97 @@ local function scripted_hop(registry, name, pick)
   end)
 end
 
---- Give a registry what scripts made; before it builds the rest.
-function methods:install(registry)
-  self.registry = registry
-  registry.strategies = self.strategies
-  for name, compose in pairs(self.chains) do
-    registry.chains[name] = scripted_chain(registry, name, compose)
-  end
-  for name, pick in pairs(self.hops) do
-    registry.hops[name] = scripted_hop(registry, name, pick)
-  end
-  for name, check in pairs(self.authers) do
-    registry.authers[name] = auth.scripted(check)
-  end
-  for _, hook in ipairs(self.hooks) do
-    stage.on(registry.stages, hook.name, hook.fn)
+local function env_of(registry, name)
+  return { name = name, registry = registry, log = registry.log }
+end
+
+local function add_hook(registry, hook)
+  local what = ("hook on %s of %s"):format(hook.name, hook.stem)
+  stage.on(registry.stages, hook.name, guard.new(hook.fn, what, hook.on_error or stage.closed(what), registry.log))
+end
+
+-- A chain or hop that raised has no route to offer: the connection fails rather than go another way.
+local function no_route(what)
+  return function()
+    return nil, failure.new("blocked", what .. " raised an error")
   end
 end
 
---- Add a hook; also while the set is in use.
-function methods:on(name, fn)
-  self.hooks[#self.hooks + 1] = { name = name, fn = fn }
-  if self.registry then
-    stage.on(self.registry.stages, name, fn)
+local function install_policies(self, registry)
+  for _, kind in ipairs(kinds.all) do
+    for name, item in pairs(self.policies[kind.list] or {}) do
+      registry[kind.list][name] = policy.scripted(kind, name, item.spec, item.options, env_of(registry, name))
+    end
   end
+end
+
+--- Give a registry what scripts made; before it builds the rest.
+function methods:install(registry)
+  self.registry = registry
+  for name, pick in pairs(self.strategies) do
+    -- what is left when a selector raises: the first item
+    registry.strategies[name] = guard.new(pick, ("selector %q"):format(name), function(items)
+      return items[1]
+    end, registry.log)
+  end
+  for name, compose in pairs(self.chains) do
+    local what = ("chain %q"):format(name)
+    registry.chains[name] = scripted_chain(registry, name, guard.new(compose, what, no_route(what), registry.log))
+  end
+  for name, pick in pairs(self.hops) do
+    local what = ("hop %q"):format(name)
+    registry.hops[name] = scripted_hop(registry, name, guard.new(pick, what, no_route(what), registry.log))
+  end
+  install_policies(self, registry)
+  for _, hook in ipairs(self.hooks) do
+    add_hook(registry, hook)
+  end
+end
+
+--- Put what scripts wrap around the objects of a registry; after it has built them.
+-- @return true | nil, err
+function methods:wrap(registry)
+  for _, kind in ipairs(kinds.all) do
+    for name, list in pairs(self.wraps[kind.list] or {}) do
+      if not registry[kind.list][name] then
+        return nil, failure.new("config", ("tg.wrap: there is no %s %q"):format(kind.kind, name))
+      end
+      for _, item in ipairs(list) do
+        registry[kind.list][name] = policy.wrapped(kind, registry[kind.list][name], name, item.fn, item.options,
+          env_of(registry, name))
+      end
+    end
+  end
+  return true
+end
+
+--- Add a hook; also while the set is in use.
+-- @param on_error nil: what raised ends the connection; "open": it goes on as if there were no hook
+function methods:on(name, fn, on_error)
+  local hook = {
+    name = name,
+    fn = fn,
+    stem = self.stem or "a script",
+    on_error = on_error == "open" and stage.open or nil,
+  }
+  self.hooks[#self.hooks + 1] = hook
+  if self.registry then
+    add_hook(self.registry, hook)
+  end
+end
+
+--- Define an object of a kind of policy.
+function methods:policy(kind, name, spec, options)
+  self.policies[kind.list] = self.policies[kind.list] or {}
+  self.policies[kind.list][name] = { spec = spec, options = options }
+end
+
+--- Wrap an object of a kind of policy.
+function methods:wrap_policy(kind, name, fn, options)
+  self.wraps[kind.list] = self.wraps[kind.list] or {}
+  local list = self.wraps[kind.list][name] or {}
+  self.wraps[kind.list][name] = list
+  list[#list + 1] = { fn = fn, options = options }
 end
 
 --- Declare a component.

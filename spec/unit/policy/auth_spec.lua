@@ -14,7 +14,7 @@ describe("policy.auth", function()
   end)
 
   it("knows its users", function()
-    local people = auth.list {
+    local people = auth.list_of {
       { username = "a", password = "x" }, { username = "", password = "y" }, { username = "open" },
     }
     assert.same("a", check(people, "a", "x"))
@@ -26,14 +26,19 @@ describe("policy.auth", function()
   end)
 
   it("refuses everybody when it is empty", function()
-    assert.is_nil(check(auth.list {}, "", ""))
-    assert.is_nil(check(auth.list {}, "a", "\0"))
+    assert.is_nil(check(auth.list_of {}, "", ""))
+    assert.is_nil(check(auth.list_of {}, "a", "\0"))
   end)
 
   it("asks the members of a group in order", function()
-    local authers = { one = auth.list { { username = "a", password = "1" } }, two = auth.scripted(function(user)
-      return user == "b" and "id-b" or user == "c"
-    end) }
+    local authers = {
+      one = auth.list_of { { username = "a", password = "1" } },
+      two = auth.scripted {
+        check = function(_, user)
+          return user == "b" and "id-b" or user == "c"
+        end,
+      },
+    }
     local group = auth.of({ auther = "one", authers = { "two" }, auth = { username = "x", password = "y" } }, authers)
     assert.same("a", check(group, "a", "1"))
     assert.same("id-b", check(group, "b", ""))
@@ -53,7 +58,7 @@ describe("policy.auth", function()
   end)
 
   it("says why, without the password", function()
-    local id, err = auth.check(auth.list {}, {}, "me", "hunter2")
+    local id, err = auth.check(auth.list_of {}, {}, "me", "hunter2")
     assert.is_nil(id)
     assert.same("auth", err.code)
     assert.is_nil(tostring(err):find("hunter2", 1, true))

@@ -1,0 +1,78 @@
+-- Functions of scripts, fenced in: one that raises is reported and counted, and a default stands in
+-- for its answer.
+
+local shared = require "tidegate.native.shared"
+
+local M = {}
+
+local xpcall = xpcall
+
+local fenced = setmetatable({}, { __mode = "k" }) -- a script's function → what it is, for the watchdog
+
+--- Counts the errors of all scripts of the process.
+M.errors = shared.counter "script/errors"
+
+local function handler(err)
+  if type(err) == "string" then
+    return debug.traceback(err, 2)
+  end
+  return err
+end
+
+-- "file.lua:12: message" of a traceback
+local function headline(text)
+  return text:match "^[^\n]*"
+end
+
+--- Report what a script's function raised.
+-- @param what "bypass \"work-hours\""
+function M.report(log, what, err)
+  M.errors:add(1)
+  shared.counter("script/errors/" .. what):add(1)
+  local text = tostring(err)
+  log:error(("script: %s: %s"):format(what, headline(text)), { "kind", "script", "hook", what, "traceback", text })
+end
+
+-- a … h are what the function was called with: a default that is a function gets them.
+local function finish(fence, a, b, c, d, e, f, g, h, ok, ...)
+  if ok then
+    return ...
+  end
+  M.report(fence.log, fence.what, (...))
+  if fence.stands_in then
+    return fence.stands_in(a, b, c, d, e, f, g, h)
+  end
+  return fence.value
+end
+
+--- Fence a function in.  It takes at most eight arguments.
+-- @param what it is, for messages
+-- @param default what it answers when it raises: a value, or a function of the same arguments
+-- @param log where that is said
+function M.new(fn, what, default, log)
+  fenced[fn] = what
+  local fence = { what = what, log = log }
+  if type(default) == "function" then
+    fence.stands_in = default
+  else
+    fence.value = default
+  end
+  return function(a, b, c, d, e, f, g, h)
+    return finish(fence, a, b, c, d, e, f, g, h, xpcall(fn, handler, a, b, c, d, e, f, g, h))
+  end
+end
+
+--- The same for a function that becomes a method: it is called without `self`.
+function M.method(fn, what, default, log)
+  local safe = M.new(fn, what, default, log)
+  return function(_, ...)
+    return safe(...)
+  end
+end
+
+--- @return what a function of a script was fenced in as, or nil
+function M.name_of(fn)
+  return fenced[fn]
+end
+
+return M
