@@ -1,139 +1,38 @@
--- A small HTTP/1.1 client in coroutine style, for decoys, loaders and scripts.
+-- An HTTP/1.1 request whose response is read as a stream, on a connection of its own; for decoys and
+-- configurations.  Most callers want tidegate.net.http.
 --
 --   local response, err = client.request { url = "http://host/path", deadline = ms }
 --   if response then print(response.status, response:read()) response:close() end
 
-local addr = require "tidegate.net.addr"
-local base64 = require "tidegate.net.http.base64"
+local connection = require "tidegate.net.connection"
 local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
-local native_tls = require "tidegate.native.tls"
-local resolve = require "tidegate.net.resolve"
-local stream_native = require "tidegate.native.stream"
-local tls = require "tidegate.tls"
+local message = require "tidegate.net.http.message"
 local url_of = require "tidegate.net.http.url"
 
 local M = {}
 local methods = {}
 local mt = { __name = "tidegate.http.response", __index = methods }
 
-local VERIFIED = { secure = true }
 local READ_LIMIT = 16 * 1024 * 1024
-local TOKEN = "^[%w!#$%%&'*+%-.^_`|~]+$"
 local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
-
--- Dial by ourselves; `request.dial` may do it another way.
-local function dial(url, deadline)
-  local ips, err = resolve.lookup(url.host, deadline)
-  if not ips then
-    return nil, err
-  end
-  local where = {}
-  for i, ip in ipairs(ips) do
-    where[i] = addr.join(ip, url.port)
-  end
-  return stream_native.dial(where, nil, deadline)
-end
-
--- Contexts that were made of TLS settings; those of VERIFIED serve all who bring none.
-local contexts = setmetatable({}, { __mode = "k" })
-
-local function encrypt(stream, url, request)
-  local settings = request.tls or VERIFIED
-  local context, err = contexts[settings], nil
-  if not context then
-    context, err = tls.client(settings)
-    if not context then
-      return nil, err
-    end
-    contexts[settings] = context
-  end
-  return native_tls.client(stream, context, settings.serverName or url.host, request.deadline)
-end
-
--- @return stream to the URL's host, encrypted for https | nil, err
-local function connect(url, request)
-  local stream, err = (request.dial or dial)(url, request.deadline)
-  if not stream or url.scheme == "http" then
-    return stream, err
-  end
-  local secure
-  secure, err = encrypt(stream, url, request)
-  if not secure then
-    stream:close()
-    return nil, err
-  end
-  return secure
-end
-
-local function check_fields(fields)
-  for name, value in pairs(fields) do
-    if not tostring(name):find(TOKEN) or tostring(value):find("[%z\r\n]") then
-      return nil, failure.new("invalid", "unusable header field " .. tostring(name))
-    end
-  end
-  return true
-end
-
-local function request_bytes(url, request, fields)
-  local names, present = {}, {}
-  for name in pairs(fields) do
-    names[#names + 1] = name
-    present[tostring(name):lower()] = true
-  end
-  table.sort(names)
-
-  local lines = { ("%s %s HTTP/1.1\r\n"):format(request.method or "GET", url.path) }
-  if not present.host then
-    lines[#lines + 1] = ("Host: %s\r\n"):format(url.authority)
-  end
-  if not present["user-agent"] then
-    lines[#lines + 1] = "User-Agent: tidegate\r\n"
-  end
-  for _, name in ipairs(names) do
-    lines[#lines + 1] = ("%s: %s\r\n"):format(name, fields[name])
-  end
-  if url.user and not present.authorization then
-    lines[#lines + 1] = ("Authorization: Basic %s\r\n")
-      :format(base64.encode(url.user .. ":" .. url.password))
-  end
-  if request.body then
-    lines[#lines + 1] = ("Content-Length: %d\r\n"):format(#request.body)
-  end
-  lines[#lines + 1] = "Connection: close\r\n\r\n"
-  lines[#lines + 1] = request.body
-  return table.concat(lines)
-end
-
--- Skip interim responses.
-local function receive(stream)
-  while true do
-    local response, err = head.response(stream)
-    if not response or response.status >= 200 then
-      return response, err
-    elseif response.status == 101 then
-      return nil, failure.new("protocol", "an upgrade was not asked for", { layer = "http" })
-    end
-  end
-end
 
 -- One exchange without following redirects.
 local function exchange(url, request)
-  local fields = request.headers or {}
-  local ok, err = check_fields(fields)
+  local ok, err = message.check_fields(request.headers or {})
   if not ok then
     return nil, err
   end
   local stream
-  stream, err = connect(url, request)
+  stream, err = connection.open(url, request, url.scheme == "https")
   if not stream then
     return nil, err
   end
   stream:set_deadline(request.deadline)
-  ok, err = stream:write(request_bytes(url, request, fields))
+  ok, err = stream:write(message.request(url, request, true))
   local response
   if ok then
-    response, err = receive(stream)
+    response, err = message.receive(stream)
   end
   if not response then
     stream:close()
@@ -185,62 +84,9 @@ function methods:get(name)
   return head.get(self.head, name:lower())
 end
 
-local function too_long()
-  return nil, failure.new("limit", "the response is too long", { layer = "http" })
-end
-
-local function read_chunked(stream, limit)
-  local parts, total = {}, 0
-  while true do
-    local line, err = stream:read_until("\r\n", 4096)
-    if not line then
-      return nil, err
-    end
-    local size = tonumber(line:match("^(%x+)[ \t]*[;\r]") or "", 16)
-    if not size then
-      return nil, failure.new("protocol", "malformed chunk", { layer = "http", op = "body" })
-    elseif size == 0 then
-      return table.concat(parts)
-    elseif total + size > limit then
-      return too_long()
-    end
-    local chunk
-    chunk, err = stream:read_exact(size + 2)
-    if not chunk then
-      return nil, err
-    end
-    parts[#parts + 1], total = chunk:sub(1, -3), total + size
-  end
-end
-
-local function read_to_end(stream, limit)
-  local parts, total = {}, 0
-  while true do
-    local bytes, err = stream:read()
-    if not bytes then
-      if err.code ~= "eof" then
-        return nil, err
-      end
-      return table.concat(parts)
-    end
-    parts[#parts + 1], total = bytes, total + #bytes
-    if total > limit then
-      return too_long()
-    end
-  end
-end
-
 --- Read the whole body.  @param limit in bytes, 16 MiB by default  @return bytes | nil, err
 function methods:read(limit)
-  limit = limit or READ_LIMIT
-  if self.framing == "chunked" then
-    return read_chunked(self.stream, limit)
-  elseif self.framing == "close" then
-    return read_to_end(self.stream, limit)
-  elseif self.framing > limit then
-    return too_long()
-  end
-  return self.stream:read_exact(self.framing)
+  return message.body(self.stream, self.framing, limit or READ_LIMIT)
 end
 
 --- Close the connection; may be repeated.

@@ -1,4 +1,5 @@
--- Upstream connections that may carry another request.  One pool per handler and worker.
+-- Connections that may carry another request: a handler's to its upstreams, the HTTP client's to
+-- origins.
 
 local body = require "tidegate.native.body"
 local task = require "tidegate.native.task"
@@ -10,10 +11,21 @@ local mt = { __name = "tidegate.http.pool", __index = methods }
 local IDLE = 30 -- seconds
 local SWEEP_MS = 5000
 local PER_KEY = 64
+local TOTAL = 4096
 
---- @return an empty pool
-function M.new()
-  return setmetatable({ lists = {}, count = 0, alarm = nil, closed = false }, mt)
+--- An empty pool.
+-- @param limits nil or { idle = seconds, per_key = connections, total = connections }
+function M.new(limits)
+  limits = limits or {}
+  return setmetatable({
+    lists = {},
+    count = 0,
+    alarm = nil,
+    closed = false,
+    idle = (limits.idle or IDLE) * 1000,
+    per_key = limits.per_key or PER_KEY,
+    total = limits.total or TOTAL,
+  }, mt)
 end
 
 --- Take a connection that is still alive.  @return stream | nil
@@ -34,7 +46,7 @@ end
 
 -- Close what has been idle for too long.
 local function sweep(self)
-  local oldest = task.now() - IDLE * 1000
+  local oldest = task.now() - self.idle
   for key, list in pairs(self.lists) do
     local kept = {}
     for _, entry in ipairs(list) do
@@ -51,7 +63,7 @@ end
 
 local function keep_sweeping(self)
   while self.count > 0 do
-    self.alarm:wait(task.now() + SWEEP_MS)
+    self.alarm:wait(task.now() + math.min(SWEEP_MS, self.idle))
     sweep(self)
   end
   self.alarm = nil
@@ -60,7 +72,7 @@ end
 --- Keep a connection for the next request to the same place; it belongs to the pool now.
 function methods:put(key, stream)
   local list = self.lists[key] or {}
-  if self.closed or #list >= PER_KEY then
+  if self.closed or #list >= self.per_key or self.count >= self.total then
     stream:close()
     return
   end
@@ -73,9 +85,8 @@ function methods:put(key, stream)
   end
 end
 
---- Close all of them.
-function methods:close()
-  self.closed = true
+--- Close all of them; the pool may go on.
+function methods:clear()
   for _, list in pairs(self.lists) do
     for _, entry in ipairs(list) do
       entry.stream:close()
@@ -85,6 +96,12 @@ function methods:close()
   if self.alarm then
     self.alarm:wake()
   end
+end
+
+--- Close all of them, and whatever is put here later.
+function methods:close()
+  self.closed = true
+  self:clear()
 end
 
 return M
