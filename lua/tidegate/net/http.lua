@@ -3,6 +3,7 @@
 --   local response, err = http.request { url = "https://host/path", timeout = 5 }
 --   if response and response.status == 200 then print(response.headers["content-type"], response.body) end
 
+local addr = require "tidegate.net.addr"
 local connection = require "tidegate.net.connection"
 local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
@@ -67,8 +68,7 @@ local function way_of(request)
   end
   local registry, chain = request.registry, request.chain
   local function dial(url)
-    local host = url.host:find(":", 1, true) and "[" .. url.host .. "]" or url.host
-    return registry:connect("tcp", host .. ":" .. url.port, { chain = chain })
+    return registry:connect("tcp", addr.join(url.host, url.port), { chain = chain })
   end
   return dial, type(chain) == "string" and ("%s@%d"):format(chain, number_of(registry)) or nil
 end

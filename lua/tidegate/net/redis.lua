@@ -42,8 +42,8 @@ local REPEATABLE = set [[ GET MGET STRLEN EXISTS TTL PTTL TYPE PING ECHO HGET HM
 --- A client; no connection is made yet.
 -- @param options { addr = "host:port" or "/path" of a socket, db, username, password,
 --   tls = { secure = false: do not verify, serverName, caFile, … }, timeout = seconds of one call (10; 0: none),
---   connections = at most (16), limit = bytes of a reply (256 MiB),
---   dial = function(place, deadline) → stream }
+--   connections = at most (16), limit = bytes of a reply (256 MiB), chain = name of a chain,
+--   registry = whose (workers), dial = function(place, deadline) → stream }
 function M.open(options)
   return setmetatable({
     options = options,
@@ -68,6 +68,19 @@ local function tls_settings(given)
   return settings
 end
 
+-- A way through a chain, or the caller's own.
+local function way_of(options)
+  if options.dial or not options.chain or options.chain == "" then
+    return options.dial
+  end
+  return function(place)
+    if not options.registry then
+      return nil, failure.new("unsupported", "chains are there for workers only", { layer = "redis" })
+    end
+    return options.registry:connect("tcp", addr.join(place.host, place.port), { chain = options.chain })
+  end
+end
+
 local function dial(options, deadline)
   local place = options.addr
   if not place or place == "" then
@@ -77,7 +90,7 @@ local function dial(options, deadline)
   end
   local host, port = addr.split(place)
   return connection.open({ host = host ~= "" and host or "127.0.0.1", port = port or PORT }, {
-    dial = options.dial,
+    dial = way_of(options),
     deadline = deadline,
     tls = options.tls and tls_settings(options.tls),
   }, options.tls ~= nil and options.tls ~= false)

@@ -3,8 +3,10 @@
 
 local declare = require "tidegate.script.declare"
 local failure = require "tidegate.failure"
+local http = require "tidegate.net.http"
 local kinds = require "tidegate.policy.kinds"
 local log = require "tidegate.process.log"
+local redis = require "tidegate.net.redis"
 local shared = require "tidegate.native.shared"
 local resolve = require "tidegate.net.resolve"
 local stage = require "tidegate.stage"
@@ -271,6 +273,37 @@ local function define_tasks(tg, set)
   end
 end
 
+-- Options of a client, with the registry that knows the chains.
+local function with_registry(set, options)
+  local out = { registry = set.registry }
+  for key, value in pairs(options) do
+    out[key] = value
+  end
+  return out
+end
+
+local function define_clients(tg, set)
+  tg.http = {
+    --- http.request { url, method, headers, body, timeout, token, tls, chain, … } → response | nil, err
+    request = function(request)
+      return http.request(with_registry(set, check(request, "table", "a request")))
+    end,
+    --- http.get(url [, options]) → response | nil, err
+    get = function(url, options)
+      local request = with_registry(set, options or {})
+      request.url = check(url, "string", "a URL")
+      return http.request(request)
+    end,
+  }
+
+  tg.redis = {
+    --- redis.open { addr, db, username, password, tls, timeout, chain, … } → client
+    open = function(options)
+      return redis.open(with_registry(set, check(options, "table", "what redis.open() takes")))
+    end,
+  }
+end
+
 --- The face of a set.
 function M.new(set)
   local tg = {
@@ -290,6 +323,7 @@ function M.new(set)
   define_components(tg, set)
   define_log(tg, set)
   define_tasks(tg, set)
+  define_clients(tg, set)
   return tg
 end
 
