@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/reactor.h"
 #include "base/shared_object.h"
 
 #include <assert.h>
@@ -16,6 +17,11 @@
  * highest rate still takes one, and 64 bits last for decades. */
 #define UNITS_PER_MS 16000000u
 #define UNITS_PER_S 16000000000u
+#define CHARGE_SPAN (16u * (uint64_t)UNITS_PER_MS) /* a bucket that is charged holds this much at least */
+#define OWED_MAX UNITS_PER_S /* that is left of a debt when the rate changes */
+#define PORTIONS 64u /* a second's worth is given out in so many, when there is a queue */
+#define PORTION_MIN 1024u
+#define PORTION_MAX (128u * 1024u)
 
 /* Of a mark's word: failures in the upper bits, ms of the last one in the lower. */
 #define MARK_TIME_BITS 40
@@ -181,9 +187,47 @@ int64_t tg_counter_read(const struct tg_counter *c)
     return atomic_load_explicit(&c->value, memory_order_relaxed);
 }
 
+bool tg_counter_take(struct tg_counter *c, int64_t limit)
+{
+    int64_t value = atomic_load_explicit(&c->value, memory_order_relaxed);
+    do
+        if (value >= limit)
+            return false;
+    while (!atomic_compare_exchange_weak_explicit(&c->value, &value, value + 1,
+                                                  memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
 int64_t tg_counter_reset(struct tg_counter *c)
 {
     return atomic_exchange_explicit(&c->value, 0, memory_order_relaxed);
+}
+
+static uint64_t units_for(uint64_t tokens, uint64_t rate)
+{
+    return (uint64_t)(((unsigned __int128)tokens * UNITS_PER_S + rate - 1) / rate);
+}
+
+static uint64_t tokens_in(uint64_t units, uint64_t rate)
+{
+    return (uint64_t)((unsigned __int128)units * rate / UNITS_PER_S);
+}
+
+/* What was missing at the old rate is missing at the new one, but for no longer than the bucket
+ * needs to fill. */
+static void rebase(struct tg_bucket *b, uint64_t old_rate, uint64_t rate, uint64_t burst)
+{
+    uint64_t now = tg_clock_ms() * UNITS_PER_MS, most = units_for(burst, rate) + OWED_MAX;
+    uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed), next;
+    do {
+        if (full_at <= now)
+            return;
+        uint64_t missing = full_at - now;
+        if (old_rate > 0)
+            missing = units_for(tokens_in(missing, old_rate), rate);
+        next = now + (missing < most ? missing : most);
+    } while (!atomic_compare_exchange_weak_explicit(&b->full_at, &full_at, next,
+                                                    memory_order_relaxed, memory_order_relaxed));
 }
 
 void tg_bucket_configure(struct tg_bucket *b, uint64_t rate, uint64_t burst)
@@ -192,13 +236,10 @@ void tg_bucket_configure(struct tg_bucket *b, uint64_t rate, uint64_t burst)
         rate = UNITS_PER_S;
     if (burst == 0)
         burst = rate;
-    atomic_store_explicit(&b->burst, burst, memory_order_relaxed);
-    atomic_store_explicit(&b->rate, rate, memory_order_relaxed);
-}
-
-static uint64_t units_for(uint64_t tokens, uint64_t rate)
-{
-    return (uint64_t)(((unsigned __int128)tokens * UNITS_PER_S + rate - 1) / rate);
+    uint64_t old_burst = atomic_exchange_explicit(&b->burst, burst, memory_order_relaxed);
+    uint64_t old_rate = atomic_exchange_explicit(&b->rate, rate, memory_order_relaxed);
+    if (rate > 0 && (old_rate != rate || old_burst > burst)) /* of several threads one gets here */
+        rebase(b, old_rate, rate, burst);
 }
 
 uint64_t tg_bucket_take(struct tg_bucket *b, uint64_t want, uint64_t now_ms, uint32_t *wait_ms)
@@ -211,9 +252,7 @@ uint64_t tg_bucket_take(struct tg_bucket *b, uint64_t want, uint64_t now_ms, uin
     uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed);
     for (;;) {
         uint64_t missing = full_at > now ? full_at - now : 0;
-        if (missing > span)
-            missing = span; /* the burst became smaller */
-        uint64_t there = (uint64_t)((unsigned __int128)(span - missing) * rate / UNITS_PER_S);
+        uint64_t there = missing < span ? tokens_in(span - missing, rate) : 0;
         if (there == 0) {
             uint64_t until = missing + units_for(1, rate) - span;
             *wait_ms = (uint32_t)((until + UNITS_PER_MS - 1) / UNITS_PER_MS);
@@ -241,6 +280,61 @@ void tg_bucket_return(struct tg_bucket *b, uint64_t unused)
         next = full_at > units ? full_at - units : 0;
     while (!atomic_compare_exchange_weak_explicit(&b->full_at, &full_at, next,
                                                   memory_order_relaxed, memory_order_relaxed));
+}
+
+static uint64_t span_of(const struct tg_bucket *b, uint64_t rate)
+{
+    uint64_t span = units_for(atomic_load_explicit(&b->burst, memory_order_relaxed), rate);
+    return span > CHARGE_SPAN ? span : CHARGE_SPAN;
+}
+
+uint32_t tg_bucket_charge(struct tg_bucket *b, uint64_t n, uint64_t now_ms)
+{
+    uint64_t rate = atomic_load_explicit(&b->rate, memory_order_relaxed);
+    if (rate == 0 || n == 0)
+        return 0;
+    uint64_t now = now_ms * UNITS_PER_MS, units = units_for(n, rate), next;
+    uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed);
+    do
+        next = (full_at > now ? full_at : now) + units;
+    while (!atomic_compare_exchange_weak_explicit(&b->full_at, &full_at, next,
+                                                  memory_order_relaxed, memory_order_relaxed));
+    uint64_t span = span_of(b, rate), missing = next - now;
+    uint64_t wait = missing > span ? (missing - span + UNITS_PER_MS - 1) / UNITS_PER_MS : 0;
+    return wait < UINT32_MAX ? (uint32_t)wait : UINT32_MAX;
+}
+
+uint64_t tg_bucket_portion(const struct tg_bucket *b, uint64_t want, uint64_t now_ms)
+{
+    uint64_t rate = atomic_load_explicit(&b->rate, memory_order_relaxed);
+    if (rate == 0)
+        return want;
+    uint64_t now = now_ms * UNITS_PER_MS, span = span_of(b, rate);
+    uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed);
+    uint64_t missing = full_at > now ? full_at - now : 0;
+    uint64_t there = missing < span ? tokens_in(span - missing, rate) : 0;
+    uint64_t least = rate / PORTIONS;
+    if (least < PORTION_MIN)
+        least = PORTION_MIN;
+    if (least > PORTION_MAX)
+        least = PORTION_MAX;
+    uint64_t n = there > least ? there : least;
+    uint64_t burst = atomic_load_explicit(&b->burst, memory_order_relaxed);
+    if (n > burst)
+        n = burst > 0 ? burst : 1;
+    return n < want ? n : want;
+}
+
+uint64_t tg_bucket_burst(const struct tg_bucket *b)
+{
+    if (atomic_load_explicit(&b->rate, memory_order_relaxed) == 0)
+        return UINT64_MAX;
+    return atomic_load_explicit(&b->burst, memory_order_relaxed);
+}
+
+bool tg_bucket_full(const struct tg_bucket *b, uint64_t now_ms)
+{
+    return atomic_load_explicit(&b->full_at, memory_order_relaxed) <= now_ms * UNITS_PER_MS;
 }
 
 void tg_mark_fail(struct tg_mark *m, uint64_t now_ms)

@@ -49,6 +49,8 @@ void tg_shared_put(void *object);
 
 void tg_counter_add(struct tg_counter *c, int64_t n);
 int64_t tg_counter_read(const struct tg_counter *c);
+/** Add one unless the value is `limit` or more.  @return whether it was added */
+bool tg_counter_take(struct tg_counter *c, int64_t limit);
 /** @return the value before; it is 0 afterwards */
 int64_t tg_counter_reset(struct tg_counter *c);
 
@@ -59,6 +61,17 @@ void tg_bucket_configure(struct tg_bucket *b, uint64_t rate, uint64_t burst);
 uint64_t tg_bucket_take(struct tg_bucket *b, uint64_t want, uint64_t now_ms, uint32_t *wait_ms);
 /** Give tokens back that were taken but not used. */
 void tg_bucket_return(struct tg_bucket *b, uint64_t unused);
+/** Take `n` tokens, there or not: what is missing is owed, and whoever comes later waits
+ * behind.  This is what keeps many takers in turn.  A bucket that is charged holds 16 ms worth of
+ * tokens at least: timers are not punctual.  @return ms until they are there; 0: now */
+uint32_t tg_bucket_charge(struct tg_bucket *b, uint64_t n, uint64_t now_ms);
+/** What may be charged at once: at most `want` and the burst; what is there, if that is not too
+ * little to be worth a wake-up.  @return > 0 */
+uint64_t tg_bucket_portion(const struct tg_bucket *b, uint64_t want, uint64_t now_ms);
+/** @return the tokens that may gather; UINT64_MAX: no limit */
+uint64_t tg_bucket_burst(const struct tg_bucket *b);
+/** @return true when nothing is missing: as good as a fresh one */
+bool tg_bucket_full(const struct tg_bucket *b, uint64_t now_ms);
 
 /** Times are ms of any one clock. */
 void tg_mark_fail(struct tg_mark *m, uint64_t now_ms);

@@ -90,6 +90,14 @@ static int l_counter_reset(lua_State *L)
     return 1;
 }
 
+/** counter:take(limit) → whether one more was added; not when the value is `limit` or more */
+static int l_counter_take(lua_State *L)
+{
+    struct tg_counter *c = check(L, TG_SHARED_COUNTER);
+    lua_pushboolean(L, tg_counter_take(c, (int64_t)check_count(L, 2)));
+    return 1;
+}
+
 /** bucket(name) → the token bucket all threads share */
 static int l_bucket(lua_State *L)
 {
@@ -121,6 +129,13 @@ static int l_bucket_give_back(lua_State *L)
 {
     tg_bucket_return(check(L, TG_SHARED_BUCKET), check_count(L, 2));
     return 0;
+}
+
+/** bucket:is_full() → true when no token is missing: as good as a fresh one */
+static int l_bucket_is_full(lua_State *L)
+{
+    lua_pushboolean(L, tg_bucket_full(check(L, TG_SHARED_BUCKET), tg_clock_ms()));
+    return 1;
 }
 
 /** mark(name) → the fail mark all threads share */
@@ -400,11 +415,13 @@ int luaopen_tidegate_native_shared(lua_State *L)
 {
     static const luaL_Reg counter[] = { { "add", l_counter_add },
                                         { "get", l_counter_get },
+                                        { "take", l_counter_take },
                                         { "reset", l_counter_reset },
                                         { NULL, NULL } };
     static const luaL_Reg bucket[] = { { "configure", l_bucket_configure },
                                        { "take", l_bucket_take },
                                        { "give_back", l_bucket_give_back },
+                                       { "is_full", l_bucket_is_full },
                                        { NULL, NULL } };
     static const luaL_Reg mark[] = { { "fail", l_mark_fail },
                                      { "reset", l_mark_reset },

@@ -198,7 +198,9 @@ static ssize_t move(struct tg_body *b, struct tg_error *err)
 {
     uint8_t *data = tg_pool_scratch(b->pool);
     ssize_t n = receive(b, data, err);
-    b->busy = n == READ_MAX ? (uint8_t)(b->busy + (b->busy < BUSY_READS)) : 0;
+    bool full = n == READ_MAX || (n > 0 && b->from->rationed);
+    if (n != TG_AGAIN || !b->from->rationed)
+        b->busy = full ? (uint8_t)(b->busy + (b->busy < BUSY_READS)) : 0;
     if (n < 0)
         return n;
     b->ended = b->received;
@@ -239,19 +241,46 @@ static ssize_t nothing_spliced(struct tg_body *b, int sys, struct tg_error *err)
     return code;
 }
 
+/** What the meters of both streams let through.  @return 0, or as move() */
+static ssize_t allowance(struct tg_body *b, size_t *most, struct tg_error *err)
+{
+    ssize_t n = tg_stream_reserve(b->to, TG_WRITABLE, *most);
+    b->from_failed = n > 0;
+    if (n > 0) {
+        *most = (size_t)n;
+        n = tg_stream_reserve(b->from, TG_READABLE, *most);
+    }
+    if (n > 0) {
+        *most = (size_t)n;
+        return 0;
+    }
+    tg_stream_release(b->to, TG_WRITABLE, 0);
+    release_pipe(b);
+    b->held_back = n == TG_AGAIN && !b->from_failed;
+    if (n != TG_AGAIN)
+        *err = b->from_failed ? b->from->error : b->to->error;
+    return n;
+}
+
 /** Move bytes into the pipe.  @return as move() */
 static ssize_t fill_pipe(struct tg_body *b, struct tg_error *err)
 {
     bool counted = b->framing == TG_BODY_LENGTH;
     size_t most = counted && b->left < TG_PIPE_SIZE ? (size_t)b->left : TG_PIPE_SIZE;
+    ssize_t code = allowance(b, &most, err);
+    if (code < 0)
+        return code;
     ssize_t n = splice(tg_stream_fd(b->from), NULL, b->pipe->in, NULL, most,
                        SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    int sys = errno;
+    tg_stream_spend(b->from, TG_READABLE, n > 0 ? (size_t)n : 0);
+    tg_stream_spend(b->to, TG_WRITABLE, n > 0 ? (size_t)n : 0);
     if (n < 0)
-        return nothing_spliced(b, errno, err);
+        return nothing_spliced(b, sys, err);
     if (n == 0) {
         b->from->eof = true;
         b->from_failed = true;
-        int code = input_end(b, err);
+        code = input_end(b, err);
         b->ended = b->received;
         return code;
     }
@@ -341,7 +370,7 @@ static ssize_t pass(struct tg_body *b, struct tg_error *err)
 int tg_body_step(struct tg_body *b, struct tg_error *err)
 {
     assert(b->from != NULL);
-    b->wants_read = b->wants_write = false;
+    b->wants_read = b->wants_write = b->held_back = false;
     for (size_t budget = BODY_STEP_MAX;;) {
         if (b->pending != NULL && !(b->fresh && !b->ended)) {
             int rc = put(b, NULL, 0, err);
@@ -370,7 +399,8 @@ int tg_body_step(struct tg_body *b, struct tg_error *err)
             continue;
         }
         if (n < 0) {
-            b->wants_read = n == TG_AGAIN;
+            b->wants_write = n == TG_AGAIN && b->held_back;
+            b->wants_read = n == TG_AGAIN && !b->held_back;
             return (int)n;
         }
         size_t cost = (size_t)n + STEP_COST;

@@ -52,6 +52,7 @@ struct tg_body {
     bool fresh;       /**< `pending` is a prefix that wants company before it is written */
     bool wants_read;  /**< step again when `from` is readable */
     bool wants_write; /**< step again when `to` is writable */
+    bool held_back;   /**< the meters of `to` have no tokens */
     bool from_failed; /**< after an error: it arose in `from` (or its bytes), not in `to` */
 };
 

@@ -17,6 +17,20 @@ struct waiting {
     uint8_t space[];     /* headroom, then the datagram */
 };
 
+/* A datagram that waits for tokens, which are paid for. */
+struct delayed {
+    struct delayed *next;
+    uint64_t due; /* ms */
+    uint32_t len;
+    struct tg_peer peer; /* a name follows the datagram */
+    uint8_t space[];     /* headroom, then the datagram */
+};
+
+struct queue {
+    struct delayed *first, **tail;
+    unsigned count;
+};
+
 enum verdict {
     ASKED,
     GOOD,
@@ -41,6 +55,9 @@ struct tg_packets {
     struct tg_reactor *r;
     struct tg_packet *a, *b;
     struct tg_packets_options o;
+    struct tg_gauge gauge;
+    struct queue delayed[2]; /* by enum tg_way */
+    struct tg_timer tokens;  /* runs while datagrams are delayed */
     struct tg_timer idle;
     struct tg_defer ending;
     uint64_t started, moved; /* ms */
@@ -64,6 +81,7 @@ static void end(struct tg_packets *p, const struct tg_error *err, bool from_b)
     p->a->sink = NULL;
     tg_packet_want(p->a, false);
     tg_packet_want(p->b, false);
+    tg_timer_stop(p->r, &p->tokens);
     tg_defer(p->r, &p->ending);
 }
 
@@ -173,40 +191,71 @@ static bool decide(struct tg_packets *p, struct tg_datagram *d, bool up)
 
 /* ---- moving ---- */
 
-static bool allowance(struct tg_bucket *bucket, const struct tg_packets *p, uint32_t len)
+static void end_used_up(struct tg_packets *p)
 {
-    uint32_t wait;
-    if (bucket == NULL || len == 0)
+    struct tg_error err;
+    tg_error_put(&err, "relay", "relay", TG_LIMIT, "quota: traffic limit reached");
+    end(p, &err, false);
+}
+
+static void start_tokens(struct tg_packets *p)
+{
+    uint64_t at = UINT64_MAX;
+    for (int w = 0; w < 2; w++)
+        if (p->delayed[w].first != NULL && p->delayed[w].first->due < at)
+            at = p->delayed[w].first->due;
+    if (at != UINT64_MAX)
+        tg_timer_start(p->r, &p->tokens, at > p->r->now ? at - p->r->now : 0);
+}
+
+static void delay(struct tg_packets *p, const struct tg_datagram *d, enum tg_way w, uint64_t ms)
+{
+    struct queue *q = &p->delayed[w];
+    struct delayed *one = malloc(sizeof(*one) + TG_PACKET_HEADROOM + d->len + d->peer.name_len);
+    if (one == NULL) {
+        p->result.dropped++;
+        return;
+    }
+    *one = (struct delayed){ .due = p->r->now + ms, .len = d->len, .peer = d->peer };
+    uint8_t *data = one->space + TG_PACKET_HEADROOM;
+    memcpy(data, d->data, d->len);
+    if (d->peer.name_len > 0)
+        memcpy(data + d->len, d->peer.name, d->peer.name_len);
+    one->peer.name = (const char *)data + d->len;
+    if (q->first == NULL)
+        q->tail = &q->first;
+    *q->tail = one;
+    q->tail = &one->next;
+    if (q->count++ == 0) {
+        tg_packet_want(w == TG_IN ? p->a : p->b, false);
+        start_tokens(p);
+    }
+}
+
+/* @return whether the datagram may go on now */
+static bool pay(struct tg_packets *p, const struct tg_datagram *d, enum tg_way w)
+{
+    if (p->delayed[w].count >= TG_PACKETS_DELAYED) {
+        p->result.dropped++;
+        return false;
+    }
+    int64_t ms = tg_gauge_charge(&p->gauge, w, d->len, p->r->now);
+    if (ms == TG_BLOCKED)
+        end_used_up(p);
+    if (ms < 0) {
+        p->result.dropped++;
+        return false;
+    }
+    if (ms == 0 && p->delayed[w].first == NULL)
         return true;
-    uint64_t taken = tg_bucket_take(bucket, len, p->r->now, &wait);
-    if (taken == len)
-        return true;
-    tg_bucket_return(bucket, taken);
+    delay(p, d, w, (uint64_t)ms);
     return false;
 }
 
-static void forward(struct tg_packets *p, struct tg_datagram *in, int count, bool up)
+static void pass(struct tg_packets *p, struct tg_datagram *in, int n, uint64_t bytes, bool up)
 {
-    bool free_way = p->o.ask == NULL && (up ? p->o.up_limit : p->o.down_limit) == NULL &&
-                    (!up || p->b->takes_names || !p->b->any_peer);
-    uint64_t bytes = 0;
-    int n = 0;
-    p->moved = p->r->now;
-    for (int i = 0; i < count; i++) {
-        if (!free_way && (!decide(p, &in[i], up) ||
-                          !allowance(up ? p->o.up_limit : p->o.down_limit, p, in[i].len)))
-            continue;
-        bytes += in[i].len;
-        if (n != i)
-            in[n] = in[i];
-        n++;
-    }
-    if (n == 0)
-        return;
     *(up ? &p->result.up : &p->result.down) += bytes;
-    struct tg_counter *counter = up ? p->o.up : p->o.down;
-    if (counter != NULL)
-        tg_counter_add(counter, (int64_t)bytes);
+    tg_gauge_spend(&p->gauge, up ? TG_IN : TG_OUT, bytes);
     struct tg_packet *to = up ? p->b : p->a;
     int code = tg_packet_send(to, in, n);
     if (code < 0)
@@ -215,11 +264,73 @@ static void forward(struct tg_packets *p, struct tg_datagram *in, int count, boo
         end(p, NULL, false);
 }
 
+static void forward(struct tg_packets *p, struct tg_datagram *in, int count, bool up)
+{
+    bool metered = p->gauge.count > 0;
+    bool free_way = p->o.ask == NULL && !metered &&
+                    (!up || p->b->takes_names || !p->b->any_peer);
+    uint64_t bytes = 0;
+    int n = 0;
+    p->moved = p->r->now;
+    for (int i = 0; i < count && !p->over; i++) {
+        if (!free_way &&
+            (!decide(p, &in[i], up) || (metered && !pay(p, &in[i], up ? TG_IN : TG_OUT))))
+            continue;
+        bytes += in[i].len;
+        if (n != i)
+            in[n] = in[i];
+        n++;
+    }
+    if (n > 0)
+        pass(p, in, n, bytes, up);
+}
+
+static void pass_delayed(struct tg_packets *p, enum tg_way w)
+{
+    struct queue *q = &p->delayed[w];
+    while (q->first != NULL && q->first->due <= p->r->now && !p->over) {
+        struct delayed *one = q->first;
+        struct tg_datagram d = {
+            .data = one->space + TG_PACKET_HEADROOM,
+            .len = one->len,
+            .headroom = TG_PACKET_HEADROOM,
+            .peer = one->peer,
+        };
+        q->first = one->next;
+        q->count--;
+        pass(p, &d, 1, one->len, w == TG_IN);
+        free(one);
+    }
+}
+
+static void on_tokens(void *arg)
+{
+    struct tg_packets *p = arg;
+    for (enum tg_way w = TG_IN; w <= TG_OUT; w++) {
+        bool waited = p->delayed[w].first != NULL;
+        pass_delayed(p, w);
+        if (waited && p->delayed[w].first == NULL && !p->over)
+            tg_packet_want(w == TG_IN ? p->a : p->b, true);
+    }
+    if (!p->over)
+        start_tokens(p);
+}
+
+static void free_delayed(struct queue *q)
+{
+    while (q->first != NULL) {
+        struct delayed *one = q->first;
+        q->first = one->next;
+        free(one);
+    }
+}
+
 static void pump(struct tg_packets *p, bool up)
 {
     struct tg_packet *from = up ? p->a : p->b;
     struct tg_datagram in[TG_PACKET_BATCH];
-    for (int turn = 0; turn < READS_PER_TURN && !p->over; turn++) {
+    const struct queue *delayed = &p->delayed[up ? TG_IN : TG_OUT];
+    for (int turn = 0; turn < READS_PER_TURN && !p->over && delayed->first == NULL; turn++) {
         int n = tg_packet_recv(from, in, TG_PACKET_BATCH);
         if (n == TG_AGAIN)
             return;
@@ -292,18 +403,13 @@ static void on_idle(void *arg)
         end(p, NULL, false);
 }
 
-static void drop_shared(struct tg_packets_options *o)
-{
-    void *objects[] = { o->up, o->down, o->up_limit, o->down_limit };
-    for (size_t i = 0; i < tg_countof(objects); i++)
-        if (objects[i] != NULL)
-            tg_shared_put(objects[i]);
-}
-
 static void on_ending(void *arg)
 {
     struct tg_packets *p = arg;
     tg_timer_stop(p->r, &p->idle);
+    tg_timer_stop(p->r, &p->tokens);
+    free_delayed(&p->delayed[TG_IN]);
+    free_delayed(&p->delayed[TG_OUT]);
     *p->link = p->next;
     if (p->next != NULL)
         p->next->link = p->link;
@@ -316,7 +422,7 @@ static void on_ending(void *arg)
     p->result.duration = p->r->now - p->started;
     if (p->o.done != NULL)
         p->o.done(p->o.arg, &p->result);
-    drop_shared(&p->o);
+    tg_gauge_close(&p->gauge);
     free(p);
 }
 
@@ -332,6 +438,9 @@ struct tg_packets *tg_packets_start(struct tg_packets_list *list, struct tg_pack
     p->o = *options;
     p->started = p->moved = r->now;
     p->idle = (struct tg_timer){ .cb = on_idle, .arg = p };
+    p->tokens = (struct tg_timer){ .cb = on_tokens, .arg = p };
+    for (unsigned i = 0; i < options->meter_count; i++)
+        tg_gauge_add(&p->gauge, options->meters[i]);
     p->ending = (struct tg_defer){ .cb = on_ending, .arg = p };
     p->next = list->first;
     if (p->next != NULL)
@@ -349,7 +458,7 @@ struct tg_packets *tg_packets_start(struct tg_packets_list *list, struct tg_pack
         return p;
     a->sink_arg = p;
     a->sink = a->pushes ? on_sink : NULL;
-    tg_packet_want(a, true);
+    tg_packet_want(a, p->delayed[TG_IN].first == NULL);
     tg_packet_want(b, true);
     if (p->o.idle > 0)
         tg_timer_start(r, &p->idle, p->o.idle);

@@ -9,20 +9,28 @@
  * name that the other endpoint does not take must become an address, and a
  * policy may forbid one.  Each address is asked for once (`ask`), remembered for
  * TG_PACKETS_REMEMBER_MS, and a few datagrams to it wait for the answer.
+ *
+ * Meters count and limit what passes: TG_IN is up.  A datagram for which there
+ * are no tokens waits for its turn, and little is read from its endpoint
+ * meanwhile; one that is longer than a bucket's burst, or finds too many waiting,
+ * is lost.  A quota that is used up ends the relay.
  */
 
 #include "base/shared.h"
 #include "packet/packet.h"
+#include "stream/meter.h"
 
 #define TG_PACKETS_REMEMBER_MS 60000u
 #define TG_PACKETS_KNOWN 256   /**< addresses remembered by one relay */
 #define TG_PACKETS_WAITING 16  /**< datagrams that wait for one answer */
+#define TG_PACKETS_DELAYED 128 /**< datagrams of a direction that wait for tokens */
 
 struct tg_packets;
 
 /** How it went. */
 struct tg_packets_result {
     uint64_t up, down;     /**< bytes from a to b, from b to a */
+    uint64_t dropped;      /**< datagrams lost to limits */
     uint64_t duration;     /**< ms */
     struct tg_error error; /**< code TG_OK: an end in order */
     bool from_b;           /**< the error arose on side b */
@@ -37,8 +45,8 @@ typedef void (*tg_packets_ask)(void *arg, const char *address, size_t len);
 struct tg_packets_options {
     uint32_t idle;    /**< ms without a datagram in either direction; 0: none */
     uint32_t replies; /**< end after so many datagrams from b; 0: never */
-    struct tg_counter *up, *down;            /**< bytes; NULL: not counted; references are taken */
-    struct tg_bucket *up_limit, *down_limit; /**< datagrams beyond are dropped; likewise */
+    struct tg_meter *const *meters; /**< looked at by tg_packets_start() only */
+    unsigned meter_count;
     tg_packets_ask ask; /**< NULL: every address is good, names that b does not take are dropped */
     bool ask_all;       /**< ask for addresses as well, and for sources */
     bool ask_names;     /**< ask for names although b takes them */

@@ -1,8 +1,8 @@
 #include "base/mem.h"
-#include "base/shared_lua.h"
 #include "bind/task.h"
 #include "packet/packet_lua.h"
 #include "relay/packets.h"
+#include "stream/meter_lua.h"
 
 #include <lauxlib.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 int luaopen_tidegate_native_packets(lua_State *L);
 
 #define HOME_MT "tidegate.packets_home"
+#define METERS_MAX 16
 #define ASKER_MT "tidegate.packets_asker"
 
 /* All relays of this VM; upvalue 1 of every function here. */
@@ -55,6 +56,10 @@ static void push_result(lua_State *L, const struct tg_packets_result *result)
     lua_setfield(L, -2, "down");
     lua_pushnumber(L, (lua_Number)result->duration);
     lua_setfield(L, -2, "duration");
+    if (result->dropped > 0) {
+        lua_pushnumber(L, (lua_Number)result->dropped);
+        lua_setfield(L, -2, "dropped");
+    }
     if (result->error.code == TG_OK)
         return;
     tg_push_failure(L, &result->error);
@@ -129,19 +134,30 @@ static bool flag(lua_State *L, int index, const char *key)
     return on;
 }
 
-/* The relay takes a reference once nothing can raise any more. */
-static void *shared(lua_State *L, int index, const char *key, enum tg_shared_kind kind)
+/* The meters of an options table: its list `meters`, then those that its counters and buckets make.
+ * The caller drops each after the start. */
+static void read_meters(lua_State *L, int index, struct tg_packets_options *o,
+                        struct tg_meter *meters[METERS_MAX])
 {
-    lua_getfield(L, index, key);
-    void *object = lua_isnil(L, -1) ? NULL : tg_shared_check(L, -1, kind);
+    unsigned n = 0;
+    o->meters = meters;
+    if (lua_isnoneornil(L, index))
+        return;
+    lua_getfield(L, index, "meters");
+    int count = lua_istable(L, -1) ? (int)lua_objlen(L, -1) : 0;
+    luaL_argcheck(L, count < METERS_MAX, index, "too many meters");
+    for (int i = 1; i <= count; i++) { /* all that can raise comes before the first hold */
+        lua_rawgeti(L, -1, i);
+        meters[n++] = tg_meter_check(L, -1);
+        lua_pop(L, 1);
+    }
+    struct tg_meter *more = tg_meter_of_options(L, index);
+    for (unsigned i = 0; i < n; i++)
+        tg_meter_hold(meters[i]);
+    if (more != NULL)
+        meters[n++] = more;
     lua_pop(L, 1);
-    return object;
-}
-
-static void reference(void *object)
-{
-    if (object != NULL)
-        tg_shared_ref(object);
+    o->meter_count = n;
 }
 
 /* The table at `index`, or nothing.  The function "ask" stays on the stack (or nil). */
@@ -155,10 +171,6 @@ static void read_options(lua_State *L, int index, struct tg_packets_options *o)
     luaL_checktype(L, index, LUA_TTABLE);
     o->idle = number(L, index, "idle");
     o->replies = number(L, index, "replies");
-    o->up = shared(L, index, "up", TG_SHARED_COUNTER);
-    o->down = shared(L, index, "down", TG_SHARED_COUNTER);
-    o->up_limit = shared(L, index, "up_limit", TG_SHARED_BUCKET);
-    o->down_limit = shared(L, index, "down_limit", TG_SHARED_BUCKET);
     o->ask_all = flag(L, index, "ask_all");
     o->ask_names = flag(L, index, "ask_names");
     lua_getfield(L, index, "ask");
@@ -192,6 +204,8 @@ static bool start(lua_State *L, struct tg_waiter *waiter)
         return false;
     }
     luaL_argcheck(L, !lua_rawequal(L, 1, 2), 2, "an endpoint cannot be joined with itself");
+    struct tg_meter *meters[METERS_MAX];
+    read_meters(L, 3, &o, meters);
     struct flight *f = tg_zalloc(sizeof(*f) + len);
     f->home = home_of(L);
     f->waiter = waiter;
@@ -200,22 +214,20 @@ static bool start(lua_State *L, struct tg_waiter *waiter)
     if (len > 0)
         memcpy(f->tag, tag, len);
     set_asker(L, f, ask);
-    reference(o.up);
-    reference(o.down);
-    reference(o.up_limit);
-    reference(o.down_limit);
     o.ask = f->asker != NULL ? on_ask : NULL;
     o.done = on_done;
     o.arg = f;
     struct tg_packet *a = tg_packet_take(L, 1), *b = tg_packet_take(L, 2);
     struct tg_packets *relay = tg_packets_start(&f->home->list, a, b, &o);
+    for (unsigned i = 0; i < o.meter_count; i++)
+        tg_meter_drop(meters[i]);
     if (f->asker != NULL)
         f->asker->relay = relay;
     return true;
 }
 
 /** relay(a, b [, options [, tag]]) -> true | nil, err: hands both to C and returns at once.
- * options: { idle=ms, replies=, up=, down= (counters), up_limit=, down_limit= (buckets),
+ * options: { idle=ms, replies=, meters={}, up=, down= (counters), up_limit=, down_limit= (buckets),
  * ask=function(address, asker), ask_all=, ask_names= }.  ask answers with asker:answer().
  * With a tag (any bytes) the function given to on_end() hears of the end. */
 static int l_relay(lua_State *L)

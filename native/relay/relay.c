@@ -11,7 +11,6 @@
 #define CHUNK (128u * 1024u)       /* read at once: fits the second-level cache */
 #define BUDGET (1u << 20)          /* moved per direction and turn, so that others get theirs */
 #define BUSY_READS 2               /* full reads in a row that make a flow worth splicing */
-#define BLOCKED_MIN_WAIT 4         /* ms */
 #define CROWD 256u                 /* relays that make it worth giving memory back afterwards */
 #define RUSH 4096u                 /* short ones that leave garbage behind, likewise */
 #define QUIET_MS 500
@@ -24,13 +23,7 @@ struct flow {
     uint8_t busy;          /* full reads in a row */
     bool ended;            /* the source has no more */
     bool done;             /* ... and the sink was told */
-    bool throttled;        /* waits for tokens */
-};
-
-/* Only for relays with a limit. */
-struct throttle {
-    struct tg_relay *relay;
-    struct tg_timer timer;
+    bool held_back;        /* the sink's meters have no tokens */
 };
 
 struct tg_relay {
@@ -38,7 +31,6 @@ struct tg_relay {
     struct tg_relay_list *list;
     struct tg_reactor *r;
     struct tg_relay_options *options; /* NULL: none */
-    struct throttle *throttle;
     struct tg_stream *side[2]; /* NULL: closed */
     struct flow flow[2];       /* flow[i] reads side[i] and writes side[1 - i] */
     uint64_t started, active;  /* ms: start, last byte */
@@ -70,10 +62,7 @@ void tg_relay_options_drop(struct tg_relay_options *o)
 {
     if (o == NULL || --o->holders > 0)
         return;
-    tg_shared_put(o->up);
-    tg_shared_put(o->down);
-    tg_shared_put(o->up_limit);
-    tg_shared_put(o->down_limit);
+    tg_meter_drop(o->meter);
     free(o);
 }
 
@@ -149,10 +138,6 @@ static void finish(struct tg_relay *relay, const struct tg_error *err, bool from
 
     close_streams(relay);
     tg_timer_stop(relay->r, &relay->timer);
-    if (relay->throttle != NULL)
-        tg_timer_stop(relay->r, &relay->throttle->timer);
-    free(relay->throttle);
-    relay->throttle = NULL;
     tg_relay_options_drop(relay->options);
     *relay->link = relay->next;
     if (relay->next != NULL)
@@ -170,41 +155,6 @@ static void account(struct tg_relay *relay, int i, size_t n)
 {
     relay->flow[i].bytes += n;
     relay->active = relay->r->now;
-    const struct tg_relay_options *o = relay->options;
-    if (o == NULL)
-        return;
-    struct tg_counter *counter = i == 0 ? o->up : o->down;
-    if (counter != NULL)
-        tg_counter_add(counter, (int64_t)n);
-}
-
-static struct tg_bucket *limit_of(const struct tg_relay *relay, int i)
-{
-    if (relay->options == NULL)
-        return NULL;
-    return i == 0 ? relay->options->up_limit : relay->options->down_limit;
-}
-
-static void wait_for_tokens(struct tg_relay *relay, int i, uint32_t ms);
-
-/* How much may be read now.  @return 0: the flow was throttled */
-static size_t allowance(struct tg_relay *relay, int i, size_t most)
-{
-    struct tg_bucket *limit = limit_of(relay, i);
-    if (limit == NULL)
-        return most;
-    uint32_t wait = 0;
-    uint64_t n = tg_bucket_take(limit, most, relay->r->now, &wait);
-    if (n == 0)
-        wait_for_tokens(relay, i, wait);
-    return (size_t)n;
-}
-
-static void give_back(struct tg_relay *relay, int i, size_t unused)
-{
-    struct tg_bucket *limit = limit_of(relay, i);
-    if (limit != NULL && unused > 0)
-        tg_bucket_return(limit, unused);
 }
 
 /* What a step of a flow tells its loop. */
@@ -226,6 +176,18 @@ static enum step fail_sys(struct tg_relay *relay, int side, const char *op, int 
 {
     tg_stream_fail(relay->side[side], op, sys);
     return fail(relay, side);
+}
+
+/* How much of `most` may be written once it is read; the rest is not read before.
+ * @return 0: see *out */
+static size_t room(struct tg_relay *relay, int i, size_t most, enum step *out)
+{
+    ssize_t n = tg_stream_reserve(relay->side[1 - i], TG_WRITABLE, most);
+    relay->flow[i].held_back = n == TG_AGAIN;
+    if (n > 0)
+        return (size_t)n;
+    *out = n == TG_AGAIN ? STEP_WAIT : fail(relay, 1 - i);
+    return 0;
 }
 
 static bool holds_bytes(const struct flow *f)
@@ -284,13 +246,14 @@ static enum step copy_chunk(struct tg_relay *relay, int i)
 {
     struct flow *f = &relay->flow[i];
     uint8_t *chunk = tg_pool_scratch(&relay->r->pool);
-    size_t most = allowance(relay, i, CHUNK);
+    enum step wait = STEP_WAIT;
+    size_t most = room(relay, i, CHUNK, &wait);
     if (most == 0)
-        return STEP_WAIT;
+        return wait;
     ssize_t n = tg_stream_read(relay->side[i], chunk, most);
-    give_back(relay, i, n > 0 ? most - (size_t)n : most);
+    tg_stream_release(relay->side[1 - i], TG_WRITABLE, n > 0 ? (size_t)n : 0);
     if (n == TG_AGAIN) {
-        f->busy = 0;
+        f->busy = relay->side[i]->rationed ? f->busy : 0;
         return STEP_WAIT;
     }
     if (n < 0)
@@ -299,7 +262,8 @@ static enum step copy_chunk(struct tg_relay *relay, int i)
         f->ended = true;
         return STEP_ON;
     }
-    f->busy = (size_t)n == most ? (uint8_t)(f->busy + (f->busy < BUSY_READS)) : 0;
+    bool full = (size_t)n == most || relay->side[i]->rationed;
+    f->busy = full ? (uint8_t)(f->busy + (f->busy < BUSY_READS)) : 0;
     account(relay, i, (size_t)n);
     relay->list->copied += (uint64_t)n;
     ssize_t sent = tg_stream_write(relay->side[1 - i], chunk, (size_t)n);
@@ -336,12 +300,20 @@ static enum step fill_pipe(struct tg_relay *relay, int i)
 {
     struct flow *f = &relay->flow[i];
     struct tg_stream *source = relay->side[i];
-    size_t most = allowance(relay, i, TG_PIPE_SIZE);
+    enum step wait = STEP_WAIT;
+    size_t most = room(relay, i, TG_PIPE_SIZE, &wait);
     if (most == 0)
-        return STEP_WAIT;
+        return wait;
+    ssize_t allowed = tg_stream_reserve(source, TG_READABLE, most);
+    if (allowed < 0) {
+        tg_stream_release(relay->side[1 - i], TG_WRITABLE, 0);
+        return allowed == TG_AGAIN ? STEP_WAIT : fail(relay, i);
+    }
+    most = (size_t)allowed;
     ssize_t n = splice(tg_stream_fd(source), NULL, f->pipe->in, NULL, most,
                        SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-    give_back(relay, i, n > 0 ? most - (size_t)n : most);
+    tg_stream_spend(source, TG_READABLE, n > 0 ? (size_t)n : 0);
+    tg_stream_spend(relay->side[1 - i], TG_WRITABLE, n > 0 ? (size_t)n : 0);
     if (n > 0) {
         f->pipe->held += (size_t)n;
         account(relay, i, (size_t)n);
@@ -425,7 +397,7 @@ static bool pump(struct tg_relay *relay, int i)
     struct flow *f = &relay->flow[i];
     uint64_t until = f->bytes + BUDGET;
     enum step s = STEP_ON;
-    if (f->done || f->throttled || relay->side[i]->state == TG_STREAM_OPENING ||
+    if (f->done || relay->side[i]->state == TG_STREAM_OPENING ||
         relay->side[1 - i]->state == TG_STREAM_OPENING)
         return true;
     while (s == STEP_ON && f->bytes < until)
@@ -450,10 +422,10 @@ static unsigned wants_of(const struct tg_relay *relay, int i)
     if (relay->side[i]->state == TG_STREAM_OPENING)
         return TG_WRITABLE;
     unsigned events = 0;
-    if (!in->ended && !in->throttled && !has_backlog(in) &&
+    if (!in->ended && !in->held_back && !has_backlog(in) &&
         relay->side[1 - i]->state != TG_STREAM_OPENING)
         events |= TG_READABLE;
-    if (has_backlog(out))
+    if (has_backlog(out) || (out->held_back && !out->ended))
         events |= TG_WRITABLE;
     return events;
 }
@@ -487,29 +459,6 @@ static void on_ready_a(void *arg, unsigned events)
 static void on_ready_b(void *arg, unsigned events)
 {
     on_ready(arg, 1, events);
-}
-
-static void on_tokens(void *arg)
-{
-    struct throttle *t = arg;
-    struct tg_relay *relay = t->relay;
-    relay->flow[0].throttled = relay->flow[1].throttled = false;
-    if (pump(relay, 0) && pump(relay, 1))
-        update_wants(relay);
-}
-
-static void wait_for_tokens(struct tg_relay *relay, int i, uint32_t ms)
-{
-    relay->flow[i].throttled = true;
-    if (relay->throttle == NULL) {
-        relay->throttle = tg_zalloc(sizeof(*relay->throttle));
-        relay->throttle->relay = relay;
-        relay->throttle->timer.cb = on_tokens;
-        relay->throttle->timer.arg = relay->throttle;
-    }
-    if (!tg_timer_running(&relay->throttle->timer))
-        tg_timer_start(relay->r, &relay->throttle->timer,
-                       ms > BLOCKED_MIN_WAIT ? ms : BLOCKED_MIN_WAIT);
 }
 
 /* Silence is measured when the timer runs out, not with every byte. */
@@ -562,6 +511,8 @@ struct tg_relay *tg_relay_start(struct tg_relay_list *list, struct tg_stream *a,
     list->first = relay;
     joined(list);
 
+    if (options != NULL && options->meter != NULL)
+        tg_stream_add_meter(a, options->meter);
     a->on_ready = on_ready_a;
     b->on_ready = on_ready_b;
     a->ready_arg = b->ready_arg = relay;

@@ -13,7 +13,10 @@
  * stay silent for `linger` ms.  A stream that cannot half-close ends the relay
  * at its peer's end of input, once everything is written.
  *
- * Meters count bytes (and may delay them) without being a layer.
+ * Meters count bytes and may delay them, without being a layer: those that the
+ * streams have already (tg_stream_add_meter(): bytes that go through splice()
+ * count as well), and one that the options add.  A flow that has to wait for
+ * tokens holds no pipe, and nothing is read that may not be written.
  */
 
 #include "base/shared.h"
@@ -35,8 +38,7 @@ struct tg_relay_options {
     unsigned holders;
     uint32_t idle;   /**< ms without a byte in either direction; 0: none */
     uint32_t linger; /**< ms of silence after one direction has ended; 0: none */
-    struct tg_counter *up, *down;            /**< counted as bytes move; NULL: not; references are held */
-    struct tg_bucket *up_limit, *down_limit; /**< bytes per second; NULL: no limit; likewise */
+    struct tg_meter *meter; /**< added to `a`: TG_IN is up, TG_OUT is down; held; NULL: none */
 };
 
 /** @return options with one holder and nothing set */

@@ -1,7 +1,7 @@
 #include "base/mem.h"
-#include "base/shared_lua.h"
 #include "bind/task.h"
 #include "relay/relay.h"
+#include "stream/meter_lua.h"
 #include "stream/stream_lua.h"
 
 #include <lauxlib.h>
@@ -87,17 +87,7 @@ static uint32_t milliseconds(lua_State *L, int index, const char *key)
     return n <= 0 ? 0 : n >= UINT32_MAX ? UINT32_MAX : (uint32_t)n;
 }
 
-static void *shared(lua_State *L, int index, const char *key, enum tg_shared_kind kind)
-{
-    lua_getfield(L, index, key);
-    void *object = lua_isnil(L, -1) ? NULL : tg_shared_check(L, -1, kind);
-    lua_pop(L, 1);
-    if (object != NULL)
-        tg_shared_ref(object);
-    return object;
-}
-
-/** options{idle=ms, linger=ms, up=counter, down=counter, up_limit=bucket, down_limit=bucket} */
+/** options{idle=ms, linger=ms, meter= | up=counter, down=counter, up_limit=bucket, down_limit=bucket} */
 static int l_options(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -108,10 +98,7 @@ static int l_options(lua_State *L)
     struct tg_relay_options *o = *box = tg_relay_options_new();
     o->idle = milliseconds(L, 1, "idle");
     o->linger = milliseconds(L, 1, "linger");
-    o->up = shared(L, 1, "up", TG_SHARED_COUNTER);
-    o->down = shared(L, 1, "down", TG_SHARED_COUNTER);
-    o->up_limit = shared(L, 1, "up_limit", TG_SHARED_BUCKET);
-    o->down_limit = shared(L, 1, "down_limit", TG_SHARED_BUCKET);
+    o->meter = tg_meter_of_options(L, 1);
     return 1;
 }
 

@@ -1,7 +1,12 @@
 #include "stream/stream.h"
 
+#include "base/mem.h"
+
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define METERED_PARTS 64 /* of one write to a metered stream */
 
 #define BIT(state) (1u << TG_STREAM_##state)
 
@@ -62,6 +67,178 @@ static size_t deliver_ahead(struct tg_stream *s, void *buf, size_t len)
     return n;
 }
 
+/* Metering --------------------------------------------------------------------------------------- */
+
+struct tg_metering {
+    struct tg_stream *stream;
+    struct tg_gauge gauge;
+    struct tg_timer timer;
+    unsigned waiting; /* events that are withheld until there are tokens */
+};
+
+static enum tg_way way_of(unsigned event)
+{
+    return event == TG_READABLE ? TG_IN : TG_OUT;
+}
+
+static uint64_t ready_at(const struct tg_metering *m, unsigned event)
+{
+    return m->waiting & event ? m->gauge.way[way_of(event)].ready_at : UINT64_MAX;
+}
+
+static void start_timer(struct tg_metering *m)
+{
+    struct tg_reactor *r = m->stream->reactor;
+    uint64_t in = ready_at(m, TG_READABLE), out = ready_at(m, TG_WRITABLE);
+    uint64_t at = in < out ? in : out;
+    if (at != UINT64_MAX)
+        tg_timer_start(r, &m->timer, at > r->now ? at - r->now : 0);
+}
+
+static void on_tokens(void *arg)
+{
+    struct tg_metering *m = arg;
+    uint64_t now = m->stream->reactor->now;
+    if (ready_at(m, TG_READABLE) <= now)
+        m->waiting &= ~TG_READABLE;
+    if (ready_at(m, TG_WRITABLE) <= now)
+        m->waiting &= ~TG_WRITABLE;
+    start_timer(m);
+    m->stream->ops->want(m->stream, m->stream->wanted & ~m->waiting);
+}
+
+static void withhold(struct tg_metering *m, unsigned event)
+{
+    if (m->waiting & event)
+        return;
+    m->waiting |= event;
+    start_timer(m);
+    m->stream->ops->want(m->stream, m->stream->wanted & ~m->waiting);
+}
+
+void tg_stream_add_meter(struct tg_stream *s, struct tg_meter *meter)
+{
+    if (s->metering == NULL) {
+        s->metering = tg_zalloc(sizeof(*s->metering));
+        s->metering->stream = s;
+        s->metering->timer.cb = on_tokens;
+        s->metering->timer.arg = s->metering;
+    }
+    tg_gauge_add(&s->metering->gauge, meter);
+}
+
+static void close_metering(struct tg_stream *s)
+{
+    tg_timer_stop(s->reactor, &s->metering->timer);
+    tg_gauge_close(&s->metering->gauge);
+    free(s->metering);
+    s->metering = NULL;
+}
+
+/* At this layer alone. */
+static ssize_t reserve(struct tg_stream *s, unsigned event, size_t want)
+{
+    struct tg_metering *m = s->metering;
+    if (m == NULL || want == 0)
+        return (ssize_t)want;
+    int64_t n = tg_gauge_reserve(&m->gauge, way_of(event), want, s->reactor->now);
+    if (n > 0)
+        return (ssize_t)n;
+    if (n < 0)
+        return tg_stream_break(s, event == TG_READABLE ? "read" : "write", TG_LIMIT,
+                               "quota: traffic limit reached");
+    withhold(m, event);
+    return TG_AGAIN;
+}
+
+static void spend(struct tg_stream *s, unsigned event, size_t n)
+{
+    if (s->metering != NULL && n > 0)
+        tg_gauge_spend(&s->metering->gauge, way_of(event), n);
+}
+
+ssize_t tg_stream_reserve(struct tg_stream *s, unsigned event, size_t want)
+{
+    for (struct tg_stream *layer = s; layer != NULL; layer = layer->lower) {
+        if (layer->metering == NULL)
+            continue;
+        if (layer->state != TG_STREAM_OPEN)
+            return not_open(layer);
+        ssize_t n = reserve(layer, event, want);
+        if (n < 0 && n != TG_AGAIN && layer != s && s->state == TG_STREAM_OPEN) {
+            s->error = layer->error;
+            tg_stream_set_state(s, TG_STREAM_FAILED);
+        }
+        if (n < 0)
+            return n;
+        want = (size_t)n;
+    }
+    return (ssize_t)want;
+}
+
+void tg_stream_spend(struct tg_stream *s, unsigned event, size_t n)
+{
+    for (; s != NULL; s = s->lower) {
+        spend(s, event, n);
+        if (s->metering != NULL)
+            tg_gauge_release(&s->metering->gauge, way_of(event), 0);
+    }
+}
+
+void tg_stream_release(struct tg_stream *s, unsigned event, size_t keep)
+{
+    for (; s != NULL; s = s->lower)
+        if (s->metering != NULL)
+            tg_gauge_release(&s->metering->gauge, way_of(event), keep);
+}
+
+static ssize_t read_metered(struct tg_stream *s, void *buf, size_t len)
+{
+    if (s->metering == NULL || len == 0)
+        return s->ops->read(s, buf, len);
+    ssize_t most = reserve(s, TG_READABLE, len);
+    s->rationed = most == TG_AGAIN;
+    if (most <= 0)
+        return most;
+    ssize_t n = s->ops->read(s, buf, (size_t)most);
+    s->rationed = n == most && (size_t)most < len;
+    spend(s, TG_READABLE, n > 0 ? (size_t)n : 0);
+    if (n < most)
+        tg_gauge_release(&s->metering->gauge, TG_IN, 0);
+    return n;
+}
+
+/* The first `most` bytes of what is offered.  @return parts in `out` */
+static int cut(const struct iovec *iov, int count, size_t most, struct iovec *out)
+{
+    int parts = 0;
+    for (int i = 0; i < count && most > 0 && parts < METERED_PARTS; i++) {
+        size_t len = iov[i].iov_len < most ? iov[i].iov_len : most;
+        if (len > 0)
+            out[parts++] = (struct iovec){ .iov_base = iov[i].iov_base, .iov_len = len };
+        most -= len;
+    }
+    return parts;
+}
+
+static ssize_t write_metered(struct tg_stream *s, const struct iovec *iov, int count)
+{
+    size_t total = 0;
+    for (int i = 0; i < count; i++)
+        total += iov[i].iov_len;
+    if (s->metering == NULL || total == 0)
+        return s->ops->writev(s, iov, count);
+    ssize_t most = reserve(s, TG_WRITABLE, total);
+    if (most <= 0)
+        return most;
+    struct iovec parts[METERED_PARTS];
+    ssize_t n = s->ops->writev(s, parts, cut(iov, count, (size_t)most, parts));
+    spend(s, TG_WRITABLE, n > 0 ? (size_t)n : 0);
+    return n;
+}
+
+/* ------------------------------------------------------------------------------------------------ */
+
 ssize_t tg_stream_read(struct tg_stream *s, void *buf, size_t len)
 {
     if (s->ahead != NULL) {
@@ -73,7 +250,7 @@ ssize_t tg_stream_read(struct tg_stream *s, void *buf, size_t len)
         return not_open(s);
     if (s->eof)
         return 0;
-    ssize_t n = s->ops->read(s, buf, len);
+    ssize_t n = read_metered(s, buf, len);
     if (n > 0)
         s->rx += (uint64_t)n;
     else if (n == 0)
@@ -85,7 +262,7 @@ ssize_t tg_stream_writev(struct tg_stream *s, const struct iovec *iov, int count
 {
     if (s->state != TG_STREAM_OPEN)
         return not_open(s);
-    ssize_t n = s->ops->writev(s, iov, count);
+    ssize_t n = write_metered(s, iov, count);
     if (n > 0)
         s->tx += (uint64_t)n;
     return n;
@@ -111,7 +288,8 @@ int tg_stream_shutdown(struct tg_stream *s)
 
 void tg_stream_want(struct tg_stream *s, unsigned events)
 {
-    s->ops->want(s, events);
+    s->wanted = (uint8_t)events;
+    s->ops->want(s, s->metering != NULL ? events & ~s->metering->waiting : events);
 }
 
 void tg_stream_close(struct tg_stream *s)
@@ -120,6 +298,8 @@ void tg_stream_close(struct tg_stream *s)
         tg_buf_put(&s->reactor->pool, s->ahead);
         s->ahead = NULL;
     }
+    if (s->metering != NULL)
+        close_metering(s);
     s->ops->close(s);
 }
 
@@ -156,7 +336,7 @@ ssize_t tg_stream_fill(struct tg_stream *s, size_t limit)
     else if (tg_buf_room(s->ahead) == 0 && !tg_buf_reserve(pool, &s->ahead, held))
         return TG_LIMIT;
     struct tg_buf *b = s->ahead;
-    ssize_t n = s->ops->read(s, b->data + b->end, tg_buf_room(b));
+    ssize_t n = read_metered(s, b->data + b->end, tg_buf_room(b));
     if (n > 0)
         b->end += (uint32_t)n;
     else if (n == 0)

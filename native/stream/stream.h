@@ -26,6 +26,7 @@
 
 #include "base/error.h"
 #include "base/reactor.h"
+#include "stream/meter.h"
 
 #include <stdint.h>
 #include <sys/socket.h>
@@ -74,11 +75,14 @@ struct tg_stream {
     tg_ready_cb on_ready; /**< set by the user */
     void *ready_arg;
     struct tg_buf *ahead; /**< read but not delivered; NULL: nothing */
+    struct tg_metering *metering; /**< of stream.c; NULL: nothing counts or limits its bytes */
     struct tg_error error;
     uint64_t rx, tx; /**< bytes as the user of this stream sees them */
     uint8_t state;   /**< enum tg_stream_state; written by tg_stream_set_state() only */
+    uint8_t wanted;  /**< TG_READABLE | TG_WRITABLE: what the user waits for */
     bool eof;        /**< read() has answered 0 */
     bool shut;       /**< shutdown() has succeeded */
+    bool rationed;   /**< the last read got all that meters allowed, or nothing for them: there may be more */
     bool half_close; /**< shutdown() leaves the other direction alive (tcp, unix, tls); set by the kind */
 };
 
@@ -113,3 +117,18 @@ int tg_stream_break(struct tg_stream *s, const char *op, enum tg_code code, cons
 int tg_stream_inherit(struct tg_stream *s);
 /** For implementations: tell the user.  The stream may be gone afterwards. */
 void tg_stream_ready(struct tg_stream *s, unsigned events);
+
+/** Have a meter count and limit what is read from this stream (TG_IN) and written to it (TG_OUT);
+ * it is held until the stream closes.  While tokens are missing, read and writev answer TG_AGAIN,
+ * and readiness is withheld until it is worth trying again.  When a quota is used up they fail. */
+void tg_stream_add_meter(struct tg_stream *s, struct tg_meter *m);
+
+/** How many of `want` bytes may be moved now by who reads (TG_READABLE) or writes (TG_WRITABLE)
+ * past the stream, by its descriptor; or by who is about to read elsewhere what it will write here.
+ * @return > 0, and they are set aside; TG_AGAIN: wait for `event`; or a negative code, which is the
+ * stream's failure */
+ssize_t tg_stream_reserve(struct tg_stream *s, unsigned event, size_t want);
+/** So many bytes were moved past the stream; what else was set aside is free again. */
+void tg_stream_spend(struct tg_stream *s, unsigned event, size_t n);
+/** Of what was set aside only so much will be needed. */
+void tg_stream_release(struct tg_stream *s, unsigned event, size_t keep);

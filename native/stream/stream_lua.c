@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "codec/codec.h"
+#include "stream/meter_lua.h"
 #include "stream/options_lua.h"
 #include "stream/pair.h"
 #include "stream/tcp.h"
@@ -168,7 +169,7 @@ static int step_read(lua_State *L, struct box *b)
             return fail(L, "read", TG_EOF,
                         b->s->ahead != NULL ? "end of input in the middle of a message"
                                             : "end of input");
-        if (n == TG_LIMIT)
+        if (n == TG_LIMIT && b->s->state != TG_STREAM_FAILED)
             return fail(L, "read", TG_LIMIT, "too much input");
         return tg_push_failure(L, &b->s->error);
     }
@@ -614,6 +615,19 @@ static int l_counts(lua_State *L)
     return 2;
 }
 
+/** stream:add_meter(meter) → true | nil, err: count and limit the stream's bytes until it closes; "in"
+ * is what is read */
+static int l_add_meter(lua_State *L)
+{
+    struct box *b = check_box(L, 1);
+    struct tg_meter *m = tg_meter_check(L, 2);
+    if (b->s == NULL)
+        return fail_closed(L);
+    tg_stream_add_meter(b->s, m);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int l_tostring(lua_State *L)
 {
     struct box *b = check_box(L, 1);
@@ -650,6 +664,7 @@ int luaopen_tidegate_native_stream(lua_State *L)
         { "remote_address", l_remote_address },
         { "layer", l_layer },
         { "counts", l_counts },
+        { "add_meter", l_add_meter },
         { NULL, NULL },
     };
     static const luaL_Reg functions[] = {

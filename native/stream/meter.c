@@ -1,0 +1,214 @@
+#include "stream/meter.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+enum kind {
+    COUNT,
+    LIMIT,
+    QUOTA,
+    SLOT,
+};
+
+struct entry {
+    enum kind kind;
+    unsigned ways;
+    void *object;
+    struct tg_counter *cap; /* QUOTA */
+};
+
+struct tg_meter {
+    unsigned holders; /* gauges among them */
+    unsigned users;
+    unsigned count;
+    struct entry *entries;
+};
+
+struct tg_meter *tg_meter_new(void)
+{
+    struct tg_meter *m = tg_zalloc(sizeof(*m));
+    m->holders = 1;
+    return m;
+}
+
+struct tg_meter *tg_meter_hold(struct tg_meter *m)
+{
+    m->holders++;
+    return m;
+}
+
+void tg_meter_drop(struct tg_meter *m)
+{
+    if (m == NULL || --m->holders > 0)
+        return;
+    for (unsigned i = 0; i < m->count; i++) {
+        if (m->entries[i].kind == SLOT)
+            tg_counter_add(m->entries[i].object, -1);
+        tg_shared_put(m->entries[i].object);
+        tg_shared_put(m->entries[i].cap);
+    }
+    free(m->entries);
+    free(m);
+}
+
+unsigned tg_meter_users(const struct tg_meter *m)
+{
+    return m->users;
+}
+
+static void add(struct tg_meter *m, struct entry entry)
+{
+    struct entry *grown = realloc(m->entries, (m->count + 1) * sizeof(*grown));
+    if (grown == NULL)
+        abort();
+    m->entries = grown;
+    m->entries[m->count++] = entry;
+    tg_shared_ref(entry.object);
+    if (entry.cap != NULL)
+        tg_shared_ref(entry.cap);
+}
+
+void tg_meter_count(struct tg_meter *m, struct tg_counter *counter, unsigned ways)
+{
+    add(m, (struct entry){ .kind = COUNT, .ways = ways, .object = counter });
+}
+
+void tg_meter_limit(struct tg_meter *m, struct tg_bucket *bucket, unsigned ways)
+{
+    add(m, (struct entry){ .kind = LIMIT, .ways = ways, .object = bucket });
+}
+
+void tg_meter_quota(struct tg_meter *m, struct tg_counter *used, struct tg_counter *cap,
+                    unsigned ways)
+{
+    add(m, (struct entry){ .kind = QUOTA, .ways = ways, .object = used, .cap = cap });
+}
+
+void tg_meter_slot(struct tg_meter *m, struct tg_counter *taken)
+{
+    add(m, (struct entry){ .kind = SLOT, .object = taken });
+}
+
+void tg_gauge_add(struct tg_gauge *g, struct tg_meter *m)
+{
+    struct tg_meter **grown = realloc(g->meters, (g->count + 1) * sizeof(*grown));
+    if (grown == NULL)
+        abort();
+    g->meters = grown;
+    g->meters[g->count++] = tg_meter_hold(m);
+    m->users++;
+}
+
+void tg_gauge_close(struct tg_gauge *g)
+{
+    tg_gauge_release(g, TG_IN, 0);
+    tg_gauge_release(g, TG_OUT, 0);
+    for (unsigned i = 0; i < g->count; i++) {
+        g->meters[i]->users--;
+        tg_meter_drop(g->meters[i]);
+    }
+    free(g->meters);
+    *g = (struct tg_gauge){ .meters = NULL };
+}
+
+/* The next entry of a kind that looks at a direction.  Begin with *at = { 0 }. */
+struct place {
+    unsigned meter, entry;
+};
+
+static struct entry *next(const struct tg_gauge *g, enum tg_way w, enum kind kind,
+                          struct place *at)
+{
+    for (; at->meter < g->count; at->meter++, at->entry = 0) {
+        const struct tg_meter *m = g->meters[at->meter];
+        while (at->entry < m->count) {
+            struct entry *e = &m->entries[at->entry++];
+            if (e->kind == kind && (e->ways & (1u << w)))
+                return e;
+        }
+    }
+    return NULL;
+}
+
+static bool is_used_up(const struct tg_gauge *g, enum tg_way w)
+{
+    struct place at = { 0 };
+    for (struct entry *e; (e = next(g, w, QUOTA, &at)) != NULL;) {
+        int64_t cap = tg_counter_read(e->cap);
+        if (cap > 0 && tg_counter_read(e->object) >= cap)
+            return true;
+    }
+    return false;
+}
+
+/* @return ms until all that is owed is there */
+static uint32_t charge(struct tg_gauge *g, enum tg_way w, uint64_t n, uint64_t now)
+{
+    struct place at = { 0 };
+    uint32_t wait = 0;
+    for (struct entry *e; (e = next(g, w, LIMIT, &at)) != NULL;) {
+        uint32_t ms = tg_bucket_charge(e->object, n, now);
+        if (ms > wait)
+            wait = ms;
+    }
+    return wait;
+}
+
+int64_t tg_gauge_reserve(struct tg_gauge *g, enum tg_way w, uint64_t want, uint64_t now)
+{
+    if (is_used_up(g, w))
+        return TG_BLOCKED;
+    if (g->way[w].paid == 0) {
+        struct place at = { 0 };
+        uint64_t n = want;
+        bool limited = false;
+        for (struct entry *e; (e = next(g, w, LIMIT, &at)) != NULL; limited = true)
+            n = tg_bucket_portion(e->object, n, now);
+        if (!limited)
+            return (int64_t)want;
+        g->way[w].paid = n;
+        g->way[w].ready_at = now + charge(g, w, n, now);
+    }
+    if (g->way[w].ready_at > now)
+        return 0;
+    return (int64_t)(g->way[w].paid < want ? g->way[w].paid : want);
+}
+
+void tg_gauge_spend(struct tg_gauge *g, enum tg_way w, uint64_t n)
+{
+    g->way[w].paid -= n < g->way[w].paid ? n : g->way[w].paid;
+    for (unsigned i = 0; i < g->count; i++) {
+        const struct tg_meter *m = g->meters[i];
+        for (unsigned k = 0; k < m->count; k++) {
+            const struct entry *e = &m->entries[k];
+            if (!(e->ways & (1u << w)))
+                continue;
+            if (e->kind == COUNT || (e->kind == QUOTA && tg_counter_read(e->cap) > 0))
+                tg_counter_add(e->object, (int64_t)n);
+        }
+    }
+}
+
+void tg_gauge_release(struct tg_gauge *g, enum tg_way w, uint64_t keep)
+{
+    if (g->way[w].paid <= keep)
+        return;
+    struct place at = { 0 };
+    for (struct entry *e; (e = next(g, w, LIMIT, &at)) != NULL;)
+        tg_bucket_return(e->object, g->way[w].paid - keep);
+    g->way[w].paid = keep;
+}
+
+int64_t tg_gauge_charge(struct tg_gauge *g, enum tg_way w, uint64_t n, uint64_t now)
+{
+    struct place at = { 0 };
+    if (is_used_up(g, w))
+        return TG_BLOCKED;
+    for (struct entry *e; (e = next(g, w, LIMIT, &at)) != NULL;)
+        if (n > tg_bucket_burst(e->object))
+            return TG_LIMIT;
+    return charge(g, w, n, now);
+}
