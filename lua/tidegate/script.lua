@@ -67,6 +67,7 @@ local function make_require(set, env, tg, folder)
     if not chunk then
       error(err, 0)
     end
+    jit.off(chunk, true)
     local value = setfenv(chunk, env)(name)
     set.modules[name] = value == nil and true or value
     return set.modules[name]
@@ -112,6 +113,7 @@ local function run_file(set, path, source)
     return nil, failure.new("config", tostring(err))
   end
 
+  jit.off(chunk, true) -- what is compiled could not be interrupted, see runtime/watchdog
   set.stem = path:match("([^/]+)$"):gsub("%.lua$", "")
   local tg = face.new(set)
   current = tg

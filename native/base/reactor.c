@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdatomic.h>
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
@@ -259,9 +260,12 @@ void tg_reactor_turn(struct tg_reactor *r, int timeout)
     /* What is ready already need not wait for the kernel to be asked; but asked it is
      * every other turn. */
     r->unasked = timeout == 0 && r->reports != NULL && !r->unasked;
-    if (!r->unasked)
+    if (!r->unasked) {
+        atomic_store_explicit(&r->awake_since, 0, memory_order_relaxed);
         count = epoll_wait(r->epoll, events, EVENTS_PER_TURN, timeout);
+    }
     r->now = tg_clock_ms();
+    atomic_store_explicit(&r->awake_since, r->now, memory_order_relaxed);
     for (int i = 0; i < count; i++)
         note(r, &events[i]);
     call_reports(r);

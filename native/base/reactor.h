@@ -51,6 +51,7 @@ struct tg_reactor {
     struct tg_pool pool;   /**< buffers of this thread */
     struct tg_wheel wheel; /**< timers of this thread */
     uint64_t now;          /**< ms on CLOCK_MONOTONIC, taken once per turn */
+    _Atomic uint64_t awake_since; /**< `now` of this turn; 0: waiting.  Other threads may look */
     struct tg_slot *slots; /**< by descriptor: the watch, if it is still open */
     unsigned slot_count;
     struct tg_watch *reports; /**< wanted and ready, to be called next turn */

@@ -24,6 +24,8 @@ struct tg_vm {
     int id;             /**< 0: control; 1..n: workers */
     int exit_code;
     atomic_bool stop;
+    atomic_bool stop_hook; /**< of the watchdog: what runs is to be stopped, not only reported */
+    uint64_t reported;     /**< of the watchdog: the turn it has reported */
 };
 
 /** @return 0, or -1 after a line on stderr */

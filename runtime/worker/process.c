@@ -1,6 +1,7 @@
 #include "worker/process.h"
 
 #include "base/mem.h"
+#include "watchdog/watchdog.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -25,6 +26,7 @@ static void *run_worker(void *arg)
     char name[16];
     snprintf(name, sizeof(name), "worker-%d", w->vm.id);
     pthread_setname_np(pthread_self(), name);
+    tg_watchdog_join(&w->vm);
     tg_vm_run(&w->vm);
     return NULL;
 }

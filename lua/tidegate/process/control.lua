@@ -15,8 +15,13 @@ local source = require "tidegate.config.source"
 local systemd = require "tidegate.process.systemd"
 local task = require "tidegate.native.task"
 local uv = require "luv"
+local watchdog = require "tidegate.native.watchdog"
 
 local M = {}
+
+local WATCH_EVERY = 0.1 -- seconds between two looks at whether the workers get on
+local BUSY_MS = 200 -- a turn this long is reported
+local STOP_MS = 2000 -- and the script that is to blame for one this long is stopped
 
 local ANSWER_MS = 30000 -- workers that take longer to build a configuration are stuck
 
@@ -284,6 +289,14 @@ local function reload_every(seconds)
   end
 end
 
+-- Scripts that keep a worker busy are reported after a while, and stopped after a longer one.
+local function watch_workers()
+  while true do
+    task.sleep(WATCH_EVERY)
+    watchdog.check(BUSY_MS, STOP_MS)
+  end
+end
+
 --- Start serving: called by the command line once it has a valid configuration.
 -- @return exit code, when it did not come to that
 local function run(config, options)
@@ -317,6 +330,7 @@ local function run(config, options)
   if options.reload and options.reload > 0 then
     task.spawn(reload_every, options.reload)
   end
+  task.spawn(watch_workers)
   systemd.notify "READY=1"
   return nil
 end

@@ -2,6 +2,7 @@
 -- one generation for the next without touching what already runs.
 
 local components = require "tidegate.process.components"
+local guard = require "tidegate.script.guard"
 local listener = require "tidegate.native.listener"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
@@ -155,6 +156,7 @@ function M.main()
   process.on_uncaught(function(traceback)
     log.default():error(traceback, { "kind", "process" })
   end)
+  guard.watch(log.default)
   relay.on_end(service.relay_ended)
   packet.on_end(service.relay_ended)
   message.handle("prepare", prepare)

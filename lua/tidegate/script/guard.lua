@@ -2,6 +2,7 @@
 -- for its answer.
 
 local shared = require "tidegate.native.shared"
+local watchdog = require "tidegate.native.watchdog"
 
 local M = {}
 
@@ -70,9 +71,21 @@ function M.method(fn, what, default, log)
   end
 end
 
---- @return what a function of a script was fenced in as, or nil
-function M.name_of(fn)
-  return fenced[fn]
+local function say_busy(log, culprit, ms, traceback, stopped)
+  local fields = { "kind", "script", "hook", culprit, "traceback", traceback }
+  if not culprit then -- not a script's fault, and nothing a user can mend
+    return log():debug(("the worker was busy for %d ms"):format(ms), { "traceback", traceback })
+  end
+  log():warn(("script: %s has kept the worker busy for %d ms%s"):format(culprit, ms,
+    stopped and " and is stopped" or ""), fields)
+end
+
+--- Have functions that keep this VM busy for too long reported, and stopped in the end.
+-- @param log function() → where that is said
+function M.watch(log)
+  watchdog.watch(fenced, function(...)
+    say_busy(log, ...)
+  end)
 end
 
 return M

@@ -1,0 +1,89 @@
+#include "watchdog/watchdog_lua.h"
+
+#include "watchdog/watchdog.h"
+#include "worker/process.h"
+
+#include <lauxlib.h>
+
+int luaopen_tidegate_native_watchdog(lua_State *L);
+
+#define FENCED "tidegate.watchdog.fenced"
+#define REPORT "tidegate.watchdog.report"
+
+/* Push the name of the fenced function that is innermost on the stack, or nil. */
+static void push_culprit(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, FENCED);
+    lua_Debug ar;
+    for (int level = 0; lua_istable(L, -1) && lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "f", &ar);
+        lua_rawget(L, -2);
+        if (!lua_isnil(L, -1)) {
+            lua_remove(L, -2);
+            return;
+        }
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    lua_pushnil(L);
+}
+
+void tg_watchdog_interrupted(lua_State *L, unsigned ms, bool stop)
+{
+    if (!lua_checkstack(L, 20))
+        return;
+    int top = lua_gettop(L);
+    push_culprit(L);
+    lua_getfield(L, LUA_REGISTRYINDEX, REPORT);
+    if (lua_isfunction(L, -1)) {
+        lua_pushvalue(L, top + 1);
+        lua_pushinteger(L, (lua_Integer)ms);
+        luaL_traceback(L, L, NULL, 0);
+        lua_pushboolean(L, stop);
+        if (lua_pcall(L, 4, 0, 0) != 0)
+            lua_pop(L, 1);
+    } else {
+        lua_pop(L, 1);
+    }
+    if (stop && !lua_isnil(L, top + 1)) {
+        luaL_where(L, 0);
+        lua_pushfstring(L, "ran for %d ms without waiting, and was stopped", (int)ms);
+        lua_concat(L, 2);
+        lua_error(L);
+    }
+    lua_settop(L, top);
+}
+
+/** watch(fenced, report): `fenced` holds the functions that may be stopped and what they are called;
+ * report(culprit or nil, ms, traceback, stopped) hears of every interruption.  For this VM. */
+static int l_watch(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
+    lua_setfield(L, LUA_REGISTRYINDEX, REPORT);
+    lua_setfield(L, LUA_REGISTRYINDEX, FENCED);
+    return 0;
+}
+
+/** check(report_ms, stop_ms): look at all workers; from the control thread, now and then */
+static int l_check(lua_State *L)
+{
+    unsigned report_ms = (unsigned)luaL_checkint(L, 1), stop_ms = (unsigned)luaL_checkint(L, 2);
+    for (int i = 0; i < tg_process.count; i++)
+        if (tg_process.workers[i]->started)
+            tg_watchdog_check(&tg_process.workers[i]->vm, tg_process.workers[i]->thread, report_ms, stop_ms);
+    return 0;
+}
+
+int luaopen_tidegate_native_watchdog(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        { "watch", l_watch },
+        { "check", l_check },
+        { NULL, NULL },
+    };
+    lua_newtable(L);
+    luaL_register(L, NULL, functions);
+    return 1;
+}

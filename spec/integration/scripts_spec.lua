@@ -1,0 +1,170 @@
+-- Scripts that misbehave, and scripts that define, replace and wrap policies.
+
+local plane = require "spec.helpers.plane"
+local programs = require "spec.helpers.programs"
+local proxy = require "spec.helpers.proxy"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
+
+local LIMIT_MS = 20000
+
+local folder, target
+
+local function write(name, text)
+  local path = folder .. "/" .. name
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+  return path
+end
+
+-- A CONNECT through a proxy.  @return the status of its answer, and the stream when that is 200
+local function connect(p, index, address, credentials)
+  local s = assert(stream.dial("127.0.0.1:" .. p:port(index), nil, task.now() + LIMIT_MS))
+  s:set_deadline(task.now() + LIMIT_MS)
+  local auth = credentials and "Proxy-Authorization: Basic " .. credentials .. "\r\n" or ""
+  s:write(("CONNECT %s HTTP/1.1\r\nHost: %s\r\n%s\r\n"):format(address, address, auth))
+  local head = s:read_until("\r\n\r\n", 8192)
+  local status = head and tonumber(head:match "^HTTP/1%.%d (%d+)")
+  if status ~= 200 then
+    s:close()
+    return status
+  end
+  return status, s
+end
+
+local function echoes(s)
+  s:write "hello"
+  local answer = s:read_exact(5)
+  s:close()
+  return answer == "hello"
+end
+
+local function start(name, text, services)
+  return proxy.start({ "-C", write(name, text), "--workers", "1" }, { services = services or 1 })
+end
+
+describe("scripts", function()
+  setup(function()
+    folder = programs.folder()
+    target = plane.echo()
+  end)
+
+  after_each(function()
+    proxy.stop_all()
+  end)
+
+  it("end the connection when a hook raises, and say where", function()
+    local p = start("raises.lua", [[
+      local tg = require "tidegate"
+      tg.service("http://127.0.0.1:0")
+      tg.on("request", function(next, ctx, network, address)
+        if address:find "^bad" then
+          local nothing
+          return nothing.field
+        end
+        return next(ctx, network, address)
+      end)
+    ]])
+    assert.not_equal(200, connect(p, 1, "bad.test:80"))
+    p:logged "hook on request of raises: [^\"]*raises%.lua:6: attempt to index"
+    local status, s = connect(p, 1, target)
+    assert.equal(200, status)
+    assert.is_true(echoes(s))
+  end)
+
+  it("go on without a hook that may fail", function()
+    local p = start("open.lua", [[
+      local tg = require "tidegate"
+      tg.service("http://127.0.0.1:0")
+      tg.on("request", function() error "broken" end, { on_error = "open" })
+    ]])
+    local status, s = connect(p, 1, target)
+    assert.equal(200, status)
+    assert.is_true(echoes(s))
+    p:logged "hook on request of open: [^\"]*open%.lua:3: broken"
+  end)
+
+  it("are stopped when they never end, while others live on", function()
+    local p = start("spins.lua", [[
+      local tg = require "tidegate"
+      tg.service("http://127.0.0.1:0")
+      tg.on("request", function(next, ctx, network, address)
+        while address:find "^spin" do end
+        return next(ctx, network, address)
+      end)
+    ]])
+    local status, before = connect(p, 1, target)
+    assert.equal(200, status)
+    assert.not_equal(200, connect(p, 1, "spin.test:80"))
+    p:logged "hook on request of spins has kept the worker busy"
+    p:logged "spins%.lua:4: ran for %d+ ms without waiting, and was stopped"
+    assert.is_true(echoes(before))
+    local after
+    status, after = connect(p, 1, target)
+    assert.equal(200, status)
+    assert.is_true(echoes(after))
+  end)
+
+  it("refuse everybody when an auther of theirs raises", function()
+    local p = start("auther.lua", [[
+      local tg = require "tidegate"
+      tg.auther("people", function(user, password)
+        if user == "oops" then error "no directory" end
+        return user == "ann" and password == "secret" and "ann-id"
+      end)
+      tg.service { addr = "127.0.0.1:0", handler = { type = "http", auther = "people" } }
+    ]])
+    assert.equal(407, (connect(p, 1, target, "b29wczpzZWNyZXQ="))) -- oops:secret
+    p:logged 'auther \\?"people\\?": [^"]*auther%.lua:3: no directory'
+    local status, s = connect(p, 1, target, "YW5uOnNlY3JldA==") -- ann:secret
+    assert.equal(200, status)
+    assert.is_true(echoes(s))
+  end)
+
+  it("replace and wrap what a file describes", function()
+    local script = write("people.lua", [[
+      local tg = require "tidegate"
+      tg.auther("first", function(user) return user == "script" end)
+      tg.wrap("auther", "second", function(next, ctx, user, password)
+        return next(ctx, user:lower(), password)
+      end)
+    ]])
+    local p = start("people.yml", ([[
+      scripts: [ %s ]
+      authers:
+      - name: first
+        auths: [ { username: file, password: x } ]
+      - name: second
+        auths: [ { username: ann, password: x } ]
+      services:
+      - name: one
+        addr: 127.0.0.1:0
+        handler: { type: http, auther: first }
+      - name: two
+        addr: 127.0.0.1:0
+        handler: { type: http, auther: second }
+    ]]):format(script), 2)
+    local function status_of(index, credentials)
+      local status, s = connect(p, index, target, credentials)
+      if s then
+        s:close()
+      end
+      return status
+    end
+    assert.equal(407, status_of(1, "ZmlsZTp4")) -- file:x
+    assert.equal(200, status_of(1, "c2NyaXB0Ong=")) -- script:x
+    assert.equal(200, status_of(2, "QU5OOng=")) -- ANN:x
+    assert.equal(407, status_of(2, "Qk9COng=")) -- BOB:x
+  end)
+
+  it("say when there is nothing to wrap", function()
+    local result = proxy.run { "-C", write("wrap.lua", [[
+      local tg = require "tidegate"
+      tg.service("http://127.0.0.1:0")
+      tg.wrap("auther", "nobody", function(next, ...) return next(...) end)
+    ]]) }
+    assert.equal(2, result.code)
+    assert.matches('there is no auther "nobody"', result.stderr, 1, true)
+  end)
+end)
