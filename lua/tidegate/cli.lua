@@ -101,6 +101,17 @@ function cli.merge(options)
   return config, problems, marks
 end
 
+--- Check a configuration that did not come from files: what it refers to may be missing.
+-- @return configuration ready to be applied | nil; and the list of problems, warnings included
+function cli.check(config)
+  local problems = validate.check(config, nil, { missing = "warning" })
+  problem.sort(problems)
+  if problem.any_error(problems) then
+    return nil, problem.errors(problems)
+  end
+  return normalize.apply(config), problems
+end
+
 --- Read the whole configuration and check it.
 -- @return configuration ready to be applied | nil; and the list of problems, warnings included
 function cli.build(options)

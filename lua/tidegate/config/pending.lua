@@ -21,7 +21,6 @@ pending.root = {
   rlimiters = "rate limiters",
   observers = "observers",
   profiling = "profiling",
-  api = "the REST API",
   metrics = "the metrics server",
 }
 

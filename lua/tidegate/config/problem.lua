@@ -50,6 +50,17 @@ function problem.sort(list)
   return list
 end
 
+--- @return those of a list that are errors
+function problem.errors(list)
+  local errors = {}
+  for _, item in ipairs(list) do
+    if item.severity ~= "warning" then
+      errors[#errors + 1] = problem.bless(item)
+    end
+  end
+  return errors
+end
+
 --- @return whether a list holds an error; late ones count unless `early_only`
 function problem.any_error(list, early_only)
   for _, item in ipairs(list) do

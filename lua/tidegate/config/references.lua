@@ -67,7 +67,7 @@ function methods:reference(field, object, key, name, path)
     })
   end
   if not self.index[field.ref][name] then
-    local severity = field.ref == "loggers" and "warning" or "error"
+    local severity = field.ref == "loggers" and "warning" or self.missing
     self.report[severity](self.report, object, key, path, "there is no %s %q%s",
       SINGULAR[field.ref], name, nearest.hint(name, names_of(self.config[field.ref])))
   end
@@ -185,9 +185,12 @@ function methods:circles()
   end
 end
 
---- Check all names.  @param report see tidegate.config.report
-function references.check(config, report)
+--- Check all names.
+-- @param report see tidegate.config.report
+-- @param options nil or { missing = "warning": references may lead nowhere, as gost's may }
+function references.check(config, report, options)
   local self = setmetatable({
+    missing = options and options.missing or "error",
     config = config,
     report = report,
     index = check_names(config, report),

@@ -413,8 +413,9 @@ end
 
 --- Find all that is wrong with a configuration.
 -- @param marks from the reader; may be nil
+-- @param options nil or { missing = "warning": references may lead nowhere }
 -- @return list of problems, see tidegate.config.problem
-function validate.check(config, marks)
+function validate.check(config, marks, options)
   local report = reports.new(marks)
   local self = setmetatable({
     report = report,
@@ -423,7 +424,7 @@ function validate.check(config, marks)
     lifted = LIFTED,
     has_scripts = config.scripts ~= nil,
   }, mt)
-  references.check(config, report)
+  references.check(config, report, options)
   for i, service in ipairs(config.services or {}) do
     self:with_origin(service, function()
       self:service(service, ("services[%d]"):format(i - 1))

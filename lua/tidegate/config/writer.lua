@@ -96,8 +96,10 @@ local function typed_object(kind, value, marks, json)
   local made = { kind = "map" }
   for _, field in ipairs(kind.fields) do
     local item = value[field.name]
-    if field.type ~= "ignored"
-      and (field.always and not (json and field.omit) or not is_omitted(field, item)) then
+    if field.type == "ignored" then
+      local status = marks[value] and marks[value][field.name]
+      made[#made + 1] = status and { field.name, typed_free(status, marks) }
+    elseif (field.always and not (json and field.omit) or not is_omitted(field, item)) then
       if item == nil then
         item = ZERO[field.type]
       end
@@ -285,8 +287,15 @@ end
 
 local json_value
 
+-- indent nil: all on one line, without blanks
 local function json_items(items, indent, open, close, print)
   local lines = {}
+  if not indent then
+    for i, item in ipairs(items) do
+      lines[i] = print(item)
+    end
+    return open .. table.concat(lines, ",") .. close
+  end
   for i, item in ipairs(items) do
     lines[i] = indent .. "  " .. print(item)
   end
@@ -308,12 +317,24 @@ function json_value(value, indent)
     return value.kind == "list" and "[]" or "{}"
   elseif value.kind == "list" then
     return json_items(value, indent, "[", "]", function(item)
-      return json_value(item, indent .. "  ")
+      return json_value(item, indent and indent .. "  ")
     end)
   end
   return json_items(value, indent, "{", "}", function(entry)
-    return json_text(entry[1]) .. ": " .. json_value(entry[2], indent .. "  ")
+    return json_text(entry[1]) .. (indent and ": " or ":") .. json_value(entry[2], indent and indent .. "  ")
   end)
+end
+
+--- An object of the configuration as JSON on one line, as the API answers.
+-- @param object its name in the schema
+-- @param marks may hold what is read-only: marks[value].status
+function writer.json(value, object, marks)
+  return json_value(typed_object(schema.object(object), value, marks or {}, true))
+end
+
+--- Any plain value as JSON on one line: tables with [1] are lists, keys are sorted.
+function writer.plain_json(value)
+  return json_value(typed_free(value, {}))
 end
 
 --- Write a configuration.

@@ -1,13 +1,18 @@
 -- The control thread: reads the configuration, opens the sockets, has the workers apply it, reloads,
 -- drains, and ends the process.  It carries no traffic.
 
+local addr = require "tidegate.net.addr"
+local admin = require "tidegate.admin.server"
+local auth = require "tidegate.policy.auth"
 local cli = require "tidegate.cli"
 local commands = require "tidegate.process.commands"
 local components = require "tidegate.process.components"
+local declare = require "tidegate.script.declare"
 local loaders = require "tidegate.process.loaders"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
 local process = require "tidegate.native.process"
+local registry = require "tidegate.process.registry"
 local script = require "tidegate.script"
 local signature = require "tidegate.process.signature"
 local sockets = require "tidegate.process.sockets"
@@ -19,6 +24,7 @@ local watchdog = require "tidegate.native.watchdog"
 
 local M = {}
 
+local TURN = 0.005 -- seconds between two looks at whether the configuration may be changed
 local WATCH_EVERY = 0.1 -- seconds between two looks at whether the workers get on
 local BUSY_MS = 200 -- a turn this long is reported
 local STOP_MS = 2000 -- and the script that is to blame for one this long is stopped
@@ -27,6 +33,7 @@ local ANSWER_MS = 30000 -- workers that take longer to build a configuration are
 
 local state = {
   running = nil, -- the configuration in force
+  data = {}, -- what was loaded for its policies
   bound = {}, -- service name → what sockets.obtain() gave
   generation = 0,
   options = nil,
@@ -164,7 +171,7 @@ local function try_to_apply(config)
     end
   end
   announce(config, bound, state.bound)
-  state.running, state.bound = config, bound
+  state.running, state.bound, state.data = config, bound, data
   run_commands(new, old, "postUp")
   run_commands(old, new, "postDown")
   return true
@@ -197,6 +204,9 @@ local function reload_once()
   end
   if ok then
     say("info", "configuration reloaded")
+    for _, problem in ipairs(select(2, M.settle_admin()) or {}) do
+      say("error", tostring(problem))
+    end
   else
     for _, problem in ipairs(problems) do
       say("error", "reload: " .. tostring(problem))
@@ -227,6 +237,113 @@ function M.reload()
   return ok, problems
 end
 
+-- The admin plane --------------------------------------------------------------------------------
+
+-- The configuration is free to be changed once nobody else is at it.
+local function take_turn()
+  while state.busy do
+    task.sleep(TURN)
+  end
+  state.busy = true
+end
+
+--- Change the configuration in force; all of it takes effect, or nothing.
+-- @param edit function(copy) → false to leave it as it is
+-- @return true | nil, a list of problems
+function M.change(edit)
+  take_turn()
+  local ok, problems = nil, { "the process is ending" }
+  if not state.ending then
+    local whole
+    whole, ok, problems = xpcall(M.try_change, debug.traceback, edit)
+    if not whole then
+      ok, problems = nil, { ok }
+    end
+  end
+  state.busy = false
+  if state.again then
+    state.again = false
+    task.spawn(M.reload)
+  end
+  return ok, problems
+end
+
+--- What change() does while nobody else may.
+function M.try_change(edit)
+  local config = declare.copy(state.running)
+  if edit(config) == false then
+    return true
+  end
+  local found, problems = cli.check(config)
+  if not found then
+    return nil, problems
+  end
+  return apply(found)
+end
+
+--- Who may use the admin plane: the authers of the configuration, as this thread has them.
+local function authenticate(settings, name, client, user, password)
+  if not state.authers or state.authers.config ~= state.running then
+    if state.authers then
+      state.authers:close()
+    end
+    local made, err = registry.new({ authers = state.running.authers, log = state.running.log }, nil, state.data)
+    if not made then
+      say("error", tostring(err))
+      return false
+    end
+    made.config = state.running
+    state.authers = made
+  end
+  local ctx = { service = { name = name }, client = client, client_ip = addr.host(client) }
+  local own = auth.of({ auth = settings.auth }, {})
+  local named = auth.of({ auther = settings.auther, authers = settings.authers }, state.authers.authers)
+  if not own and not named then
+    return true
+  end
+  return own ~= nil and own:check(ctx, user, password) ~= nil
+    or named ~= nil and named:check(ctx, user, password) ~= nil
+end
+
+local function save(path, text)
+  local file, err = io.open(path, "wb")
+  if not file then
+    return nil, "create file: " .. tostring(err)
+  end
+  local ok
+  ok, err = file:write(text)
+  file:close()
+  return ok and true, err and "save config: " .. tostring(err)
+end
+
+-- What the servers of the admin plane may do, see tidegate.admin.api.
+local face = {
+  config = function()
+    return state.running
+  end,
+  marks = function()
+    return {}
+  end,
+  change = M.change,
+  reload = function()
+    take_turn()
+    state.busy = false
+    return M.reload()
+  end,
+  save = save,
+  file = function()
+    local configs = state.options.configs or {}
+    return configs[#configs]
+  end,
+  authenticate = authenticate,
+}
+
+--- Have the servers of the admin plane follow the configuration.  @return true | nil, problems
+function M.settle_admin()
+  face.log = log.default()
+  return admin.settle(state.running, face)
+end
+
 local function release_all()
   for _, key in ipairs(sockets.keys()) do
     sockets.release(key)
@@ -235,6 +352,7 @@ end
 
 local function finish(code)
   log.flush()
+  admin.close()
   release_all()
   process.exit(code)
 end
@@ -310,6 +428,7 @@ local function run(config, options)
     return 1
   end
   loaders.on_data(function(key, data)
+    registry.load(key, data)
     return message.call({ type = "load", key = key, data = data }, task.now() + ANSWER_MS) ~= nil
   end)
   on_signal("sighup", M.reload)
@@ -318,6 +437,13 @@ local function run(config, options)
   state.busy = true
   local ok, problems = apply(config)
   state.busy = false
+  if not ok then
+    for _, problem in ipairs(problems) do
+      io.stderr:write("tidegate: ", tostring(problem), "\n")
+    end
+    return 2
+  end
+  ok, problems = M.settle_admin()
   if not ok then
     for _, problem in ipairs(problems) do
       io.stderr:write("tidegate: ", tostring(problem), "\n")

@@ -156,17 +156,16 @@ function M.load(key, data)
   end
 end
 
---- The chain a handler or listener names.
--- @return chain, or nil for none | nil, err
+--- The chain a handler or listener names.  Where the API has deleted it, connections are refused: to go
+-- without it would show who asks.
+-- @return chain, or nil for none
 function methods:chain_of(name)
   if not name or name == "" then
     return nil
   end
-  local found = self.chains[name]
-  if not found then
-    return nil, failure.new("config", ("no chain %q"):format(name))
-  end
-  return found
+  return self.chains[name] or chain.scripted(name, function()
+    return nil, failure.new("config", ("there is no chain %q"):format(name))
+  end)
 end
 
 -- A script that never says a URL twice must not fill the memory.

@@ -81,9 +81,8 @@ local function make_chain(self, config)
   if self.md.ignoreChain then
     return true
   end
-  local err
-  self.chain, err = self.registry:chain_of(handler.chain)
-  return not err, err
+  self.chain = self.registry:chain_of(handler.chain)
+  return true
 end
 
 local function make_sockets(self)
