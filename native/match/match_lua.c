@@ -17,6 +17,7 @@ int luaopen_tidegate_native_match(lua_State *L);
 
 #define MATCH_MT "tidegate.match"
 #define WORDS 512
+#define ID_END 9007199254740992.0 /* 2^53 */
 #define REGEXPS_MAX 4096u
 
 struct box {
@@ -207,13 +208,8 @@ static void push_notes(lua_State *L, const struct tg_match_notes *notes)
     set_number(L, "note_count", notes->count);
 }
 
-static int answer(lua_State *co, struct tg_work *w)
+static void push_info(lua_State *co, const struct job *job, const struct tg_match *m)
 {
-    struct job *job = (struct job *)w;
-    struct tg_match *m = job->match;
-    if (m == NULL)
-        return tg_push_failure_text(co, job->code, job->words);
-    lua_pushnumber(co, (lua_Number)tg_match_publish(m));
     lua_newtable(co);
     set_number(co, "count", (double)m->count);
     set_number(co, "names", (double)m->names.used);
@@ -229,6 +225,15 @@ static int answer(lua_State *co, struct tg_work *w)
         lua_rawseti(co, -2, (int)i + 1);
     }
     lua_setfield(co, -2, "regexps");
+}
+
+static int answer(lua_State *co, struct tg_work *w)
+{
+    struct job *job = (struct job *)w;
+    if (job->match == NULL)
+        return tg_push_failure_text(co, job->code, job->words);
+    lua_pushnumber(co, (lua_Number)tg_match_publish(job->match));
+    push_info(co, job, job->match);
     return 2;
 }
 
@@ -330,6 +335,36 @@ static void read_job(lua_State *L, struct job *job)
     }
 }
 
+static struct job *new_job(lua_State *L)
+{
+    struct job **box = lua_newuserdata(L, sizeof(*box));
+    *box = NULL;
+    luaL_getmetatable(L, MATCH_MT ".job");
+    lua_setmetatable(L, -2);
+    *box = calloc(1, sizeof(**box));
+    if (*box == NULL)
+        luaL_error(L, "out of memory");
+    read_job(L, *box);
+    return *box;
+}
+
+/* Lists as VMs hold them ----------------------------------------------------------------------- */
+
+static void push_list(lua_State *L, struct tg_match *m)
+{
+    struct box *b = lua_newuserdata(L, sizeof(*b));
+    b->match = m;
+    luaL_getmetatable(L, MATCH_MT);
+    lua_setmetatable(L, -2);
+}
+
+static struct tg_match *check(lua_State *L)
+{
+    struct box *b = luaL_checkudata(L, 1, MATCH_MT);
+    luaL_argcheck(L, b->match != NULL, 1, "a closed list");
+    return b->match;
+}
+
 /** build{ sources={ { items={…} } | { text=, format= } | { path=, format= }, … }, country=file,
  * asn=file, clients=bool } -> number, info | nil, err.  Waits.  The number stands for the list in
  * every VM until release().  info: count (patterns), names, nets, ranges, globs, bytes, ms,
@@ -339,40 +374,38 @@ static int l_build(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     tg_work_check(L);
-    struct job **box = lua_newuserdata(L, sizeof(*box));
-    *box = NULL;
-    luaL_getmetatable(L, MATCH_MT ".job");
-    lua_setmetatable(L, -2);
-    struct job *job = *box = calloc(1, sizeof(*job));
-    if (job == NULL)
-        return luaL_error(L, "out of memory");
+    struct job *job = new_job(L);
     job->work.run = build;
     job->work.done = answer;
     job->work.drop = drop;
-    read_job(L, job);
-    *box = NULL;
+    *(struct job **)lua_touserdata(L, 2) = NULL; /* it is the work's own now */
     return tg_work_park(L, &job->work);
 }
 
-/* Lists as VMs hold them ----------------------------------------------------------------------- */
-
-static struct tg_match *check(lua_State *L)
+/** compile{…} -> list, info | nil, err: as build(), but at once and for this VM alone; for few
+ * patterns */
+static int l_compile(lua_State *L)
 {
-    struct box *b = luaL_checkudata(L, 1, MATCH_MT);
-    luaL_argcheck(L, b->match != NULL, 1, "a closed list");
-    return b->match;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    struct job *job = new_job(L);
+    build(&job->work);
+    if (job->match == NULL)
+        return tg_push_failure_text(L, job->code, job->words);
+    push_list(L, job->match);
+    job->match = NULL;
+    push_info(L, job, ((struct box *)lua_touserdata(L, -1))->match);
+    return 2;
 }
 
 /** open(number) -> list | nil, err: it has been released */
 static int l_open(lua_State *L)
 {
     lua_Number id = luaL_checknumber(L, 1);
-    struct box *b = lua_newuserdata(L, sizeof(*b));
-    b->match = id >= 1 && id < 9007199254740992.0 ? tg_match_find((uint64_t)id) : NULL;
-    luaL_getmetatable(L, MATCH_MT);
-    lua_setmetatable(L, -2);
-    if (b->match == NULL)
+    struct tg_match *m = id >= 1 && id < ID_END ? tg_match_find((uint64_t)id) : NULL;
+    if (m == NULL)
         return tg_push_failure_text(L, "closed", "there is no such list any more");
+    push_list(L, m);
     return 1;
 }
 
@@ -380,7 +413,7 @@ static int l_open(lua_State *L)
 static int l_release(lua_State *L)
 {
     lua_Number id = luaL_checknumber(L, 1);
-    if (id >= 1 && id < 9007199254740992.0)
+    if (id >= 1 && id < ID_END)
         tg_match_withdraw((uint64_t)id);
     return 0;
 }
@@ -433,8 +466,8 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg functions[] = {
-    { "build", l_build },         { "open", l_open }, { "release", l_release },
-    { "is_client", l_is_client }, { NULL, NULL },
+    { "build", l_build },     { "compile", l_compile },     { "open", l_open },
+    { "release", l_release }, { "is_client", l_is_client }, { NULL, NULL },
 };
 
 int luaopen_tidegate_native_match(lua_State *L)

@@ -79,7 +79,7 @@ describe("configuration", function()
         'a.yaml:4: services[0].handler.chain: there is no chain "c"',
         "a.yaml:5: services[0].lisener: unknown key; did you mean listener?",
         'a.yaml:6: services[1].name: service "a" is defined twice, also at',
-        "a.yaml:8: services[1].bypass: is not available in this version",
+        "a.yaml:8: services[1].bypass: there is no bypass",
         "a.yaml:9: log.levl: unknown key; did you mean level?",
       },
     },

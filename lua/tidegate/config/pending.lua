@@ -5,8 +5,6 @@ local pending = {}
 
 --- Lists and objects of the root; what refers to an object of such a list is pending with it.
 pending.root = {
-  admissions = "admission control",
-  bypasses = "bypass lists",
   resolvers = "resolvers",
   hosts = "host mappings",
   ingresses = "ingresses",

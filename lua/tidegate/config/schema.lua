@@ -358,6 +358,7 @@ object("admission", {
   { "reverse", "bool", "deprecated, use whitelist" },
   { "whitelist", "bool", "admit only what matches" },
   { "matchers", "[]string", "addresses and networks" },
+  { "mmdb", "mmdb", "where geoip: and asn: are looked up; not gost's" },
   RELOAD, FILE, REDIS, HTTP, PLUGIN,
 })
 
@@ -367,7 +368,19 @@ object("bypass", {
   { "whitelist", "bool", "everything but what matches" },
   { "network", "string", "only for this network" },
   { "matchers", "[]string", "hosts, globs, addresses, networks" },
+  { "ruleset", "[]ruleset", "files full of domains; not gost's" },
+  { "mmdb", "mmdb", "where geoip: and asn: are looked up; not gost's" },
   RELOAD, FILE, REDIS, HTTP, PLUGIN,
+})
+
+object("ruleset", {
+  { "file", "string", "file" },
+  { "format", "string", "auto, plain, dnsmasq, hosts, v2ray, clash, adblock or patterns" },
+}, { bare = "file" })
+
+object("mmdb", {
+  { "country", "string", "MMDB file with countries" },
+  { "asn", "string", "MMDB file with autonomous systems" },
 })
 
 object("resolver", {

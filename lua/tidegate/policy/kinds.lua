@@ -9,6 +9,7 @@
 --   on_error     what the main method answers when the script raises
 --   loader       how lines and Redis items become items, see tidegate.policy.loader
 --   prepare(config, loaded) → data | nil, err  once, in the control thread, which may wait
+--   files(config) → list of files whose change means that prepare() is due again
 --   release(data)                             in the control thread, when no worker uses it any more
 -- Objects have the methods of their kind, `load(data)` when items can change, and maybe `close()`.
 
@@ -16,6 +17,8 @@ local M = {}
 
 local MODULES = {
   "auth",
+  "admission",
+  "bypass",
 }
 
 local kinds = {}

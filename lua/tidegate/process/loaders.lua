@@ -129,6 +129,12 @@ local function follow(entry)
     end)
     entry.watches[1] = watch
   end
+  for _, path in ipairs(entry.kind.files and entry.kind.files(entry.config) or {}) do
+    entry.watches[#entry.watches + 1] = loader.watch({ path = path }, function()
+      entry.changed = true
+      task.spawn(refresh, entry, {})
+    end)
+  end
   local seconds = entry.config.reload or 0
   if seconds > 0 and #sources > 0 then
     task.spawn(read_again, entry, sources, seconds)

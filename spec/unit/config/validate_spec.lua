@@ -95,8 +95,8 @@ log: {level: debug}
       "warning 2 chains[0].hops[0].bypass: is not read" },
     { service "forwarder: {hop: h}", 'there is no hop "h"' },
     -- pending
-    { service "admission: a", "error 1 services[0].admission: is not available in this version (admission control)" },
-    { "bypasses: [{name: b}]", "is not available in this version (bypass lists)" },
+    { service "admission: a", "error 1 services[0].admission: there is no admission \"a\"" },
+    { "profiling: {addr: :1}", "is not available in this version (profiling)" },
     { "api: {addr: ':1'}", "error 1 api: is not available in this version (the REST API)" },
     { "authers: [{name: a, file: {path: x}}]", "error 1 authers[0].file: is not available in this version (loading" },
     { "hops: [{name: h, nodes: [{name: n, addr: 'a:1', " .. NODE .. ", probe: {type: tcp}}]}]",
@@ -199,10 +199,7 @@ hops: [{name: h, resolver: r, nodes: [{name: n, addr: "x:1", %s}]}]
     end)
 
     it("what is pending is an error of that URL", function()
-      local found = check_url { "zz+yy://:1?bypass=a.com" }
-      assert.match("error -L zz+yy://:1?bypass=a.com: is not available", found[1], 1, true)
-      assert.same(1, #found)
-      found = check_url { "zz+yy://:1?sniffing=true" }
+      local found = check_url { "zz+yy://:1?sniffing=true" }
       assert.match("is not available in this version (sniffing)", found[1], 1, true)
       assert.same(1, #found)
     end)
