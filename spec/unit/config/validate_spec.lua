@@ -96,7 +96,7 @@ log: {level: debug}
     { service "forwarder: {hop: h}", 'there is no hop "h"' },
     -- pending
     { service "admission: a", "error 1 services[0].admission: there is no admission \"a\"" },
-    { "profiling: {addr: :1}", "is not available in this version (profiling)" },
+    { "profiling: {addr: localhost}", "is not available in this version (profiling)" },
     { "api: {addr: ':1'}", "error 1 api: is not available in this version (the REST API)" },
     { "authers: [{name: a, file: {path: x}}]", "error 1 authers[0].file: is not available in this version (loading" },
     { "hops: [{name: h, nodes: [{name: n, addr: 'a:1', " .. NODE .. ", probe: {type: tcp}}]}]",
