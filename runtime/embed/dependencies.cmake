@@ -9,6 +9,7 @@ pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(LDNS REQUIRED IMPORTED_TARGET ldns>=1.8)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8>=10.40)
 pkg_check_modules(MAXMINDDB REQUIRED IMPORTED_TARGET libmaxminddb>=1.5)
+pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2>=1.52)
 
 # luv's own pkg-config file asks for the headers of PUC Lua 5.1, which must stay out of sight:
 # hence found by hand, and its folder (which may hold another lua.h) searched last.
@@ -22,4 +23,5 @@ target_include_directories(tidegate_libraries BEFORE INTERFACE ${LUAJIT_INCLUDE_
 target_compile_options(tidegate_libraries INTERFACE SHELL:-idirafter\ ${LUV_INCLUDE})
 target_link_libraries(tidegate_libraries INTERFACE
   ${LUV_LIBRARY} PkgConfig::LUAJIT PkgConfig::LIBUV PkgConfig::OPENSSL PkgConfig::ZLIB
-  PkgConfig::LDNS PkgConfig::PCRE2 PkgConfig::MAXMINDDB Threads::Threads ${CMAKE_DL_LIBS} m)
+  PkgConfig::LDNS PkgConfig::PCRE2 PkgConfig::MAXMINDDB PkgConfig::NGHTTP2
+  Threads::Threads ${CMAKE_DL_LIBS} m)

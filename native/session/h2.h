@@ -1,0 +1,99 @@
+#pragma once
+
+/** @file
+ * HTTP/2 (RFC 9113), with extended CONNECT (RFC 8441): the framing is nghttp2's, the bytes are ours.
+ *
+ * Each stream carries one request and its response.  Headers are told apart from the body: the
+ * body is what read() and writev() move, END_STREAM is the end of input and of output.  A client's
+ * stream may be written to at once; a server's after tg_h2_respond().
+ *
+ * Backpressure: what nobody reads is not credited to the peer.  A stream begins with the window
+ * `window`, which doubles up to `max_window` while its reader keeps up; all streams of a session
+ * together hold at most `session_window` bytes unread.
+ *
+ * Bytes a stream writes go to the layer below without a copy, unless that one takes only a part.
+ * Streams that have much to write take turns.
+ */
+
+#include "session/session.h"
+
+struct tg_h2_options {
+    bool client;
+    bool connect_protocol;   /**< server: extended CONNECT is allowed */
+    bool ping_idle;          /**< keepalive also while there are no streams */
+    uint32_t max_streams;    /**< that the peer may have open */
+    uint32_t window;         /**< bytes a stream may hold unread, at first */
+    uint32_t max_window;     /**< and at most */
+    uint32_t session_window; /**< bytes all streams together may hold unread */
+    uint32_t max_frame;      /**< longest frame we accept */
+    uint32_t max_headers;    /**< bytes of one block of header fields, 32 a field included */
+    uint32_t keepalive;      /**< ms of silence before a PING; 0: none */
+    uint32_t timeout;        /**< ms for its answer */
+    uint32_t idle;           /**< ms without a stream after which the session ends; 0: never */
+};
+
+#define TG_H2_DEFAULTS \
+    { \
+        .max_streams = 1000, .window = 262144, .max_window = 8388608, .session_window = 16777216, \
+        .max_frame = 65536, .max_headers = 65536, .timeout = 30000, \
+    }
+
+/** A header field; not terminated, and names are in lower case. */
+struct tg_h2_field {
+    const char *name, *value;
+    size_t name_len, value_len;
+};
+
+/** The fields of one HEADERS frame, in order. */
+struct tg_h2_block {
+    uint32_t used, cap, count;
+    char data[];
+};
+
+/** Walk through a block: `*at` is 0 at first.  @return false at the end */
+bool tg_h2_block_next(const struct tg_h2_block *b, size_t *at, struct tg_h2_field *out);
+/** @return false: there is no such field; otherwise the first */
+bool tg_h2_block_find(const struct tg_h2_block *b, const char *name, struct tg_h2_field *out);
+
+/** Start a session on `lower`, which it owns from now on.  Never fails: an error is told by the
+ * session's end. */
+struct tg_session *tg_h2_start(struct tg_stream *lower, const struct tg_h2_options *options);
+
+/** Client: send a request.  @param ended it has no body
+ * @return its stream; NULL: see `err` (TG_LIMIT: the peer takes no more streams now) */
+struct tg_stream *tg_h2_request(struct tg_session *s, const struct tg_h2_field *fields,
+                                unsigned count, bool ended, struct tg_error *err);
+
+/** @return streams that tg_h2_request() could open now */
+unsigned tg_h2_room(const struct tg_session *s);
+
+/** Take no more streams and tell the peer so; the session ends with its last stream. */
+void tg_h2_drain(struct tg_session *s);
+bool tg_h2_is_draining(const struct tg_session *s);
+
+/* Streams: `s` is a stream of such a session, see tg_h2_is_stream(). */
+
+bool tg_h2_is_stream(const struct tg_stream *s);
+
+/** Server: send the response's header.  @param ended there is no body
+ * @return 0 or a negative code */
+int tg_h2_respond(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count,
+                  bool ended);
+/** Send trailers behind the body; ends it, as tg_stream_shutdown() does.  @return 0 or a negative code */
+int tg_h2_finish(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count);
+/** Break it off with an error code of RFC 9113 section 7; close() is what follows. */
+void tg_h2_reset(struct tg_stream *s, uint32_t code);
+
+/** The peer's header, or NULL: it has not come.  Belongs to the stream. */
+const struct tg_h2_block *tg_h2_headers(const struct tg_stream *s);
+/** What came behind the body, or NULL. */
+const struct tg_h2_block *tg_h2_trailers(const struct tg_stream *s);
+/** Give the memory of the header back; tg_h2_headers() answers NULL from now on. */
+void tg_h2_forget_headers(struct tg_stream *s);
+
+/** Be told once when the header has come, or will not come any more (the stream has failed, or
+ * with NULL as `s` it was closed).  Must not run Lua nor close anything. */
+typedef void (*tg_h2_headers_cb)(void *arg, struct tg_stream *s);
+void tg_h2_on_headers(struct tg_stream *s, tg_h2_headers_cb cb, void *arg);
+/** Will no header come any more?  Then `err` says why. */
+bool tg_h2_is_over(const struct tg_stream *s, struct tg_error *err);

@@ -1,0 +1,114 @@
+#pragma once
+
+/** @file
+ * What the parts of the HTTP/2 session share; of nobody else's concern.
+ */
+
+#include "session/h2.h"
+
+#include <nghttp2/nghttp2.h>
+
+#define TG_H2_PARTS 64     /**< of one write below */
+#define TG_H2_FRAMES 16    /**< DATA frames of one write below */
+#define TG_H2_FIELDS 128   /**< of a header */
+#define TG_H2_FRAME_BURST 4000u /**< frames that move nothing */
+#define TG_H2_RESET_BURST 1000u /**< requests taken back before they were answered */
+#define TG_H2_TURN 131072u /**< bytes a stream writes before others have their turn */
+
+struct tg_h2;
+
+struct tg_h2_stream {
+    struct tg_stream base;
+    struct tg_h2 *session; /**< NULL: it is gone */
+    struct tg_h2_stream *next, **link;           /**< list of the session's streams */
+    struct tg_h2_stream *turn_next, **turn_link; /**< list of those who want to write */
+    struct tg_buf *in, *in_last;
+    struct tg_h2_block *headers, *trailers; /**< of the peer */
+    struct tg_h2_block *last_words;         /**< trailers of ours, to be sent behind the body */
+    const struct iovec *offer; /**< what writev() offers right now */
+    size_t offer_skip;         /**< bytes of its first part that are through */
+    size_t offer_left;         /**< bytes that may go out in this call */
+    tg_h2_headers_cb on_headers;
+    void *headers_arg;
+    struct tg_defer defer;
+    int32_t id;
+    uint32_t held;     /**< bytes in `in` */
+    uint32_t window;   /**< what the peer was granted */
+    uint32_t passed;   /**< bytes read since `window` was looked at */
+    uint64_t looked;   /**< ms, when it was */
+    uint32_t code;     /**< why it was closed */
+    uint8_t wanted;
+    bool turn;         /**< may write though others wait */
+    bool waiting;      /**< for accept() */
+    bool complete;     /**< the peer's header is here */
+    bool answered;     /**< we have sent ours */
+    bool fin_received, fin_queued, fin_sent;
+    bool closed;       /**< in the eyes of the protocol */
+    bool orphan;       /**< closed by its user while its end is still to be sent */
+};
+
+struct tg_h2 {
+    struct tg_session base;
+    struct tg_h2_options options;
+    nghttp2_session *ng;
+    struct tg_h2_stream *all;
+    struct tg_h2_stream *accept_first; /**< chained by turn_next */
+    struct tg_h2_stream **accept_last;
+    struct tg_h2_stream *turns, **turns_last;
+    unsigned turn_count;
+    unsigned open;      /**< streams that count for the peer's limit */
+    struct tg_buf *out; /**< frames not sent yet */
+    struct tg_defer work, event;
+    struct tg_timer timer;
+    uint64_t heard;     /**< ms of the last bytes from the peer */
+    uint64_t pinged;    /**< ms of the PING that waits for its answer; 0: none */
+    uint64_t deserted;  /**< ms when the last stream went */
+    uint64_t tokens_at; /**< ms when the two below were filled up */
+    uint32_t frame_tokens, reset_tokens;
+    struct iovec *parts; /**< of the write at hand; NULL: none is */
+    uint8_t *heads;
+    unsigned part_count, frame_count;
+    size_t part_bytes;
+    bool blocked;  /**< below takes no more now */
+    bool hungry;   /**< has stopped reading */
+    bool starved;  /**< the window of the whole session was used up */
+    bool draining; /**< no new streams */
+    bool greeted;  /**< the peer's SETTINGS have come */
+    bool pumping, closing;
+    struct tg_error violation; /**< of the peer; the session is about to end */
+    struct tg_error farewell;  /**< what its GOAWAY said */
+};
+
+/** Put a field into a block, which is made or moved.  @return false: longer than `limit` */
+bool tg_h2_block_add(struct tg_h2_block **b, size_t limit, const struct tg_h2_field *field);
+
+/** For the session: a stream of number `id`. */
+struct tg_h2_stream *tg_h2_stream_new(struct tg_h2 *h, int32_t id);
+/** Take it out of its session; user's calls fail from now on. */
+void tg_h2_stream_part(struct tg_h2_stream *st);
+/** Free one that has no user. */
+void tg_h2_stream_free(struct tg_h2_stream *st);
+/** Tell the user what has changed, later in this turn. */
+void tg_h2_stream_check(struct tg_h2_stream *st);
+void tg_h2_stream_header_over(struct tg_h2_stream *st);
+/** @return bytes that may be sent */
+size_t tg_h2_stream_window(const struct tg_h2_stream *st);
+void tg_h2_join_turns(struct tg_h2_stream *st);
+void tg_h2_leave_turns(struct tg_h2_stream *st);
+void tg_h2_stream_take(struct tg_h2_stream *st, const uint8_t *data, size_t len);
+
+/** For streams: have frames sent later in this turn. */
+void tg_h2_stir(struct tg_h2 *h);
+/** Send all that can be sent now. */
+void tg_h2_pump(struct tg_h2 *h);
+void tg_h2_update_wants(struct tg_h2 *h);
+/** Read what has come. */
+void tg_h2_receive(struct tg_h2 *h);
+nghttp2_session_callbacks *tg_h2_callbacks(void);
+/** Where DATA frames come from. */
+ssize_t tg_h2_pull(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
+                   nghttp2_data_source *source, void *arg);
+void tg_h2_die(struct tg_h2 *h, enum tg_code code, const char *detail);
+void tg_h2_die_of(struct tg_h2 *h, const struct tg_error *why);
+/** The peer broke the rules: the session ends soon.  The first blame counts. */
+void tg_h2_blame(struct tg_h2 *h, enum tg_code code, const char *detail);

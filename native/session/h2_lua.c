@@ -1,0 +1,425 @@
+#include "session/h2.h"
+
+#include "base/mem.h"
+#include "bind/task.h"
+#include "stream/stream_lua.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+int luaopen_tidegate_native_h2(lua_State *L);
+
+#define SESSION_MT "tidegate.h2"
+#define WAIT_MT "tidegate.h2.wait"
+#define FIELDS_MAX 128
+
+/** What Lua holds.  `s` is NULL once closed; collecting the box closes the session. */
+struct box {
+    struct tg_session *s;
+    struct tg_waiter acceptor;
+};
+
+/** A task that waits for the header of a stream; lies on its stack. */
+struct wait {
+    struct tg_waiter waiter;
+    struct tg_stream *stream; /* NULL: not waiting */
+};
+
+static struct box *check_box(lua_State *L)
+{
+    return luaL_checkudata(L, 1, SESSION_MT);
+}
+
+static int fail_closed(lua_State *L)
+{
+    return tg_push_failure_text(L, "closed", "the session is closed");
+}
+
+/* --- options and fields ---------------------------------------------------------------------------- */
+
+static uint32_t number(lua_State *L, const char *key, lua_Number scale, uint32_t otherwise)
+{
+    lua_getfield(L, 2, key);
+    lua_Number value = luaL_optnumber(L, -1, otherwise / scale) * scale;
+    lua_pop(L, 1);
+    if (!(value >= 0 && value <= UINT32_MAX))
+        luaL_error(L, "session option %s is out of range", key);
+    return (uint32_t)value;
+}
+
+static bool flag(lua_State *L, const char *key)
+{
+    lua_getfield(L, 2, key);
+    bool value = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static void read_options(lua_State *L, struct tg_h2_options *o)
+{
+    o->client = flag(L, "client");
+    o->connect_protocol = flag(L, "connect_protocol");
+    o->ping_idle = flag(L, "ping_idle");
+    o->max_streams = number(L, "max_streams", 1, o->max_streams);
+    o->window = number(L, "window", 1, o->window);
+    o->max_window = number(L, "max_window", 1, o->max_window);
+    o->session_window = number(L, "session_window", 1, o->session_window);
+    o->max_frame = number(L, "max_frame", 1, o->max_frame);
+    o->max_headers = number(L, "max_headers", 1, o->max_headers);
+    o->keepalive = number(L, "keepalive", 1000, o->keepalive);
+    o->timeout = number(L, "timeout", 1000, o->timeout);
+    o->idle = number(L, "idle", 1000, o->idle);
+}
+
+/* { name, value, name, value … } at `index`; the strings stay in the table.  @return their number */
+static unsigned read_fields(lua_State *L, int index, struct tg_h2_field *fields)
+{
+    luaL_checktype(L, index, LUA_TTABLE);
+    size_t count = lua_objlen(L, index) / 2;
+    luaL_argcheck(L, count <= FIELDS_MAX, index, "too many header fields");
+    for (size_t i = 0; i < count; i++) {
+        struct tg_h2_field *f = &fields[i];
+        lua_rawgeti(L, index, (int)(2 * i + 1));
+        lua_rawgeti(L, index, (int)(2 * i + 2));
+        luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING && lua_type(L, -2) == LUA_TSTRING, index,
+                      "names and values are strings");
+        f->name = lua_tolstring(L, -2, &f->name_len);
+        f->value = lua_tolstring(L, -1, &f->value_len);
+        lua_pop(L, 2);
+    }
+    return (unsigned)count;
+}
+
+/* A table: name, value, name, value … in order, and the first value of each name by its name. */
+static int push_block(lua_State *L, const struct tg_h2_block *b)
+{
+    struct tg_h2_field f;
+    size_t at = 0;
+    int i = 0;
+    lua_createtable(L, b == NULL ? 0 : (int)b->count * 2, b == NULL ? 0 : (int)b->count);
+    while (tg_h2_block_next(b, &at, &f)) {
+        lua_pushlstring(L, f.name, f.name_len);
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, -3, ++i);
+        lua_pushlstring(L, f.value, f.value_len);
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, -4, ++i);
+        lua_pushvalue(L, -2);
+        lua_rawget(L, -4);
+        bool fresh = lua_isnil(L, -1);
+        lua_pop(L, 1);
+        if (fresh)
+            lua_rawset(L, -3);
+        else
+            lua_pop(L, 2);
+    }
+    return 1;
+}
+
+/* --- sessions ----------------------------------------------------------------------------------------- */
+
+/* @return number of results pushed, 0 to wait on */
+static int step_accept(lua_State *L, struct box *b)
+{
+    if (b->s == NULL)
+        return fail_closed(L);
+    struct tg_stream *stream = tg_session_accept(b->s);
+    if (stream != NULL) {
+        tg_stream_push(L, stream);
+        return 1;
+    }
+    return b->s->dead ? tg_push_failure(L, &b->s->error) : 0;
+}
+
+static void on_event(void *arg)
+{
+    struct box *b = arg;
+    if (b->acceptor.co == NULL)
+        return;
+    int count = step_accept(b->acceptor.co, b);
+    if (count > 0)
+        tg_wake(&b->acceptor, count);
+}
+
+/** start(stream, { client=, max_streams=1000, window=, max_window=, session_window=, max_frame=,
+ * max_headers=, keepalive= (s, 0: none), timeout=30, idle= (s), ping_idle=, connect_protocol= })
+ * → session; it takes the stream over */
+static int l_start(lua_State *L)
+{
+    struct tg_h2_options o = TG_H2_DEFAULTS;
+    lua_settop(L, 2);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    read_options(L, &o);
+    struct box *b = lua_newuserdata(L, sizeof(*b));
+    memset(b, 0, sizeof(*b));
+    luaL_getmetatable(L, SESSION_MT);
+    lua_setmetatable(L, -2);
+    struct tg_stream *lower = tg_stream_take(L, 1);
+    luaL_argcheck(L, lower != NULL, 1, "the stream is closed");
+    b->s = tg_h2_start(lower, &o);
+    b->s->on_event = on_event;
+    b->s->event_arg = b;
+    return 1;
+}
+
+/** session:request({ ":method", "GET", … }[, ended]) → stream | nil, err; its response comes with
+ * headers() */
+static int l_request(lua_State *L)
+{
+    struct box *b = check_box(L);
+    struct tg_h2_field fields[FIELDS_MAX];
+    unsigned count = read_fields(L, 2, fields);
+    struct tg_error err;
+    if (b->s == NULL)
+        return fail_closed(L);
+    struct tg_stream *stream = tg_h2_request(b->s, fields, count, lua_toboolean(L, 3), &err);
+    if (stream == NULL)
+        return tg_push_failure(L, &err);
+    tg_stream_push(L, stream);
+    return 1;
+}
+
+/** session:accept([deadline in ms]) → stream | nil, err: waits for a request; an error other than
+ * a timeout is the session's end */
+static int l_accept(lua_State *L)
+{
+    struct box *b = check_box(L);
+    lua_Number deadline = luaL_optnumber(L, 2, 0);
+    tg_check_parkable(L, &b->acceptor);
+    int count = step_accept(L, b);
+    return count > 0 ? count : tg_park(L, &b->acceptor, deadline > 0 ? (uint64_t)deadline : 0);
+}
+
+/** session:close(); may be repeated */
+static int l_close(lua_State *L)
+{
+    struct box *b = check_box(L);
+    if (b->s == NULL)
+        return 0;
+    tg_session_close(b->s);
+    b->s = NULL;
+    if (b->acceptor.co != NULL)
+        tg_wake(&b->acceptor, fail_closed(b->acceptor.co));
+    return 0;
+}
+
+static int l_gc(lua_State *L)
+{
+    struct box *b = lua_touserdata(L, 1);
+    if (b->s != NULL)
+        tg_session_close(b->s);
+    b->s = NULL;
+    return 0;
+}
+
+/** session:drain(): no new streams; it ends with the last one */
+static int l_drain(lua_State *L)
+{
+    struct box *b = check_box(L);
+    if (b->s != NULL)
+        tg_h2_drain(b->s);
+    return 0;
+}
+
+/** session:is_alive() → false once it takes no more streams */
+static int l_is_alive(lua_State *L)
+{
+    struct box *b = check_box(L);
+    lua_pushboolean(L, b->s != NULL && !tg_h2_is_draining(b->s));
+    return 1;
+}
+
+/** session:count() → streams alive */
+static int l_count(lua_State *L)
+{
+    struct box *b = check_box(L);
+    lua_pushinteger(L, b->s == NULL ? 0 : (lua_Integer)b->s->streams);
+    return 1;
+}
+
+/** session:room() → how many requests the peer would take now */
+static int l_room(lua_State *L)
+{
+    struct box *b = check_box(L);
+    lua_pushnumber(L, b->s == NULL ? 0 : tg_h2_room(b->s));
+    return 1;
+}
+
+/** session:failure() → why it ended, or nil while it has not */
+static int l_failure(lua_State *L)
+{
+    struct box *b = check_box(L);
+    if (b->s == NULL)
+        fail_closed(L);
+    else if (b->s->dead)
+        tg_push_failure(L, &b->s->error);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+/* --- streams ---------------------------------------------------------------------------------------------- */
+
+static int fail_stream(lua_State *L)
+{
+    return tg_push_failure_text(L, "closed", "the stream is closed");
+}
+
+/* @return NULL: closed */
+static struct tg_stream *check_stream(lua_State *L, unsigned event)
+{
+    struct tg_stream *s = tg_stream_check_side(L, 1, event);
+    luaL_argcheck(L, s == NULL || tg_h2_is_stream(s), 1, "no stream of HTTP/2");
+    return s;
+}
+
+/* @return number of results pushed, 0 to wait on */
+static int step_headers(lua_State *L, struct tg_stream *s)
+{
+    struct tg_error err;
+    const struct tg_h2_block *headers = tg_h2_headers(s);
+    if (headers != NULL) {
+        push_block(L, headers);
+        tg_h2_forget_headers(s);
+        return 1;
+    }
+    return tg_h2_is_over(s, &err) ? tg_push_failure(L, &err) : 0;
+}
+
+static void on_headers(void *arg, struct tg_stream *s)
+{
+    struct wait *w = arg;
+    w->stream = NULL;
+    if (w->waiter.co != NULL)
+        tg_wake(&w->waiter,
+                s == NULL ? fail_stream(w->waiter.co) : step_headers(w->waiter.co, s));
+}
+
+static void on_headers_timeout(struct tg_waiter *waiter)
+{
+    struct wait *w = tg_container(waiter, struct wait, waiter);
+    struct tg_error err;
+    tg_h2_on_headers(w->stream, NULL, NULL);
+    w->stream = NULL;
+    tg_error_put(&err, "h2", "response", TG_TIMEOUT, "timed out");
+    tg_wake(waiter, tg_push_failure(waiter->co, &err));
+}
+
+static int l_wait_gc(lua_State *L)
+{
+    struct wait *w = lua_touserdata(L, 1);
+    if (w->stream != NULL)
+        tg_h2_on_headers(w->stream, NULL, NULL);
+    w->stream = NULL;
+    return 0;
+}
+
+/** headers(stream) → the peer's header, once: { name, value, … , [name] = value } | nil, err; waits
+ * for it until the stream's deadline */
+static int l_headers(lua_State *L)
+{
+    struct tg_stream *s = check_stream(L, TG_READABLE);
+    if (s == NULL)
+        return fail_stream(L);
+    int count = step_headers(L, s);
+    if (count > 0)
+        return count;
+    struct wait *w = lua_newuserdata(L, sizeof(*w));
+    memset(w, 0, sizeof(*w));
+    luaL_getmetatable(L, WAIT_MT);
+    lua_setmetatable(L, -2);
+    tg_check_parkable(L, &w->waiter);
+    w->waiter.on_timeout = on_headers_timeout;
+    w->stream = s;
+    tg_h2_on_headers(s, on_headers, w);
+    return tg_park(L, &w->waiter, tg_stream_deadline(L, 1));
+}
+
+static int answer(lua_State *L, struct tg_stream *s, const char *op, int code)
+{
+    struct tg_error err;
+    if (code >= 0 || code == TG_AGAIN) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    if (s->state == TG_STREAM_FAILED)
+        return tg_push_failure(L, &s->error);
+    tg_error_put(&err, "h2", op, (enum tg_code)code, "not possible now");
+    return tg_push_failure(L, &err);
+}
+
+/** respond(stream, { ":status", "200", … }[, ended]) → true | nil, err */
+static int l_respond(lua_State *L)
+{
+    struct tg_stream *s = check_stream(L, TG_WRITABLE);
+    struct tg_h2_field fields[FIELDS_MAX];
+    unsigned count = read_fields(L, 2, fields);
+    if (s == NULL)
+        return fail_stream(L);
+    return answer(L, s, "respond", tg_h2_respond(s, fields, count, lua_toboolean(L, 3)));
+}
+
+/** finish(stream, { name, value, … }) → true | nil, err: trailers, and the end of the body */
+static int l_finish(lua_State *L)
+{
+    struct tg_stream *s = check_stream(L, TG_WRITABLE);
+    struct tg_h2_field fields[FIELDS_MAX];
+    unsigned count = read_fields(L, 2, fields);
+    if (s == NULL)
+        return fail_stream(L);
+    return answer(L, s, "finish", tg_h2_finish(s, fields, count));
+}
+
+/** trailers(stream) → what came behind the body, as headers() gives it | nil */
+static int l_trailers(lua_State *L)
+{
+    struct tg_stream *s = check_stream(L, TG_READABLE);
+    const struct tg_h2_block *trailers = s == NULL ? NULL : tg_h2_trailers(s);
+    if (trailers == NULL)
+        lua_pushnil(L);
+    else
+        push_block(L, trailers);
+    return 1;
+}
+
+/** reset(stream, code): break it off with an error code of RFC 9113 section 7 */
+static int l_reset(lua_State *L)
+{
+    struct tg_stream *s = check_stream(L, TG_WRITABLE);
+    lua_Number code = luaL_checknumber(L, 2);
+    luaL_argcheck(L, code >= 0 && code <= UINT32_MAX, 2, "out of range");
+    if (s != NULL)
+        tg_h2_reset(s, (uint32_t)code);
+    return 0;
+}
+
+static void new_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc)
+{
+    luaL_newmetatable(L, name);
+    lua_pushcfunction(L, gc);
+    lua_setfield(L, -2, "__gc");
+    lua_newtable(L);
+    luaL_register(L, NULL, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}
+
+int luaopen_tidegate_native_h2(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        { "request", l_request }, { "accept", l_accept },     { "close", l_close },
+        { "drain", l_drain },     { "is_alive", l_is_alive }, { "count", l_count },
+        { "room", l_room },       { "failure", l_failure },   { NULL, NULL },
+    };
+    static const luaL_Reg none[] = { { NULL, NULL } };
+    static const luaL_Reg functions[] = {
+        { "start", l_start },       { "headers", l_headers }, { "respond", l_respond },
+        { "finish", l_finish },     { "trailers", l_trailers }, { "reset", l_reset },
+        { NULL, NULL },
+    };
+    new_class(L, SESSION_MT, methods, l_gc);
+    new_class(L, WAIT_MT, none, l_wait_gc);
+    lua_newtable(L);
+    luaL_register(L, NULL, functions);
+    return 1;
+}

@@ -1,0 +1,515 @@
+#include "session/h2_core.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define READ_CHUNK 65536u
+#define PARTS_OFFERED 16        /* of the user's, in one call */
+#define GROW_WITHIN_MS 1000u    /* a window that was used up in less is too small */
+
+/* --- readiness ---------------------------------------------------------------------------- */
+
+static bool is_lost(const struct tg_h2_stream *st)
+{
+    return st->session == NULL || st->session->base.dead;
+}
+
+/* No bytes will come, or none will be taken. */
+static bool is_over(const struct tg_h2_stream *st)
+{
+    return st->closed || is_lost(st);
+}
+
+static unsigned ready_of(const struct tg_h2_stream *st)
+{
+    unsigned events = 0;
+    if (st->in != NULL || st->fin_received || is_over(st))
+        events |= TG_READABLE;
+    if (is_over(st))
+        events |= TG_WRITABLE;
+    return events & st->wanted;
+}
+
+/* Reading and failing are told here; writing comes by turns. */
+static void on_defer(void *arg)
+{
+    struct tg_h2_stream *st = arg;
+    unsigned events = ready_of(st);
+    if (events == 0)
+        return;
+    tg_defer(st->base.reactor, &st->defer); /* level-triggered: again next turn */
+    tg_stream_ready(&st->base, events);
+}
+
+void tg_h2_stream_check(struct tg_h2_stream *st)
+{
+    if (ready_of(st) != 0)
+        tg_defer(st->base.reactor, &st->defer);
+}
+
+void tg_h2_stream_header_over(struct tg_h2_stream *st)
+{
+    tg_h2_headers_cb cb = st->on_headers;
+    st->on_headers = NULL;
+    if (cb != NULL)
+        cb(st->headers_arg, &st->base);
+}
+
+void tg_h2_on_headers(struct tg_stream *s, tg_h2_headers_cb cb, void *arg)
+{
+    struct tg_h2_stream *st = (struct tg_h2_stream *)s;
+    st->on_headers = cb;
+    st->headers_arg = arg;
+}
+
+/* --- turns ---------------------------------------------------------------------------------- */
+
+size_t tg_h2_stream_window(const struct tg_h2_stream *st)
+{
+    nghttp2_session *ng = st->session->ng;
+    int32_t all = nghttp2_session_get_remote_window_size(ng);
+    int32_t one = nghttp2_session_get_stream_remote_window_size(ng, st->id);
+    if (one < 0) /* the request is not out yet: what the peer grants new streams */
+        one = (int32_t)nghttp2_session_get_remote_settings(ng, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
+    if (all <= 0)
+        st->session->starved = true;
+    int32_t least = one < all ? one : all;
+    return least > 0 ? (size_t)least : 0;
+}
+
+void tg_h2_leave_turns(struct tg_h2_stream *st)
+{
+    struct tg_h2 *h = st->session;
+    if (st->turn_link == NULL || st->waiting)
+        return;
+    *st->turn_link = st->turn_next;
+    if (st->turn_next != NULL)
+        st->turn_next->turn_link = st->turn_link;
+    else
+        h->turns_last = st->turn_link;
+    st->turn_link = NULL;
+    h->turn_count--;
+}
+
+void tg_h2_join_turns(struct tg_h2_stream *st)
+{
+    struct tg_h2 *h = st->session;
+    if (st->turn_link == NULL) {
+        st->turn_next = NULL;
+        st->turn_link = h->turns_last;
+        *h->turns_last = st;
+        h->turns_last = &st->turn_next;
+        h->turn_count++;
+    }
+    tg_h2_stir(h);
+}
+
+/* --- errors ----------------------------------------------------------------------------------- */
+
+static enum tg_code code_of_reset(uint32_t code)
+{
+    switch (code) {
+    case NGHTTP2_REFUSED_STREAM:
+        return TG_BUSY;
+    case NGHTTP2_ENHANCE_YOUR_CALM:
+        return TG_LIMIT;
+    case NGHTTP2_INADEQUATE_SECURITY:
+        return TG_TLS;
+    case NGHTTP2_PROTOCOL_ERROR:
+    case NGHTTP2_HTTP_1_1_REQUIRED:
+        return TG_PROTOCOL;
+    default:
+        return TG_RESET;
+    }
+}
+
+static void explain(const struct tg_h2_stream *st, const char *op, struct tg_error *err)
+{
+    const char *detail = "the session is closed";
+    enum tg_code code = TG_RESET;
+    if (st->closed) {
+        code = code_of_reset(st->code);
+        detail = st->code == NGHTTP2_CANCEL ? "the peer cancelled the stream"
+                                            : nghttp2_http2_strerror(st->code);
+    } else if (st->session != NULL) {
+        const struct tg_error *why = &st->session->base.error;
+        if (why->code != TG_EOF)
+            code = why->code;
+        detail = why->detail != NULL ? why->detail : "the connection beneath failed";
+    }
+    tg_error_put(err, "h2", op, code, detail);
+}
+
+static int break_off(struct tg_h2_stream *st, const char *op)
+{
+    struct tg_error err;
+    explain(st, op, &err);
+    return tg_stream_break(&st->base, op, err.code, err.detail);
+}
+
+bool tg_h2_is_over(const struct tg_stream *s, struct tg_error *err)
+{
+    const struct tg_h2_stream *st = (const struct tg_h2_stream *)s;
+    if (!is_over(st))
+        return false;
+    explain(st, "response", err);
+    return true;
+}
+
+/* --- reading ------------------------------------------------------------------------------------ */
+
+void tg_h2_stream_take(struct tg_h2_stream *st, const uint8_t *data, size_t len)
+{
+    struct tg_pool *pool = &st->base.reactor->pool;
+    st->held += (uint32_t)len;
+    while (len > 0) {
+        struct tg_buf *last = st->in_last;
+        size_t room = st->in == NULL ? 0 : tg_buf_room(last);
+        if (room == 0) {
+            struct tg_buf *fresh = tg_buf_get(pool, len < READ_CHUNK ? len : READ_CHUNK);
+            fresh->next = NULL;
+            if (st->in == NULL)
+                st->in = fresh;
+            else
+                last->next = fresh;
+            st->in_last = last = fresh;
+            room = tg_buf_room(last);
+        }
+        size_t n = len < room ? len : room;
+        memcpy(last->data + last->end, data, n);
+        last->end += (uint32_t)n;
+        data += n;
+        len -= n;
+    }
+    tg_h2_stream_check(st);
+}
+
+/* The reader keeps up with a sender who waits for us: let more be under way. */
+static void grow_window(struct tg_h2_stream *st)
+{
+    struct tg_h2 *h = st->session;
+    uint64_t now = st->base.reactor->now;
+    bool fast = now - st->looked < GROW_WITHIN_MS;
+    st->passed = 0;
+    st->looked = now;
+    if (!fast || st->window >= h->options.max_window)
+        return;
+    uint32_t window = st->window * 2;
+    if (window > h->options.max_window)
+        window = h->options.max_window;
+    if (nghttp2_session_set_local_window_size(h->ng, NGHTTP2_FLAG_NONE, st->id,
+                                              (int32_t)window) == 0)
+        st->window = window;
+}
+
+static void note_consumed(struct tg_h2_stream *st, size_t n)
+{
+    struct tg_h2 *h = st->session;
+    st->held -= (uint32_t)n;
+    if (is_lost(st))
+        return;
+    if (st->closed || st->fin_received) {
+        nghttp2_session_consume_connection(h->ng, n);
+    } else {
+        nghttp2_session_consume(h->ng, st->id, n);
+        st->passed += (uint32_t)n;
+        if (st->passed >= st->window)
+            grow_window(st);
+    }
+    if (nghttp2_session_want_write(h->ng))
+        tg_h2_stir(h);
+}
+
+/* Has the peer said all it had to say?  gost's clients end with a reset alone. */
+static bool ended_well(const struct tg_h2_stream *st)
+{
+    if (st->fin_received)
+        return true;
+    bool client = st->session == NULL || st->session->options.client;
+    return st->closed && (st->code == NGHTTP2_NO_ERROR || (st->code == NGHTTP2_CANCEL && !client));
+}
+
+static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
+{
+    struct tg_h2_stream *st = (struct tg_h2_stream *)s;
+    size_t n = 0;
+    while (n < len && st->in != NULL) {
+        struct tg_buf *b = st->in;
+        size_t part = tg_buf_len(b) < len - n ? tg_buf_len(b) : len - n;
+        memcpy((uint8_t *)buf + n, b->data + b->start, part);
+        b->start += (uint32_t)part;
+        n += part;
+        if (tg_buf_len(b) == 0) {
+            st->in = b->next;
+            tg_buf_put(&s->reactor->pool, b);
+        }
+    }
+    if (n > 0) {
+        note_consumed(st, n);
+        return (ssize_t)n;
+    }
+    if (ended_well(st))
+        return 0;
+    return is_over(st) ? break_off(st, "read") : TG_AGAIN;
+}
+
+/* --- writing ------------------------------------------------------------------------------------- */
+
+static size_t total(const struct iovec *iov, int count)
+{
+    size_t sum = 0;
+    for (int i = 0; i < count; i++)
+        sum += iov[i].iov_len;
+    return sum;
+}
+
+/* Let the library make frames of what is offered.  @return bytes taken */
+static size_t offer(struct tg_h2_stream *st, const struct iovec *iov, size_t most)
+{
+    struct tg_h2 *h = st->session;
+    st->offer = iov;
+    st->offer_skip = 0;
+    st->offer_left = most;
+    nghttp2_session_resume_data(h->ng, st->id);
+    tg_h2_pump(h);
+    most -= st->offer_left;
+    st->offer = NULL;
+    st->offer_left = 0;
+    return most;
+}
+
+static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int count)
+{
+    struct tg_h2_stream *st = (struct tg_h2_stream *)s;
+    struct tg_h2 *h = st->session;
+    if (count > PARTS_OFFERED)
+        count = PARTS_OFFERED;
+    size_t most = total(iov, count);
+    if (st->closed && st->code == NGHTTP2_NO_ERROR)
+        return (ssize_t)most; /* the peer has enough, RFC 9113 8.1; its answer is still to be read */
+    if (is_over(st))
+        return break_off(st, "write");
+    if (st->fin_queued || !st->answered)
+        return tg_stream_break(s, "write", TG_INVALID,
+                               st->answered ? "it has ended" : "no response was sent");
+    size_t window = tg_h2_stream_window(st);
+    if (window == 0)
+        return TG_AGAIN; /* WINDOW_UPDATE wakes it */
+    bool others = h->turn_count > (st->turn_link != NULL);
+    if (h->blocked || (others && !st->turn)) {
+        if (st->wanted & TG_WRITABLE)
+            tg_h2_join_turns(st);
+        return TG_AGAIN;
+    }
+    st->turn = false;
+    if (most > window)
+        most = window;
+    if (most > TG_H2_TURN)
+        most = TG_H2_TURN;
+    size_t taken = most == 0 ? 0 : offer(st, iov, most);
+    if (taken > 0 || most == 0) {
+        if (h->blocked)
+            tg_h2_update_wants(h);
+        return (ssize_t)taken;
+    }
+    if (is_over(st))
+        return break_off(st, "write");
+    if (h->blocked)
+        tg_h2_update_wants(h);
+    if (st->wanted & TG_WRITABLE)
+        tg_h2_join_turns(st);
+    return TG_AGAIN;
+}
+
+static int stream_shutdown(struct tg_stream *s)
+{
+    struct tg_h2_stream *st = (struct tg_h2_stream *)s;
+    if (is_over(st))
+        return 0;
+    if (!st->answered)
+        return tg_stream_break(s, "shutdown", TG_INVALID, "no response was sent");
+    st->fin_queued = true;
+    nghttp2_session_resume_data(st->session->ng, st->id);
+    tg_h2_stir(st->session);
+    return 0;
+}
+
+static void stream_want(struct tg_stream *s, unsigned events)
+{
+    struct tg_h2_stream *st = (struct tg_h2_stream *)s;
+    st->wanted = (uint8_t)events;
+    tg_h2_stream_check(st);
+    if (is_over(st))
+        return;
+    if (!(events & TG_WRITABLE))
+        tg_h2_leave_turns(st);
+    else if (tg_h2_stream_window(st) > 0)
+        tg_h2_join_turns(st);
+}
+
+/* --- the end ---------------------------------------------------------------------------------------- */
+
+static void leave_queue(struct tg_h2_stream *st)
+{
+    struct tg_h2 *h = st->session;
+    if (!st->waiting)
+        return;
+    *st->turn_link = st->turn_next;
+    if (st->turn_next != NULL)
+        st->turn_next->turn_link = st->turn_link;
+    else
+        h->accept_last = st->turn_link;
+    st->turn_link = NULL;
+    st->waiting = false;
+}
+
+void tg_h2_stream_part(struct tg_h2_stream *st)
+{
+    struct tg_h2 *h = st->session;
+    if (h == NULL)
+        return;
+    leave_queue(st);
+    tg_h2_leave_turns(st);
+    if (st->held > 0 && !h->closing)
+        nghttp2_session_consume_connection(h->ng, st->held);
+    if (!st->closed && st->id > 0) {
+        nghttp2_session_set_stream_user_data(h->ng, st->id, NULL);
+        h->open--;
+    }
+    *st->link = st->next;
+    if (st->next != NULL)
+        st->next->link = st->link;
+    h->base.streams--;
+    h->deserted = h->base.reactor->now;
+    st->session = NULL;
+    tg_h2_stir(h);
+}
+
+static void drop_input(struct tg_h2_stream *st)
+{
+    while (st->in != NULL) {
+        struct tg_buf *b = st->in;
+        st->in = b->next;
+        tg_buf_put(&st->base.reactor->pool, b);
+    }
+}
+
+void tg_h2_stream_free(struct tg_h2_stream *st)
+{
+    tg_defer_cancel(st->base.reactor, &st->defer);
+    drop_input(st);
+    free(st->headers);
+    free(st->trailers);
+    free(st->last_words);
+    free(st);
+}
+
+void tg_h2_reset(struct tg_stream *s, uint32_t code)
+{
+    const struct tg_h2_stream *st = (const struct tg_h2_stream *)s;
+    if (is_over(st))
+        return;
+    nghttp2_submit_rst_stream(st->session->ng, NGHTTP2_FLAG_NONE, st->id, code);
+    tg_h2_stir(st->session);
+}
+
+/* Its end must go out before it is forgotten: it stays without a user until then. */
+static void make_orphan(struct tg_h2_stream *st)
+{
+    struct tg_h2 *h = st->session;
+    st->orphan = true;
+    st->wanted = 0;
+    tg_h2_leave_turns(st);
+    tg_defer_cancel(st->base.reactor, &st->defer);
+    if (st->held > 0)
+        nghttp2_session_consume_connection(h->ng, st->held);
+    st->held = 0;
+    drop_input(st);
+    tg_h2_stir(h);
+}
+
+static void stream_close(struct tg_stream *s)
+{
+    struct tg_h2_stream *st = (struct tg_h2_stream *)s;
+    tg_h2_headers_cb cb = st->on_headers;
+    st->on_headers = NULL;
+    if (cb != NULL)
+        cb(st->headers_arg, NULL);
+    if (!is_over(st)) {
+        if (st->fin_queued && !st->fin_sent) {
+            make_orphan(st);
+            return;
+        }
+        bool content = st->fin_sent && !st->session->options.client;
+        tg_h2_reset(s, content ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
+    }
+    tg_h2_stream_part(st);
+    tg_h2_stream_free(st);
+}
+
+static int stream_name(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,
+                       socklen_t *len)
+{
+    const struct tg_h2_stream *st = (const struct tg_h2_stream *)s;
+    return st->session == NULL ? TG_CLOSED
+                               : tg_stream_name(st->session->base.lower, peer, out, len);
+}
+
+static const struct tg_stream_ops stream_ops = {
+    .name = "h2",
+    .read = stream_read,
+    .writev = stream_writev,
+    .shutdown = stream_shutdown,
+    .want = stream_want,
+    .close = stream_close,
+    .name_of = stream_name,
+};
+
+struct tg_h2_stream *tg_h2_stream_new(struct tg_h2 *h, int32_t id)
+{
+    struct tg_h2_stream *st = tg_zalloc(sizeof(*st));
+    st->base.ops = &stream_ops;
+    st->base.reactor = h->base.reactor;
+    st->base.state = TG_STREAM_OPEN;
+    st->base.half_close = true;
+    st->session = h;
+    st->id = id;
+    st->window = h->options.window;
+    st->looked = h->base.reactor->now;
+    st->defer.cb = on_defer;
+    st->defer.arg = st;
+    st->next = h->all;
+    if (h->all != NULL)
+        h->all->link = &st->next;
+    st->link = &h->all;
+    h->all = st;
+    h->base.streams++;
+    return st;
+}
+
+/* --- headers ------------------------------------------------------------------------------------------ */
+
+bool tg_h2_is_stream(const struct tg_stream *s)
+{
+    return s->ops == &stream_ops;
+}
+
+const struct tg_h2_block *tg_h2_headers(const struct tg_stream *s)
+{
+    const struct tg_h2_stream *st = (const struct tg_h2_stream *)s;
+    return st->complete ? st->headers : NULL;
+}
+
+const struct tg_h2_block *tg_h2_trailers(const struct tg_stream *s)
+{
+    return ((const struct tg_h2_stream *)s)->trailers;
+}
+
+void tg_h2_forget_headers(struct tg_stream *s)
+{
+    struct tg_h2_stream *st = (struct tg_h2_stream *)s;
+    free(st->headers);
+    st->headers = NULL;
+}
