@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define EVENTS_PER_TURN 256
+#define FIRST_SLOTS 64u
 
 /* Which watch a descriptor belongs to.  The generation tells an event of the
  * descriptor's former life, still in the batch at hand, from a new one. */
@@ -51,7 +52,7 @@ static struct tg_slot *slot_of(struct tg_reactor *r, int fd)
 {
     unsigned index = (unsigned)fd;
     if (index >= r->slot_count) {
-        unsigned count = r->slot_count == 0 ? 64 : r->slot_count;
+        unsigned count = r->slot_count == 0 ? FIRST_SLOTS : r->slot_count;
         while (count <= index)
             count *= 2;
         struct tg_slot *grown = realloc(r->slots, count * sizeof(*grown));
@@ -62,6 +63,21 @@ static struct tg_slot *slot_of(struct tg_reactor *r, int fd)
         r->slot_count = count;
     }
     return &r->slots[index];
+}
+
+void tg_reactor_trim(struct tg_reactor *r)
+{
+    unsigned used = r->slot_count, count = FIRST_SLOTS;
+    while (used > 0 && r->slots[used - 1].watch == NULL)
+        used--;
+    while (count < used)
+        count *= 2;
+    if (count < r->slot_count) {
+        struct tg_slot *shrunk = realloc(r->slots, count * sizeof(*shrunk));
+        r->slots = shrunk != NULL ? shrunk : r->slots;
+        r->slot_count = count;
+    }
+    tg_pool_trim(&r->pool);
 }
 
 static void report(struct tg_watch *w)

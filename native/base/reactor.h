@@ -66,6 +66,9 @@ struct tg_reactor {
 int tg_reactor_open(struct tg_reactor *r, struct tg_error *err);
 /** Watches that are left are forgotten, not closed. */
 void tg_reactor_close(struct tg_reactor *r);
+/** Give up what a crowd of descriptors and buffers made necessary.  Not within a watch's
+ * callback: events of closed descriptors may still be on their way to it. */
+void tg_reactor_trim(struct tg_reactor *r);
 
 /** One turn: wait at most `timeout` ms (-1: until something happens), then call
  * who is ready, who was deferred and whose timer ran out. */

@@ -210,7 +210,7 @@ static void give_memory_back(struct tg_relay_list *list)
     struct home *home = tg_container(list, struct home, list);
     struct tg_reactor *r = tg_reactor_of(home->main);
     lua_gc(home->main, LUA_GCCOLLECT, 0);
-    tg_pool_trim(&r->pool);
+    tg_reactor_trim(r);
     malloc_trim(0);
 }
 

@@ -12,6 +12,9 @@
 #include <string.h>
 
 #define ALIVE_MS 3600000
+/* Start the next collection at this many percent of what lives.  With the library's 200 the garbage of
+ * short connections adds 0.9 MB to a process of 7 MB; this costs half a microsecond a connection. */
+#define GC_PAUSE 140
 
 static const char vm_key = 0;
 
@@ -187,6 +190,7 @@ static void open_state(struct tg_vm *vm)
 {
     lua_State *L = vm->L = new_state();
     luaL_openlibs(L);
+    lua_gc(L, LUA_GCSETPAUSE, GC_PAUSE);
     lua_pushlightuserdata(L, (void *)&vm_key);
     lua_pushlightuserdata(L, vm);
     lua_rawset(L, LUA_REGISTRYINDEX);

@@ -142,7 +142,7 @@ static int l_notify(lua_State *L)
 /** trim(): give memory that lies unused back to the system */
 static int l_trim(lua_State *L)
 {
-    tg_pool_trim(&tg_reactor_of(L)->pool);
+    tg_reactor_trim(tg_reactor_of(L));
     lua_gc(L, LUA_GCCOLLECT, 0);
     malloc_trim(0);
     return 0;

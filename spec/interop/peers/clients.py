@@ -3,6 +3,7 @@
 usage: clients.py source PORT          an endless source; says "ready"
        clients.py echo PORT            says hello to whoever comes, leaves when they do; says "ready"
        clients.py hold PROXY PORT N    N tunnels, each having read a little; says "ready" and keeps them
+       clients.py loop PROXY PORT N    the same one after the other, each closed at once
 """
 import resource
 import selectors
@@ -73,10 +74,15 @@ def hold(proxy, port, count):
     time.sleep(600)
 
 
+def loop(proxy, port, count):
+    for _ in range(count):
+        tunnel(proxy, port).close()
+
+
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 if sys.argv[1] == "source":
     source(int(sys.argv[2]))
 elif sys.argv[1] == "echo":
     greeter(int(sys.argv[2]))
 else:
-    hold(*map(int, sys.argv[2:5]))
+    {"hold": hold, "loop": loop}[sys.argv[1]](*map(int, sys.argv[2:5]))
