@@ -55,14 +55,30 @@ ssize_t tg_udp_tun_head_encode(const struct tg_target *target, size_t data_len, 
     return encode_head(target, (unsigned)data_len, 0xff, out, size);
 }
 
+ssize_t tg_udp_u16_head_decode(const uint8_t *in, size_t len, uint32_t *data_len)
+{
+    if (len < 2)
+        return TG_AGAIN;
+    *data_len = tg_u16(in);
+    return 2;
+}
+
 ssize_t tg_udp_u16_decode(const uint8_t *in, size_t len, struct tg_span *data,
                           struct tg_error *err)
 {
+    uint32_t data_len;
     (void)err;
-    if (len < 2 || len - 2 < tg_u16(in))
+    ssize_t n = tg_udp_u16_head_decode(in, len, &data_len);
+    if (n < 0 || len - (size_t)n < data_len)
         return TG_AGAIN;
-    *data = (struct tg_span){ in + 2, tg_u16(in) };
-    return (ssize_t)(2 + data->len);
+    *data = (struct tg_span){ in + n, data_len };
+    return n + (ssize_t)data_len;
+}
+
+size_t tg_udp_u16_head_encode(size_t data_len, uint8_t *out)
+{
+    tg_put_u16(out, (unsigned)data_len);
+    return 2;
 }
 
 ssize_t tg_udp_datagram_decode(const uint8_t *in, size_t len, struct tg_udp_frame *out,

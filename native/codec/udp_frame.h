@@ -37,6 +37,12 @@ ssize_t tg_udp_tun_head_encode(const struct tg_target *target, size_t data_len, 
 ssize_t tg_udp_u16_decode(const uint8_t *in, size_t len, struct tg_span *data,
                           struct tg_error *err);
 
+/** Read the length alone.  @return 2 or TG_AGAIN */
+ssize_t tg_udp_u16_head_decode(const uint8_t *in, size_t len, uint32_t *data_len);
+
+/** Write the length, at most TG_UDP_DATA_MAX.  @return 2 */
+size_t tg_udp_u16_head_encode(size_t data_len, uint8_t *out);
+
 /** Read a SOCKS5 datagram: all of `in` is one; so nothing is TG_AGAIN, a short one TG_PROTOCOL. */
 ssize_t tg_udp_datagram_decode(const uint8_t *in, size_t len, struct tg_udp_frame *out,
                                struct tg_error *err);

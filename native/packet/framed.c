@@ -1,15 +1,13 @@
 #include "packet/framed.h"
 
 #include "base/mem.h"
-#include "codec/address.h"
+#include "codec/udp_frame.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define READ_FIRST 16384u
-#define HEAD_MAX (3 + TG_PEER_BYTES)
-#define TUN_FRAG 0xff
 
 struct framed {
     struct tg_packet base; /* first: a struct framed is a struct tg_packet */
@@ -58,36 +56,37 @@ static void on_stream(void *arg, unsigned events)
 
 /* ---- receiving ---- */
 
+/* The head of a frame.  @return its length, or what a decoder answers */
+static ssize_t parse_head(struct framed *f, const uint8_t *in, size_t len, struct tg_datagram *out)
+{
+    struct tg_udp_frame frame;
+    out->peer = f->fixed;
+    if (f->framing == TG_FRAMING_U16)
+        return tg_udp_u16_head_decode(in, len, &out->len);
+    ssize_t n = tg_udp_tun_head_decode(in, len, &frame, &f->base.error);
+    if (n <= 0)
+        return n;
+    out->len = (uint32_t)frame.data.len;
+    if (f->base.any_peer) /* a name ends where its port begins */
+        tg_peer_from_target(&out->peer, &frame.target, in + n - 2 - frame.target.len);
+    return n;
+}
+
 /* One frame.  @return its length, 0 with *need set: more must be read first, or a negative code */
 static ssize_t parse(struct framed *f, const uint8_t *in, size_t len, struct tg_datagram *out,
                      size_t *need)
 {
     *need = len + 1;
-    if (len < 2)
-        return 0;
-    size_t head = 2, data = tg_u16(in);
-    out->peer = f->fixed;
-    if (f->framing == TG_FRAMING_TUN) {
-        struct tg_peer peer;
-        if (len < 4)
-            return 0;
-        ssize_t n = tg_peer_decode(in + 3, len - 3, &peer, &f->base.error);
-        if (n == TG_AGAIN)
-            return 0;
-        if (n < 0)
-            return n;
-        head = 3 + (size_t)n;
-        if (f->base.any_peer)
-            out->peer = peer;
-    }
-    if (len < head + data) {
-        *need = head + data;
+    ssize_t head = parse_head(f, in, len, out);
+    if (head < 0)
+        return head == TG_AGAIN ? 0 : head;
+    if (len - (size_t)head < out->len) {
+        *need = (size_t)head + out->len;
         return 0;
     }
     out->data = (uint8_t *)in + head;
-    out->len = (uint32_t)data;
     out->headroom = (uint32_t)head;
-    return (ssize_t)(head + data);
+    return head + (ssize_t)out->len;
 }
 
 /* All whole frames there are.  @return their number or a negative code */
@@ -161,11 +160,13 @@ static int framed_recv(struct tg_packet *p, struct tg_datagram *out, int count)
 
 static size_t put_head(const struct framed *f, const struct tg_datagram *d, uint8_t *out)
 {
-    tg_put_u16(out, d->len);
+    struct tg_target target;
     if (f->framing == TG_FRAMING_U16)
-        return 2;
-    out[2] = TUN_FRAG;
-    return 3 + tg_peer_encode(f->base.any_peer ? &d->peer : &f->fixed, out + 3);
+        return tg_udp_u16_head_encode(d->len, out);
+    tg_peer_to_target(f->base.any_peer ? &d->peer : &f->fixed, &target);
+    ssize_t n = tg_udp_tun_head_encode(&target, d->len, out, TG_UDP_HEAD_MAX);
+    assert(n > 0); /* nothing that a peer can be is too long */
+    return (size_t)n;
 }
 
 /* Keep bytes for later.  @return false: no room */
@@ -227,7 +228,7 @@ static int keep_rest(struct framed *f, struct iovec *iov, int frames, size_t sen
 static int framed_send(struct tg_packet *p, struct tg_datagram *in, int count)
 {
     struct framed *f = (struct framed *)p;
-    uint8_t heads[TG_PACKET_BATCH][HEAD_MAX];
+    uint8_t heads[TG_PACKET_BATCH][TG_UDP_HEAD_MAX];
     struct iovec iov[2 * TG_PACKET_BATCH];
     int frames = 0;
     assert(count <= TG_PACKET_BATCH);

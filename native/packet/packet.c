@@ -1,7 +1,5 @@
 #include "packet/packet.h"
 
-#include "codec/address.h"
-
 #include <stdio.h>
 #include <string.h>
 
@@ -72,55 +70,48 @@ bool tg_peer_equal(const struct tg_peer *a, const struct tg_peer *b)
            memcmp(a->name, b->name, a->name_len) == 0;
 }
 
-ssize_t tg_peer_decode(const uint8_t *in, size_t len, struct tg_peer *peer, struct tg_error *err)
+void tg_peer_from_target(struct tg_peer *peer, const struct tg_target *target, const uint8_t *name)
 {
-    struct tg_target target;
-    ssize_t n = tg_socks_address_decode(in, len, &target, err);
-    if (n <= 0)
-        return n;
     memset(peer, 0, sizeof(*peer));
-    switch (target.kind) {
+    switch (target->kind) {
     case TG_HOST_IPV6:
         peer->in6.sin6_family = AF_INET6;
-        peer->in6.sin6_port = htons(target.port);
-        memcpy(&peer->in6.sin6_addr, target.ip, 16);
+        peer->in6.sin6_port = htons(target->port);
+        memcpy(&peer->in6.sin6_addr, target->ip, 16);
         tg_peer_unmap(peer);
         break;
     case TG_HOST_NAME:
-        peer->name = (const char *)in + 2;
-        peer->name_len = target.len;
-        peer->name_port = target.port;
+        peer->name = (const char *)name;
+        peer->name_len = target->len;
+        peer->name_port = target->port;
         break;
     default:
         peer->in.sin_family = AF_INET;
-        peer->in.sin_port = htons(target.port);
-        if (target.kind == TG_HOST_IPV4)
-            memcpy(&peer->in.sin_addr, target.ip, 4);
+        peer->in.sin_port = htons(target->port);
+        if (target->kind == TG_HOST_IPV4)
+            memcpy(&peer->in.sin_addr, target->ip, 4);
         break;
     }
-    return n;
 }
 
-size_t tg_peer_encode(const struct tg_peer *peer, uint8_t *out)
+void tg_peer_to_target(const struct tg_peer *peer, struct tg_target *target)
 {
-    if (peer->any.sa_family == AF_INET6) {
-        out[0] = 4;
-        memcpy(out + 1, &peer->in6.sin6_addr, 16);
-        memcpy(out + 17, &peer->in6.sin6_port, 2);
-        return 19;
-    }
     if (tg_peer_is_name(peer)) {
-        out[0] = 3;
-        out[1] = peer->name_len;
-        memcpy(out + 2, peer->name, peer->name_len);
-        tg_put_u16(out + 2 + peer->name_len, peer->name_port);
-        return (size_t)peer->name_len + 4;
+        target->kind = TG_HOST_NAME;
+        target->len = peer->name_len;
+        target->port = peer->name_port;
+        memcpy(target->name, peer->name, peer->name_len);
+    } else if (peer->any.sa_family == AF_INET6) {
+        target->kind = TG_HOST_IPV6;
+        target->len = 16;
+        target->port = ntohs(peer->in6.sin6_port);
+        memcpy(target->ip, &peer->in6.sin6_addr, 16);
+    } else {
+        target->kind = TG_HOST_IPV4;
+        static const struct sockaddr_in nobody;
+        const struct sockaddr_in *in = peer->any.sa_family == AF_INET ? &peer->in : &nobody;
+        target->len = 4;
+        target->port = ntohs(in->sin_port);
+        memcpy(target->ip, &in->sin_addr, 4);
     }
-    out[0] = 1;
-    memset(out + 1, 0, 6);
-    if (peer->any.sa_family == AF_INET) {
-        memcpy(out + 1, &peer->in.sin_addr, 4);
-        memcpy(out + 5, &peer->in.sin_port, 2);
-    }
-    return 7;
 }

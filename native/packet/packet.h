@@ -25,6 +25,7 @@
 #include "base/addr.h"
 #include "base/error.h"
 #include "base/reactor.h"
+#include "codec/address.h"
 
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -133,13 +134,12 @@ void tg_peer_unmap(struct tg_peer *peer);
 /** Same address and port, or same name and port (bytes compared). */
 bool tg_peer_equal(const struct tg_peer *a, const struct tg_peer *b);
 
-/** Read `ATYP ADDR PORT`; a name points into `in`.  No host at all becomes the
- * unspecified IPv4 address.  @return as decoders do (codec/codec.h) */
-ssize_t tg_peer_decode(const uint8_t *in, size_t len, struct tg_peer *peer, struct tg_error *err);
+/** The peer that a codec has read; no host at all becomes the unspecified IPv4 address.
+ * @param name where the bytes of a name stay, which the peer will point to */
+void tg_peer_from_target(struct tg_peer *peer, const struct tg_target *target, const uint8_t *name);
 
-/** Write `ATYP ADDR PORT`, at most TG_PEER_BYTES; nobody is 0.0.0.0:0.  @return the length */
-size_t tg_peer_encode(const struct tg_peer *peer, uint8_t *out);
-#define TG_PEER_BYTES 259
+/** The other way round; nobody is 0.0.0.0:0. */
+void tg_peer_to_target(const struct tg_peer *peer, struct tg_target *target);
 
 static inline bool tg_peer_is_name(const struct tg_peer *peer)
 {

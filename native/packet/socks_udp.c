@@ -1,6 +1,7 @@
 #include "packet/socks_udp.h"
 
 #include "base/mem.h"
+#include "codec/udp_frame.h"
 #include "packet/udp.h"
 
 #include <assert.h>
@@ -9,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HEAD_MAX (3 + TG_PEER_BYTES)
 #define RETRIES 4
 #define BUFFER (1 << 20) /* bytes in the kernel */
 
@@ -66,19 +66,21 @@ static bool same_ip(const struct tg_peer *a, const struct tg_peer *b)
 static bool unwrap(struct socks_udp *s, struct tg_datagram *d)
 {
     struct tg_error ignored;
-    struct tg_peer peer;
+    struct tg_udp_frame frame;
     if (s->server && s->client.any.sa_family != 0 && !same_ip(&d->peer, &s->client))
         return false;
-    ssize_t n = d->len > 3 ? tg_peer_decode(d->data + 3, d->len - 3, &peer, &ignored) : 0;
-    if (n <= 0)
+    if (tg_udp_datagram_decode(d->data, d->len, &frame, &ignored) < 0)
         return false;
     if (s->server)
         s->last = d->peer;
-    uint32_t head = 3 + (uint32_t)n;
+    uint32_t head = d->len - (uint32_t)frame.data.len;
     d->data += head;
     d->len -= head;
     d->headroom += head;
-    d->peer = s->base.any_peer ? peer : (struct tg_peer){ .name_len = 0 };
+    if (s->base.any_peer) /* a name ends where its port begins */
+        tg_peer_from_target(&d->peer, &frame.target, d->data - 2 - frame.target.len);
+    else
+        d->peer = (struct tg_peer){ .name_len = 0 };
     return true;
 }
 
@@ -113,8 +115,10 @@ static int socks_recv(struct tg_packet *p, struct tg_datagram *out, int count)
 /* Put the header in front; where there is no room, with a copy of the datagram. */
 static bool wrap(struct socks_udp *s, struct tg_datagram *d, uint8_t **spare, size_t *left)
 {
-    uint8_t head[HEAD_MAX] = { 0, 0, 0 };
-    size_t len = 3 + tg_peer_encode(s->server || s->base.any_peer ? &d->peer : &s->fixed, head + 3);
+    uint8_t head[TG_UDP_HEAD_MAX];
+    struct tg_target target;
+    tg_peer_to_target(s->server || s->base.any_peer ? &d->peer : &s->fixed, &target);
+    size_t len = (size_t)tg_udp_datagram_head_encode(&target, head, sizeof(head));
     if (d->headroom < len) {
         if (*left < len + d->len)
             return false;
@@ -226,7 +230,7 @@ static struct socks_udp *open_on(struct tg_reactor *r, int fd, uint32_t limit,
     tg_udp_tune(fd, BUFFER);
     s->base.ops = &socks_ops;
     s->base.reactor = r;
-    s->limit = limit > 0 && limit < TG_PACKET_MAX - HEAD_MAX ? limit + HEAD_MAX : TG_PACKET_MAX;
+    s->limit = limit > 0 && limit < TG_PACKET_MAX - TG_UDP_HEAD_MAX ? limit + TG_UDP_HEAD_MAX : TG_PACKET_MAX;
     return s;
 }
 
