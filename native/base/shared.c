@@ -268,6 +268,24 @@ uint64_t tg_bucket_take(struct tg_bucket *b, uint64_t want, uint64_t now_ms, uin
     }
 }
 
+bool tg_bucket_take_all(struct tg_bucket *b, uint64_t n, uint64_t now_ms)
+{
+    uint64_t rate = atomic_load_explicit(&b->rate, memory_order_relaxed);
+    if (rate == 0 || n == 0)
+        return true;
+    uint64_t now = now_ms * UNITS_PER_MS, units = units_for(n, rate);
+    /* One token of slack: what is rounded up with every take must not add up to a refusal. */
+    uint64_t span = units_for(atomic_load_explicit(&b->burst, memory_order_relaxed) + 1, rate);
+    uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed), next;
+    do {
+        next = (full_at > now ? full_at : now) + units;
+        if (next - now > span)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&b->full_at, &full_at, next,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
 void tg_bucket_return(struct tg_bucket *b, uint64_t unused)
 {
     uint64_t rate = atomic_load_explicit(&b->rate, memory_order_relaxed);

@@ -59,6 +59,8 @@ int64_t tg_counter_reset(struct tg_counter *c);
 void tg_bucket_configure(struct tg_bucket *b, uint64_t rate, uint64_t burst);
 /** Take up to `want` tokens.  @return how many were taken; 0: none now, try again in *wait_ms */
 uint64_t tg_bucket_take(struct tg_bucket *b, uint64_t want, uint64_t now_ms, uint32_t *wait_ms);
+/** Take `n` tokens or none.  @return whether they were taken */
+bool tg_bucket_take_all(struct tg_bucket *b, uint64_t n, uint64_t now_ms);
 /** Give tokens back that were taken but not used. */
 void tg_bucket_return(struct tg_bucket *b, uint64_t unused);
 /** Take `n` tokens, there or not: what is missing is owed, and whoever comes later waits

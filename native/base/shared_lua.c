@@ -124,6 +124,15 @@ static int l_bucket_take(lua_State *L)
     return 2;
 }
 
+/** bucket:take_all([n = 1]) → whether so many were there, and are taken now */
+static int l_bucket_take_all(lua_State *L)
+{
+    struct tg_bucket *b = check(L, TG_SHARED_BUCKET);
+    uint64_t n = lua_isnoneornil(L, 2) ? 1 : check_count(L, 2);
+    lua_pushboolean(L, tg_bucket_take_all(b, n, tg_clock_ms()));
+    return 1;
+}
+
 /** bucket:give_back(n): taken, but not used */
 static int l_bucket_give_back(lua_State *L)
 {
@@ -420,6 +429,7 @@ int luaopen_tidegate_native_shared(lua_State *L)
                                         { NULL, NULL } };
     static const luaL_Reg bucket[] = { { "configure", l_bucket_configure },
                                        { "take", l_bucket_take },
+                                       { "take_all", l_bucket_take_all },
                                        { "give_back", l_bucket_give_back },
                                        { "is_full", l_bucket_is_full },
                                        { NULL, NULL } };

@@ -23,8 +23,9 @@ struct entry {
 struct tg_meter {
     unsigned holders; /* gauges among them */
     unsigned users;
-    unsigned count;
+    unsigned count, part_count;
     struct entry *entries;
+    struct tg_meter **parts; /* included ones, held */
 };
 
 struct tg_meter *tg_meter_new(void)
@@ -50,6 +51,11 @@ void tg_meter_drop(struct tg_meter *m)
         tg_shared_put(m->entries[i].object);
         tg_shared_put(m->entries[i].cap);
     }
+    for (unsigned i = 0; i < m->part_count; i++) {
+        m->parts[i]->users--;
+        tg_meter_drop(m->parts[i]);
+    }
+    free(m->parts);
     free(m->entries);
     free(m);
 }
@@ -90,6 +96,20 @@ void tg_meter_quota(struct tg_meter *m, struct tg_counter *used, struct tg_count
 void tg_meter_slot(struct tg_meter *m, struct tg_counter *taken)
 {
     add(m, (struct entry){ .kind = SLOT, .object = taken });
+}
+
+void tg_meter_include(struct tg_meter *m, struct tg_meter *part)
+{
+    assert(m != part);
+    struct tg_meter **grown = realloc(m->parts, (m->part_count + 1) * sizeof(struct tg_meter *));
+    if (grown == NULL)
+        abort();
+    m->parts = grown;
+    m->parts[m->part_count++] = tg_meter_hold(part);
+    part->users++;
+    for (unsigned i = 0; i < part->count; i++)
+        if (part->entries[i].kind != SLOT)
+            add(m, part->entries[i]);
 }
 
 void tg_gauge_add(struct tg_gauge *g, struct tg_meter *m)

@@ -57,6 +57,10 @@ void tg_meter_quota(struct tg_meter *m, struct tg_counter *used, struct tg_count
 /** A place that was taken (tg_counter_take()): it is given back with the meter. */
 void tg_meter_slot(struct tg_meter *m, struct tg_counter *taken);
 
+/** Take over the entries that `part` has now, but for its slots; it has one user more as long as `m`
+ * lives. */
+void tg_meter_include(struct tg_meter *m, struct tg_meter *part);
+
 struct tg_gauge {
     struct tg_meter **meters; /**< held */
     unsigned count;

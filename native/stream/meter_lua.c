@@ -112,6 +112,15 @@ static int l_slot(lua_State *L)
     return self(L);
 }
 
+/** meter:include(part) → the meter: what `part` counts and limits now, this one does as well */
+static int l_include(lua_State *L)
+{
+    struct tg_meter *m = tg_meter_check(L, 1), *part = tg_meter_check(L, 2);
+    luaL_argcheck(L, m != part, 2, "a meter cannot include itself");
+    tg_meter_include(m, part);
+    return self(L);
+}
+
 /** meter:users() → how many streams and relays have it */
 static int l_users(lua_State *L)
 {
@@ -132,7 +141,7 @@ int luaopen_tidegate_native_meter(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         { "count", l_count }, { "limit", l_limit }, { "quota", l_quota }, { "slot", l_slot },
-        { "users", l_users }, { "close", l_close }, { NULL, NULL },
+        { "include", l_include }, { "users", l_users }, { "close", l_close }, { NULL, NULL },
     };
     luaL_newmetatable(L, METER_MT);
     lua_pushcfunction(L, l_close);

@@ -13,10 +13,7 @@ pending.root = {
   recorders = "recorders",
   rewriters = "rewriters",
   caches = "HTTP caches",
-  limiters = "bandwidth limiters",
   quotas = "traffic quotas",
-  climiters = "connection limiters",
-  rlimiters = "rate limiters",
   observers = "observers",
   profiling = "profiling",
   metrics = "the metrics server",
@@ -67,7 +64,6 @@ pending.metadata = {
     ["^sniffing%."] = "sniffing",
     ["^mitm%."] = "TLS interception",
     ["^cache%."] = "HTTP caches",
-    ["^limiter%."] = "bandwidth limiters",
     ["^observer%."] = "observers",
     ["^observeperiod$"] = "observers",
   },
@@ -75,7 +71,6 @@ pending.metadata = {
     ["^enablestats$"] = "service statistics",
     ["^observer%."] = "observers",
     ["^observeperiod$"] = "observers",
-    ["^limiter%."] = "bandwidth limiters",
   },
 }
 

@@ -123,7 +123,8 @@ local function limit_line(key, from, into)
   local ingress, egress = from:text(key .. "in"), from:text(key .. "out")
   from:remove(key .. "in", key .. "out")
   if ingress ~= "" or egress ~= "" then
-    return ("%s %s %s"):format(into, ingress, egress)
+    -- gost leaves the place of a missing "in" empty, and "out" falls into it
+    return ("%s %s %s"):format(into, ingress ~= "" and ingress or "0", egress)
   end
 end
 

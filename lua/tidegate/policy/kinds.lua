@@ -10,6 +10,7 @@
 --   loader       how lines and Redis items become items, see tidegate.policy.loader
 --   prepare(config, loaded) → data | nil, err  once, in the control thread, which may wait
 --   files(config) → list of files whose change means that prepare() is due again
+--   attach(service, config) → true | nil, err while a service is built; begin(service) when it is in force
 --   release(data)                             in the control thread, when no worker uses it any more
 -- Objects have the methods of their kind, `load(data)` when items can change, and maybe `close()`.
 
@@ -19,6 +20,9 @@ local MODULES = {
   "auth",
   "admission",
   "bypass",
+  "limiter",
+  "climiter",
+  "rlimiter",
 }
 
 local kinds = {}

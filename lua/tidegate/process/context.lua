@@ -7,6 +7,7 @@ local addr = require "tidegate.net.addr"
 local auth = require "tidegate.policy.auth"
 local endpoints = require "tidegate.chain.endpoints"
 local failure = require "tidegate.failure"
+local metering = require "tidegate.process.metering"
 local record = require "tidegate.process.record"
 local relay = require "tidegate.native.relay"
 local router = require "tidegate.chain.router"
@@ -117,6 +118,9 @@ function methods:after(seconds) -- luacheck: ignore self
   end
 end
 
+--- Have one more meter (tidegate.native.meter) count and limit the connection, until it is over.
+methods.add_meter = metering.add
+
 --- Have something closed when the connection is over.  @return it
 function methods:own(thing)
   self[#self + 1] = thing
@@ -157,6 +161,7 @@ function methods:authenticate(user, password)
     if type(ok) == "string" then
       self.user = ok
     end
+    metering.authenticated(self)
     return true
   end
   return nil, failure.is(err) and err or failure.new("auth", err and tostring(err) or "refused")
@@ -258,6 +263,7 @@ local function options_for(options)
       down = options.down,
       up_limit = options.up_limit,
       down_limit = options.down_limit,
+      meter = options.meter,
     }
     made[options] = ready
   end
@@ -286,7 +292,7 @@ end
 --- The same for two packet endpoints.
 function methods:relay_packets(a, b, options)
   local tag = record.begin(self, a, b)
-  local ok, err = endpoints.relay(self, a, b, options, tag)
+  local ok, err = endpoints.relay(self, a, b, metering.packet_options(self, options), tag)
   if not ok then
     record.cancel(self, tag)
     return nil, err

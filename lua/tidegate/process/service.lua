@@ -8,6 +8,7 @@ local instance = require "tidegate.process.instance"
 local kinds = require "tidegate.policy.kinds"
 local log = require "tidegate.process.log"
 local metadata = require "tidegate.metadata"
+local metering = require "tidegate.process.metering"
 local proxy_protocol = require "tidegate.net.proxy_protocol"
 local record = require "tidegate.process.record"
 local registry = require "tidegate.process.registry"
@@ -150,6 +151,7 @@ function M.build(config, all)
     registry = all,
     stages = all.stages,
     network = NETWORKS[listener.type] or "tcp",
+    meters = {}, -- what counts and limits all its connections (tidegate.native.meter)
     retries = math.max(handler.retries or 0, 0),
     dial_timeout = md.dialTimeout,
     proxy_protocol = (md.proxyProtocol or 0) ~= 0,
@@ -254,12 +256,21 @@ local function walk(ctx, stream, handle)
     return nil, refused(err)
   end
 
+  ok, err = metering.accepted(ctx)
+  if not ok then
+    return nil, err
+  end
+
   stream, err = stages.handshake(ctx, upper)
   if not stream then
     return nil, err
   end
   ctx.stream = stream
   record.opened(ctx)
+  ok, err = metering.allowed(ctx)
+  if not ok then
+    return nil, err
+  end
   local handler = ctx.service.handler
   return handler[handle](handler, ctx, stream)
 end
@@ -334,6 +345,15 @@ end
 --- A context for work that no client asked for: scripts and timers that connect through chains.
 function methods:context()
   return context.new(self)
+end
+
+--- It is in force in this worker from now on.
+function methods:begin()
+  for _, kind in ipairs(kinds.all) do
+    if kind.begin then
+      kind.begin(self)
+    end
+  end
 end
 
 --- A relay has ended; called by the runtime in a fresh task.

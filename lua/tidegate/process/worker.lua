@@ -120,6 +120,9 @@ local function commit(question)
   end
   close_old(current, new)
   current = new
+  for _, built in pairs(new.services) do
+    built:begin()
+  end
   return { problems = problems }
 end
 

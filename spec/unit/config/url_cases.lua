@@ -273,7 +273,7 @@ limiters:
   - name: limiter-0
     limits:
       - '$ 100MB '
-      - $$  10KB
+      - $$ 0 10KB
 climiters:
   - name: climiter-0
     limits:

@@ -1,0 +1,133 @@
+-- Rules by key: "$" for all together, "$$" for each alone, an IP, or a CIDR (the longest prefix wins).
+
+local addr = require "tidegate.net.addr"
+local bit = require "bit"
+
+local M = {}
+local methods = {}
+local mt = { __index = methods }
+
+-- The first `bits` of an address; equal for addresses of one network.
+local function prefix(bytes, bits)
+  local whole, rest = math.floor(bits / 8), bits % 8
+  local text = bytes:sub(1, whole)
+  if rest > 0 then
+    text = text .. string.char(bit.band(bytes:byte(whole + 1), 0x100 - 2 ^ (8 - rest)))
+  end
+  return text
+end
+
+local function set_net(self, bytes, bits, value)
+  local key = #bytes * 1000 + bits
+  local net = self.by_bits[key]
+  if not net then
+    net = { size = #bytes, bits = bits, values = {} }
+    self.by_bits[key] = net
+    self.nets[#self.nets + 1] = net
+    table.sort(self.nets, function(a, b)
+      return a.bits > b.bits
+    end)
+  end
+  net.values[prefix(bytes, bits)] = value
+end
+
+--- @return rules without any key
+function M.new()
+  return setmetatable({ ips = {}, nets = {}, by_bits = {} }, mt)
+end
+
+--- Set the value of a key, in the place of what it had.  @return whether the key makes sense
+function methods:set(key, value)
+  if key == "$" then
+    self.all = value
+    return true
+  elseif key == "$$" then
+    self.each = value
+    return true
+  end
+  local ip, bits = key:match "^(.-)/(%d+)$"
+  local bytes = addr.bytes(ip or key)
+  bits = tonumber(bits)
+  if not bytes then
+    return false
+  elseif not ip then
+    self.ips[bytes] = value
+    return true
+  end
+  if ip:find(":", 1, true) and #bytes == 4 then
+    bits = bits - 96 -- an IPv4-mapped network
+  end
+  if bits < 0 or bits > #bytes * 8 then
+    return false
+  end
+  set_net(self, bytes, bits, value)
+  return true
+end
+
+--- The value for an address: its own, else that of the smallest network around it.
+-- @return value | nil
+function methods:find(ip)
+  local bytes = addr.bytes(ip)
+  if not bytes then
+    return nil
+  end
+  local value = self.ips[bytes]
+  if value ~= nil then
+    return value
+  end
+  for i = 1, #self.nets do
+    local net = self.nets[i]
+    if net.size == #bytes then
+      value = net.values[prefix(bytes, net.bits)]
+      if value ~= nil then
+        return value
+      end
+    end
+  end
+end
+
+--- @return whether any rule asks for the address of the client
+function methods:by_ip()
+  return next(self.ips) ~= nil or #self.nets > 0
+end
+
+--- Read lines "KEY WORDS …" from the configuration and what was loaded; later ones win.
+-- @param value function(words) → value of the line | nil to ignore it
+-- @param ignored function(line), told of lines that make no sense
+function M.read(config, loaded, value, ignored)
+  local rules = M.new()
+  for _, lines in ipairs { config.limits or {}, loaded.file or {}, loaded.redis or {}, loaded.http or {} } do
+    for _, line in ipairs(lines) do
+      local words = {}
+      for word in line:gmatch "%S+" do
+        words[#words + 1] = word
+      end
+      local made = #words >= 2 and value(words) or nil
+      if made == nil or not rules:set(words[1], made) then
+        ignored(line)
+      end
+    end
+  end
+  return rules
+end
+
+--- The key of a client: its IP, or what else it is known by.
+function M.client_key(ctx)
+  local ip = ctx.client_ip
+  return ip and ip ~= "" and addr.bytes(ip) and ip or ctx.client or "@"
+end
+
+--- A name for a shared object, not too long for one.
+function M.name(kind, name, key)
+  local text = ("%s/%s/%s"):format(kind, name, key)
+  if #text <= 255 then
+    return text
+  end
+  local hash = 5381
+  for i = 1, #text do
+    hash = bit.bxor(bit.tobit(hash * 33), text:byte(i))
+  end
+  return ("%s/%s"):format(text:sub(1, 200), bit.tohex(hash))
+end
+
+return M

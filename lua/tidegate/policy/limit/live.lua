@@ -1,0 +1,168 @@
+-- Buckets in use: for every limiter, scope and key one meter with a bucket for each direction.
+--
+-- The buckets are one for all workers; the meters are this worker's.  A bucket is kept until nobody uses
+-- it and it has filled up again, so that coming back early brings nothing.  Limits are asked for again
+-- now and then, and when the configuration has changed: new ones apply to whoever has the meter.
+
+local cache = require "tidegate.policy.limit.cache"
+local keys = require "tidegate.policy.limit.keys"
+local meter = require "tidegate.native.meter"
+local shared = require "tidegate.native.shared"
+local task = require "tidegate.native.task"
+local units = require "tidegate.policy.limit.units"
+
+local M = {}
+
+local MAX_ASKING = 32 -- questions to scripts and plugins at once
+
+local states = {} -- limiter name → { object, cache }
+local asking = 0
+
+local function configure(entry, ingress, egress, burst)
+  if ingress == nil and egress == nil then
+    return -- no answer: what was known holds
+  end
+  local size = units.limit(burst)
+  for way, value in pairs { ["in"] = ingress or 0, out = egress or 0 } do
+    local rate = units.limit(value)
+    if entry.rates[way] ~= rate or entry.burst ~= size then
+      entry.rates[way] = rate
+      entry.buckets[way]:configure(rate, size)
+    end
+  end
+  entry.burst = size
+end
+
+local function ask(state, entry)
+  entry.asked = task.now()
+  configure(entry, state.object:limit(entry.subject, entry.scope))
+end
+
+-- Ask a script or plugin in a task of its own.
+local function ask_aside(state, entry)
+  if asking >= MAX_ASKING then
+    return
+  end
+  asking = asking + 1
+  entry.asked = task.now()
+  task.spawn(function()
+    local ok, err = pcall(ask, state, entry)
+    asking = asking - 1
+    if not ok then
+      error(err, 0)
+    end
+  end)
+end
+
+local function is_idle(state, entry, now)
+  if entry.meter:users() > 0 then
+    entry.used = now
+    if now >= entry.asked + entry.refresh * 1000 then
+      ask_aside(state, entry)
+    end
+    return false
+  end
+  local rest = entry.scope == "conn" and 0 or entry.cleanup * 1000
+  return now >= entry.used + rest and entry.buckets["in"]:is_full() and entry.buckets.out:is_full()
+end
+
+local function state_of(name)
+  local state = states[name]
+  if not state then
+    state = {}
+    state.cache = cache.new(function(entry, now)
+      return is_idle(state, entry, now)
+    end, function(entry)
+      entry.meter:close()
+    end)
+    states[name] = state
+  end
+  return state
+end
+
+local function new_entry(name, scope, key, subject)
+  local id = scope .. "/" .. key
+  local ingress = shared.bucket(keys.name("limiter", name, "in/" .. id))
+  local egress = shared.bucket(keys.name("limiter", name, "out/" .. id))
+  return {
+    scope = scope,
+    subject = subject,
+    buckets = { ["in"] = ingress, out = egress },
+    rates = {},
+    used = task.now(),
+    asked = task.now(),
+    meter = meter.new():limit(ingress, "in"):limit(egress, "out"),
+  }
+end
+
+-- What is told to scripts and plugins, also long after the connection's context has gone.
+local function subject_of(ctx)
+  return {
+    service = ctx.service,
+    network = ctx.network or ctx.service.network,
+    target = ctx.target,
+    client = ctx.client,
+    client_ip = ctx.client_ip,
+    user = ctx.user,
+    sid = ctx.sid,
+  }
+end
+
+--- @return whether a limiter has rules, which do not change by themselves, and no script around it
+function M.is_static(limiter)
+  return limiter.static and not rawget(limiter, "limit") or false
+end
+
+--- The meter for a connection.
+-- @param limiter its `limit(subject, scope)` → in, out, burst; `static` when an answer of nothing means
+--   that there is nothing to limit
+-- @param times { refresh, cleanup } in seconds
+-- @return meter | nil
+function M.meter(limiter, ctx, scope, key, times)
+  local name, id = limiter.name, scope .. "/" .. key
+  local state = state_of(name)
+  state.object = limiter
+  local entry = state.cache:get(id)
+  if not entry then
+    local subject = subject_of(ctx)
+    local ingress, egress, burst = limiter:limit(subject, scope)
+    if ingress == nil and egress == nil and M.is_static(limiter) then
+      return nil
+    end
+    entry = state.cache:get(id)
+    if not entry then -- nobody was quicker while we asked
+      entry = new_entry(name, scope, key, subject)
+      configure(entry, ingress, egress, burst)
+      state.cache:add(id, entry)
+    end
+  end
+  entry.used = task.now()
+  entry.refresh, entry.cleanup = times.refresh, times.cleanup
+  return entry.meter
+end
+
+--- A limiter is in force from now on, or has new rules: live buckets follow.
+function M.renew(limiter)
+  local state = states[limiter.name]
+  if not state then
+    return
+  end
+  state.object = limiter
+  for _, entry in pairs(state.cache:all()) do
+    if M.is_static(limiter) then
+      ask(state, entry)
+    else
+      ask_aside(state, entry)
+    end
+  end
+end
+
+--- New rules for a limiter that may not be in force.
+function M.renew_if_current(limiter)
+  local state = states[limiter.name]
+  if state and state.object == limiter then
+    M.renew(limiter)
+  end
+end
+
+return M

@@ -1,0 +1,198 @@
+-- Traffic limiters: bytes per second of services, connections, clients and networks.
+--
+-- A limiter is a table with `limit(self, subject, scope)` → in, out[, burst]: bytes per second (numbers, or
+-- texts with units; 0: no limit), or nothing when it does not know.  `subject` has the fields service,
+-- network, target, client, client_ip, user and sid of a connection; `scope` is "service", "conn" or "client"
+-- (a user of the handler).  Limiters of rules are asked for the scope "ip" as well.
+
+local keys = require "tidegate.policy.limit.keys"
+local live = require "tidegate.policy.limit.live"
+local metadata = require "tidegate.metadata"
+local units = require "tidegate.policy.limit.units"
+
+local M = {
+  kind = "limiter",
+  list = "limiters",
+  main = "limit",
+  loader = {
+    redis = "set",
+    types = { list = true },
+    comments = "any",
+    item = function(text)
+      local rest = text:match "^[^#]*"
+      return rest:find "%S" and rest or nil
+    end,
+  },
+}
+
+--- Settings of services and handlers.
+M.METADATA = {
+  ["limiter.refreshInterval"] = { type = "duration", default = 30, doc = "how long an answer of the limiter holds" },
+  ["limiter.cleanupInterval"] = { type = "duration", default = 60, doc = "how long absent clients are remembered" },
+  ["limiter.scope"] = { type = "string", default = "", doc = "service or conn: the only level that is limited" },
+}
+
+local SHORTEST = 1 -- seconds
+local AT = ("@"):byte() -- Unix sockets have clients without names
+
+-- Rules ------------------------------------------------------------------------------------------
+
+local methods = { static = true, by_ip = true }
+local mt = { __name = "tidegate.limiter", __index = methods }
+
+local function rule_of(words, log)
+  local rule = {}
+  for i, field in ipairs { "ingress", "egress", "burst" } do
+    local good
+    rule[field], good = units.limit(words[i + 1])
+    if not good and log then
+      log:warn(("limiter: %q is no amount of bytes: no limit"):format(words[i + 1]))
+    end
+  end
+  return rule
+end
+
+-- Names of users are keys as well, an extension: what is no address belongs to the scope "client".
+local function read_users(config, loaded)
+  local users = {}
+  for _, lines in ipairs { config.limits or {}, loaded.file or {}, loaded.redis or {}, loaded.http or {} } do
+    for _, line in ipairs(lines) do
+      local key, rest = line:match "^%s*(%S+)%s+(.+)$"
+      if key and not keys.new():set(key, true) then
+        local words = { key }
+        for word in rest:gmatch "%S+" do
+          words[#words + 1] = word
+        end
+        users[key] = rule_of(words)
+      end
+    end
+  end
+  return users
+end
+
+local function set_rules(self, loaded)
+  loaded = loaded or {}
+  self.users = read_users(self.config, loaded)
+  self.rules = keys.read(self.config, loaded, function(words)
+    return rule_of(words, self.log)
+  end, function(line)
+    local key = line:match "%S+"
+    if self.log and not (key and self.users[key]) then
+      self.log:warn(("limiter: the line %q makes no sense"):format(line))
+    end
+  end)
+end
+
+local function rates(rule)
+  if rule then
+    return rule.ingress, rule.egress, rule.burst
+  end
+end
+
+function methods:limit(subject, scope)
+  local rules = self.rules
+  if scope == "service" then
+    return rates(rules.all)
+  elseif scope == "conn" then
+    return rates(rules.each)
+  elseif scope == "ip" then
+    return rates(rules:find(subject.client_ip or ""))
+  end
+  return rates(self.users[subject.user or ""])
+end
+
+--- New items of its sources.
+function methods:load(data)
+  set_rules(self, data)
+  live.renew_if_current(self)
+end
+
+--- A limiter of the configuration.
+function M.new(config, env)
+  local self = setmetatable({ name = config.name, config = config, log = env.log }, mt)
+  set_rules(self, env.data)
+  return self
+end
+
+--- A limiter of a script: limit(subject, scope).
+function M.scripted(object)
+  return object
+end
+
+-- Use --------------------------------------------------------------------------------------------
+
+local function times_of(config)
+  local md = metadata.parse(M.METADATA, config.metadata)
+  return {
+    refresh = math.max(md["limiter.refreshInterval"] or 0, SHORTEST),
+    cleanup = math.max(md["limiter.cleanupInterval"] or 0, SHORTEST),
+  }, md["limiter.scope"] or ""
+end
+
+local function named(limiters, name)
+  local limiter = limiters[name]
+  if limiter and not limiter.name then
+    limiter.name = name
+  end
+  return limiter
+end
+
+--- Give a service its limiters: `service.limiter` and `service.client_limiter`.
+function M.attach(service, config)
+  local limiters = service.registry.limiters
+  local handler = config.handler or {}
+  if config.limiter and config.limiter ~= "" then
+    service.limiter = named(limiters, config.limiter)
+    service.limiter_times, service.limiter_scope = times_of(config)
+  end
+  if handler.limiter and handler.limiter ~= "" then
+    service.client_limiter = named(limiters, handler.limiter)
+    service.client_times = times_of(handler)
+    service.late_meters = service.client_limiter ~= nil or service.late_meters
+  end
+  return true
+end
+
+--- The service is in force from now on.
+function M.begin(service)
+  for _, limiter in ipairs { service.limiter or false, service.client_limiter or false } do
+    if limiter then
+      live.renew(limiter)
+    end
+  end
+end
+
+local function add(ctx, limiter, scope, key, times)
+  local meter = live.meter(limiter, ctx, scope, key, times)
+  if meter then
+    ctx:add_meter(meter)
+  end
+end
+
+--- Limit an accepted connection.
+function M.accepted(ctx)
+  local service = ctx.service
+  local limiter, times, only = service.limiter, service.limiter_times, service.limiter_scope
+  if not limiter then
+    return
+  end
+  if only ~= "conn" then
+    add(ctx, limiter, "service", live.is_static(limiter) and "$" or service.name, times)
+  end
+  if only == "" or only == "conn" then
+    add(ctx, limiter, "conn", ctx.client:byte() == AT and ctx.sid or ctx.client, times)
+    if limiter.by_ip and limiter.rules:by_ip() then
+      add(ctx, limiter, "ip", keys.client_key(ctx), times)
+    end
+  end
+end
+
+--- Limit a client that has shown who it is.
+function M.authenticated(ctx)
+  local limiter = ctx.service.client_limiter
+  if limiter and ctx.user and ctx.user ~= "" then
+    add(ctx, limiter, "client", ctx.user, ctx.service.client_times)
+  end
+end
+
+return M

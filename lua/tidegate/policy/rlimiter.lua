@@ -1,0 +1,94 @@
+-- Rate limiters: how many connections a second a handler begins with.
+--
+-- A rate limiter is a table with `allow(self, ctx)` → whether this one may go on.
+
+local cache = require "tidegate.policy.limit.cache"
+local keys = require "tidegate.policy.limit.keys"
+local shared = require "tidegate.native.shared"
+local task = require "tidegate.native.task"
+
+local M = {
+  kind = "rlimiter",
+  list = "rlimiters",
+  main = "allow",
+  on_error = true,
+  on_errors = { open = true, closed = false },
+  loader = { redis = "set", types = { list = true }, comments = "any" },
+}
+
+-- Tokens are counted in thousandths, so that a rate may be a fraction.
+local UNIT = 1000
+local MAX = 1e7 -- a second
+
+local methods = {}
+local mt = { __name = "tidegate.rlimiter", __index = methods }
+
+local function rate_of(words)
+  local rate = tonumber(words[2])
+  return rate and rate > 0 and math.min(rate, MAX) or nil
+end
+
+local function set_rules(self, loaded)
+  self.rules = keys.read(self.config, loaded or {}, rate_of, function(line)
+    if self.log then
+      self.log:warn(("rlimiter: the line %q makes no sense"):format(line))
+    end
+  end)
+end
+
+-- Buckets of this worker's clients, by name: held until they have filled up.
+local held = cache.new(function(entry, now)
+  return now > entry.used and entry.bucket:is_full()
+end)
+
+local function take(name, key, rate)
+  local id = keys.name("rlimiter", name, key)
+  local entry = held:get(id)
+  if not entry then
+    entry = { bucket = shared.bucket(id) }
+    held:add(id, entry)
+  end
+  if entry.rate ~= rate then
+    entry.rate = rate
+    entry.bucket:configure(math.max(math.floor(rate * UNIT), 1), (math.floor(rate) + 1) * UNIT)
+  end
+  entry.used = task.now()
+  return entry.bucket:take_all(UNIT)
+end
+
+function methods:allow(ctx)
+  local rules = self.rules
+  local all, own = rules.all, rules:find(ctx.client_ip or "") or rules.each
+  local key = own and keys.client_key(ctx)
+  if all and own and all <= own then
+    return take(self.name, "$", all) and take(self.name, key, own)
+  end
+  return (not own or take(self.name, key, own)) and (not all or take(self.name, "$", all))
+end
+
+--- New items of its sources.
+function methods:load(data)
+  set_rules(self, data)
+end
+
+--- A rate limiter of the configuration.
+function M.new(config, env)
+  local self = setmetatable({ name = config.name, config = config, log = env.log }, mt)
+  set_rules(self, env.data)
+  return self
+end
+
+--- A rate limiter of a script: allow(ctx).
+function M.scripted(object)
+  return object
+end
+
+--- Give a service its rate limiter.
+function M.attach(service, config)
+  if config.rlimiter and config.rlimiter ~= "" then
+    service.rlimiter = service.registry.rlimiters[config.rlimiter]
+  end
+  return true
+end
+
+return M

@@ -1,0 +1,87 @@
+-- What counts and limits a connection: meters that the service gives to all, and those that limiters
+-- and quotas choose for this one.
+
+local climiter = require "tidegate.policy.climiter"
+local failure = require "tidegate.failure"
+local limiter = require "tidegate.policy.limiter"
+local meter = require "tidegate.native.meter"
+
+local M = {}
+
+local function attach(ctx, one)
+  local meters = rawget(ctx, "meters")
+  if not meters then
+    meters = {}
+    ctx.meters = meters
+  end
+  meters[#meters + 1] = one
+  local stream = ctx.stream
+  if stream and stream.add_meter then
+    stream:add_meter(one)
+  end
+end
+
+--- Count and limit a connection by one more meter, until it is over; also while a relay has it.  After the
+-- accept this needs `service.late_meters`: by then the stream may be part of another.
+function M.add(ctx, one)
+  local own = rawget(ctx, "own_meter")
+  if own then
+    own:include(one)
+  else
+    attach(ctx, one)
+  end
+end
+
+--- A connection was accepted and admitted.
+-- @return true | nil, err: there are too many
+function M.accepted(ctx)
+  local service = ctx.service
+  if service.climiter then
+    local ticket = climiter.take(service.climiter, service.climiter_name, ctx)
+    if not ticket then
+      return nil, failure.new("limit", ("climiter: %s: too many connections"):format(ctx.client), { level = "debug" })
+    end
+    ctx:own(ticket)
+    attach(ctx, ticket)
+  end
+  for i = 1, #service.meters do
+    attach(ctx, service.meters[i])
+  end
+  limiter.accepted(ctx)
+  if service.late_meters then
+    ctx.own_meter = ctx:own(meter.new())
+    attach(ctx, ctx.own_meter)
+  end
+  return true
+end
+
+--- Its handler is about to begin.
+-- @return true | nil, err: there were too many lately
+function M.allowed(ctx)
+  local rlimiter = ctx.service.rlimiter
+  if rlimiter and not rlimiter:allow(ctx) then
+    return nil, failure.new("limit", ("rate limit: %s"):format(ctx.client), { level = "debug" })
+  end
+  return true
+end
+
+--- The client has shown who it is.
+function M.authenticated(ctx)
+  limiter.authenticated(ctx)
+end
+
+--- Options of a relay of datagrams with the meters of the connection.
+function M.packet_options(ctx, options)
+  local meters = rawget(ctx, "meters")
+  if not meters then
+    return options
+  end
+  local all = {}
+  for key, value in pairs(options or {}) do
+    all[key] = value
+  end
+  all.meters = meters
+  return all
+end
+
+return M
