@@ -6,6 +6,8 @@ pkg_check_modules(LUAJIT REQUIRED IMPORTED_TARGET luajit)
 pkg_check_modules(LIBUV REQUIRED IMPORTED_TARGET libuv>=1.44)
 pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl>=3.0)
 pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
+pkg_check_modules(ARGON2 REQUIRED IMPORTED_TARGET libargon2)
+pkg_check_modules(CRYPT REQUIRED IMPORTED_TARGET libcrypt)
 pkg_check_modules(LDNS REQUIRED IMPORTED_TARGET ldns>=1.8)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8>=10.40)
 pkg_check_modules(MAXMINDDB REQUIRED IMPORTED_TARGET libmaxminddb>=1.5)
@@ -24,4 +26,5 @@ target_compile_options(tidegate_libraries INTERFACE SHELL:-idirafter\ ${LUV_INCL
 target_link_libraries(tidegate_libraries INTERFACE
   ${LUV_LIBRARY} PkgConfig::LUAJIT PkgConfig::LIBUV PkgConfig::OPENSSL PkgConfig::ZLIB
   PkgConfig::LDNS PkgConfig::PCRE2 PkgConfig::MAXMINDDB PkgConfig::NGHTTP2
+  PkgConfig::ARGON2 PkgConfig::CRYPT
   Threads::Threads ${CMAKE_DL_LIBS} m)

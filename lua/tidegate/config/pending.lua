@@ -27,9 +27,7 @@ pending.fields = {
   handler = { chainGroup = "choosing among chains" },
   listener = { chainGroup = "choosing among chains" },
   forwarder = { hopGroup = "choosing among hops" },
-  auther = {
-    reload = LOADERS, file = LOADERS, redis = LOADERS, http = LOADERS, plugin = LOADERS,
-  },
+  auther = { plugin = LOADERS },
   hop = {
     reload = LOADERS, file = LOADERS, redis = LOADERS, http = LOADERS, plugin = LOADERS,
   },

@@ -325,6 +325,14 @@ object("auther", {
   { "name*", "string", "unique name" },
   { "auths", "[]auth", "users" },
   RELOAD, FILE, REDIS, HTTP, PLUGIN,
+  { "lockout", "lockout", "what repeated failures lead to" },
+})
+
+object("lockout", {
+  { "failures", "int", "so many shut a user out, 0: never; 5" },
+  { "window", "dur", "within so long; 1m" },
+  { "duration", "dur", "for so long; 5m" },
+  { "delay", "dur", "before each refusal; none" },
 })
 
 object("file_loader", {

@@ -1,12 +1,11 @@
--- Who may use a service: tables of user names and passwords, groups of them, and scripts.
+-- Who may use a service: tables of user names and passwords, groups of them, plugins and scripts.
 --
--- An auther is a table with `check(self, ctx, user, password)` → id of the client | nil.
+-- An auther is a table with `check(self, ctx, user, password)` → id of the client | nil, err, and maybe
+-- `failed(self, ctx, user)`, told of every refusal.
 
-local bit = require "bit"
 local failure = require "tidegate.failure"
-
-local bor, bxor = bit.bor, bit.bxor
-local string_byte = string.byte
+local lockout = require "tidegate.policy.auth.lockout"
+local secret = require "tidegate.policy.auth.secret"
 
 local M = {
   kind = "auther",
@@ -15,46 +14,129 @@ local M = {
   on_error = nil, -- nobody gets in
 }
 
---- Compare without telling by time how much of it agrees; the length of `given` may show.
-function M.same(given, stored)
-  local difference = #given == #stored and 0 or 1
-  for i = 1, #given do
-    local other = string_byte(stored, (i - 1) % math.max(#stored, 1) + 1) or 0
-    difference = bor(difference, bxor(string_byte(given, i), other))
-  end
-  return difference == 0
+--- Compare without telling by time how much agrees.
+M.same = secret.same
+
+-- Tables ------------------------------------------------------------------------------------------
+
+local function split_line(line)
+  local user, password = line:match "^(%S+)%s*(.*)$"
+  return { user, password }
 end
 
-local list_mt = { __name = "tidegate.auther", __index = {} }
+--- Lines are "user password", a hash in Redis has users for fields.  A password may have a "#".
+M.loader = {
+  redis = "hash",
+  comments = "first",
+  line = split_line,
+  item = function(user, password)
+    return user ~= "" and { user, password } or nil
+  end,
+}
 
--- A stored empty password accepts any.
-function list_mt.__index:check(_, user, password)
-  local stored = self.users[user]
-  local same = M.same(password, stored or "\0")
-  if stored and (same or stored == "") then
-    return user
-  end
-end
+local SOURCES = { "file", "redis", "http" } -- later ones win
 
---- An auther of a list of { username, password }; those without a name do not count.
-function M.list_of(items)
-  local users = {}
+local function add_inline(users, items)
   for _, item in ipairs(items or {}) do
     if item.username and item.username ~= "" then
       users[item.username] = item.password or ""
     end
   end
-  return setmetatable({ users = users }, list_mt)
+end
+
+-- For users who do not exist one of the hashes is computed as well: time must not tell who does.
+local function with_decoy(users)
+  for _, stored in pairs(users) do
+    if secret.is_hash(stored) then
+      return { users = users, decoy = stored }
+    end
+  end
+  return { users = users }
+end
+
+--- The table of an auther of the configuration.
+function M.prepare(config, loaded)
+  local users = {}
+  add_inline(users, config.auths)
+  for _, source in ipairs(SOURCES) do
+    for _, item in ipairs(loaded[source] or {}) do
+      users[item[1]] = item[2]
+    end
+  end
+  return with_decoy(users)
+end
+
+local list_mt = { __name = "tidegate.auther", __index = {} }
+local list = list_mt.__index
+
+-- Take the time a comparison takes.
+local function pretend(self, password)
+  secret.matches(password, self.decoy or "\0")
+  return nil
+end
+
+--- @return id | nil, err; a stored empty password accepts any
+function list:check(ctx, user, password)
+  local guard = self.lockout
+  if guard and guard:locked(ctx, user) then
+    return nil, failure.new("auth", "locked out after too many failures")
+  end
+  local stored = self.users[user]
+  if not stored then
+    return pretend(self, password)
+  end
+  local matches, err = stored == "", nil
+  if not matches then
+    matches, err = secret.matches(password, stored, guard and function()
+      return not guard:locked(ctx, user)
+    end)
+  end
+  if not matches then
+    return nil, err
+  end
+  if guard then
+    if guard:locked(ctx, user) then -- by those who were faster
+      return nil, failure.new("auth", "locked out after too many failures")
+    end
+    guard:passed(ctx, user)
+  end
+  return user
+end
+
+--- Note that the user was refused.
+function list:failed(ctx, user)
+  if self.lockout then
+    self.lockout:failed(ctx, user)
+  end
+end
+
+--- Take other users.
+function list:load(data)
+  self.users, self.decoy = data.users, data.decoy
+end
+
+--- An auther of a list of { username, password }; those without a name do not count.
+function M.list_of(items)
+  local users = {}
+  add_inline(users, items)
+  return setmetatable(with_decoy(users), list_mt)
 end
 
 --- An auther of the configuration.
-function M.new(config)
-  return M.list_of(config.auths)
+function M.new(config, env)
+  env = env or {}
+  local self = M.list_of(config.auths)
+  self.lockout = lockout.new(config.lockout, config.name, env.log)
+  if env.data then
+    self:load(env.data)
+  end
+  return self
 end
 
 --- What tg.auther(name, { user = password }) declares; a table in gost's schema is taken as it is.
 function M.declare(spec)
-  if spec.auths or spec.plugin or spec.file or spec.redis or spec.http then
+  if type(spec.auths) == "table" or spec.plugin or type(spec.file) == "table" or type(spec.redis) == "table"
+    or type(spec.http) == "table" then
     return spec
   end
   local auths = {}
@@ -81,15 +163,32 @@ function M.scripted(methods)
   return setmetatable({ methods = methods }, scripted_mt)
 end
 
+-- Groups ------------------------------------------------------------------------------------------
+
 local group_mt = { __name = "tidegate.auther.group", __index = {} }
 
 -- A name nobody defined refuses.
 function group_mt.__index:check(ctx, user, password)
+  local reason
   for i = 1, #self.names do
     local auther = self.authers[self.names[i]]
-    local id = auther and auther:check(ctx, user, password)
+    local id, err
+    if auther then
+      id, err = auther:check(ctx, user, password)
+    end
     if id then
       return id
+    end
+    reason = err or reason
+  end
+  return nil, reason
+end
+
+function group_mt.__index:failed(ctx, user)
+  for i = 1, #self.names do
+    local auther = self.authers[self.names[i]]
+    if auther and auther.failed then
+      auther:failed(ctx, user)
     end
   end
 end
@@ -118,19 +217,29 @@ function M.of(config, authers)
   end
 end
 
---- Give a service its auther.
+--- Give a service its authers: the handler's, and the listener's for those that know users themselves.
 function M.attach(service, config)
-  service.auther = M.of(config.handler or {}, service.registry.authers)
+  local authers = service.registry.authers
+  service.auther = M.of(config.handler or {}, authers)
+  service.listener_auther = M.of(config.listener or {}, authers)
   return true
 end
 
---- Check credentials.  @return id | nil, err
+--- Check credentials.  Being wrong may take longer than being right.
+-- @return id | nil, err
 function M.check(auther, ctx, user, password)
-  local id = auther:check(ctx, user or "", password or "")
-  if not id then
-    return nil, failure.new("auth", user and user ~= "" and "wrong user or password" or "no credentials")
+  user, password = user or "", password or ""
+  local id, err = auther:check(ctx, user, password)
+  if id then
+    return id
+  elseif user == "" then
+    return nil, failure.new("auth", "no credentials")
+  elseif auther.failed then
+    auther:failed(ctx, user)
   end
-  return id
+  local reason = failure.new("auth", "wrong user or password")
+  reason.cause = failure.is(err) and err or nil
+  return nil, reason
 end
 
 return M

@@ -18,7 +18,7 @@ local task = require "tidegate.native.task"
 
 local M = {}
 
-local REDIS_TIMEOUT = 30 -- seconds
+local REDIS_TIMEOUT = 15 -- seconds
 local HTTP_TIMEOUT = 60 -- seconds, when the configuration sets no limit
 local HTTP_LIMIT = 512 * 1024 * 1024
 local REDIRECTS = 10

@@ -199,10 +199,14 @@ local function read_first(fresh)
     if entry.config.file then
       refresh(entry, { "file" })
     end
-    if entry.config.redis or entry.config.http then
+    local remote = {}
+    for _, source in ipairs(entry.sources) do
+      remote[#remote + 1] = source ~= "file" and source or nil
+    end
+    if #remote > 0 then
       missing = missing + 1
       task.spawn(function()
-        refresh(entry, { entry.config.redis and "redis", entry.config.http and "http" or nil })
+        refresh(entry, remote)
         missing = missing - 1
         if missing == 0 then
           waiter:wake(true)

@@ -98,7 +98,7 @@ log: {level: debug}
     { service "admission: a", "error 1 services[0].admission: there is no admission \"a\"" },
     { "profiling: {addr: localhost}", "is not available in this version (profiling)" },
     { "api: {addr: ':1'}", "error 1 api: is not available in this version (the REST API)" },
-    { "authers: [{name: a, file: {path: x}}]", "error 1 authers[0].file: is not available in this version (loading" },
+    { "authers: [{name: a, plugin: {type: http, addr: x}}]", "error 1 authers[0].plugin: is not available in this version (loading" },
     { "hops: [{name: h, nodes: [{name: n, addr: 'a:1', " .. NODE .. ", probe: {type: tcp}}]}]",
       "is not available in this version (health probes)" },
     { "hops: [{name: h, selector: {strategy: ll}, nodes: []}]", '"ll" is not available' },
