@@ -5,7 +5,6 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,20 +86,30 @@ struct argon2_costs {
     unsigned memory, passes, lanes;
 };
 
-/* @return whether the costs can be read; `version` may be missing, as in old hashes */
+/* "m=65536,": a key, a number of at most nine digits, an end.  @return what follows, NULL: it is not there */
+static const char *read_cost(const char *s, const char *key, char end, unsigned *value)
+{
+    size_t len = strlen(key), digits = 0;
+    if (s == NULL || strncmp(s, key, len) != 0)
+        return NULL;
+    *value = 0;
+    for (s += len; is_digit(*s) && digits < 9; s++, digits++)
+        *value = *value * 10 + (unsigned)(*s - '0');
+    return digits > 0 && *s == end ? s + 1 : NULL;
+}
+
+/* @return whether the costs can be read; the version may be missing, as in old hashes */
 static bool argon2_costs(const char *s, struct argon2_costs *c)
 {
     unsigned version;
     argon2_type type;
-    int at = argon2_kind(s, &type), end = 0;
+    int at = argon2_kind(s, &type);
     if (at == 0)
         return false;
-    if (sscanf(s + at, "v=%9u$m=%9u,t=%9u,p=%9u$%n", &version, &c->memory, &c->passes, &c->lanes,
-               &end) == 4 && end > 0)
-        return true;
-    end = 0;
-    return sscanf(s + at, "m=%9u,t=%9u,p=%9u$%n", &c->memory, &c->passes, &c->lanes, &end) == 3 &&
-           end > 0;
+    const char *costs = read_cost(s + at, "v=", '$', &version);
+    costs = read_cost(costs != NULL ? costs : s + at, "m=", ',', &c->memory);
+    costs = read_cost(costs, "t=", ',', &c->passes);
+    return read_cost(costs, "p=", '$', &c->lanes) != NULL;
 }
 
 bool tg_password_is_hash(const char *stored, size_t len)

@@ -134,8 +134,8 @@ describe("loaders", function()
     local c = redis.open { addr = one.addr }
     c:call("HSET", "gost", "ann", "redis", "bob", "redis")
     programs.file(folder, "users", "ann file\nbob file\ninline file\ncleo file")
-    local p = start(folder, ("  file: { path: %s/users }\n  redis: { addr: '%s' }\n  http: { url: 'http://127.0.0.1:%d/web' }\n")
-      :format(folder, one.addr, port))
+    local sources = "  file: { path: %s/users }\n  redis: { addr: '%s' }\n  http: { url: 'http://127.0.0.1:%d/web' }\n"
+    local p = start(folder, sources:format(folder, one.addr, port))
     assert.is_true(admits(p, "cleo", "file"))
     assert.is_true(admits(p, "inline", "file"))
     assert.is_true(admits(p, "bob", "redis"))

@@ -37,7 +37,8 @@ describe("net.redis with redis-server", function()
     assert.equal("auth", err.code)
     local c = redis.open { addr = one.addr, password = "secret", db = 3 }
     assert.equal("OK", c:call("SET", "k", "v"))
-    assert.equal("v", redis.open({ addr = one.addr, username = "default", password = "secret", db = 3 }):call("GET", "k"))
+    local named = redis.open { addr = one.addr, username = "default", password = "secret", db = 3 }
+    assert.equal("v", named:call("GET", "k"))
     one.process:stop()
     _, err = c:call("GET", "k")
     assert.equal("refused", err.code)

@@ -30,7 +30,8 @@ describe("stored passwords", function()
 
   it("that only look like hashes are passwords", in_task(function()
     for _, text in ipairs { "$2b$", "$6$", "$", "$1$abc", "$2b$06$xeakvh6NO1wJZ9KHDm3a4u", "$argon2id$",
-      "$5$rounds=$x$y", "$6$abcdefgh$short", "$2b$06$xeakvh6NO1wJZ9KHDm3a4uB3AAeBXrIR04NPY1meFMq1PFnhcqLt ", "$argon2id$v=19$m=x" } do
+      "$5$rounds=$x$y", "$6$abcdefgh$short",
+      "$2b$06$xeakvh6NO1wJZ9KHDm3a4uB3AAeBXrIR04NPY1meFMq1PFnhcqLt ", "$argon2id$v=19$m=x" } do
       assert.is_false(secret.is_hash(text), text)
       assert.is_true(secret.matches(text, text), text)
       assert.is_false(secret.matches(text .. "x", text), text)
