@@ -1,5 +1,6 @@
 #include "packet/packet_lua.h"
 
+#include "bind/class.h"
 #include "bind/task.h"
 
 #include <lauxlib.h>
@@ -248,14 +249,7 @@ int luaopen_tidegate_native_packet(lua_State *L)
         { "takes_names", l_takes_names },
         { NULL, NULL },
     };
-    luaL_newmetatable(L, PACKET_MT);
-    lua_pushcfunction(L, l_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, l_tostring);
-    lua_setfield(L, -2, "__tostring");
-    lua_newtable(L);
-    luaL_register(L, NULL, methods);
-    lua_setfield(L, -2, "__index");
+    tg_class(L, PACKET_MT, methods, l_gc, l_tostring);
     lua_newtable(L);
     tg_packet_open_functions(L);
     tg_packets_functions(L);

@@ -63,7 +63,7 @@ struct tg_packets {
     uint64_t started, moved; /* ms */
     uint32_t replies;
     bool over;
-    struct tg_packets_result result;
+    struct tg_relay_result result;
     struct tg_hash_key key;
     unsigned known_count, known_next; /* next to be replaced */
     struct known **known;                 /* NULL: nothing was asked yet */

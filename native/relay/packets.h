@@ -18,6 +18,7 @@
 
 #include "base/shared.h"
 #include "packet/packet.h"
+#include "relay/result.h"
 #include "stream/meter.h"
 
 #define TG_PACKETS_REMEMBER_MS 60000u
@@ -26,18 +27,6 @@
 #define TG_PACKETS_DELAYED 128 /**< datagrams of a direction that wait for tokens */
 
 struct tg_packets;
-
-/** How it went. */
-struct tg_packets_result {
-    uint64_t up, down;     /**< bytes from a to b, from b to a */
-    uint64_t dropped;      /**< datagrams lost to limits */
-    uint64_t duration;     /**< ms */
-    struct tg_error error; /**< code TG_OK: an end in order */
-    bool from_b;           /**< the error arose on side b */
-};
-
-/** Called once, from the reactor, when both endpoints are closed. */
-typedef void (*tg_packets_done)(void *arg, const struct tg_packets_result *result);
 
 /** Decide about "host:port"; the answer is tg_packets_answer(), later. */
 typedef void (*tg_packets_ask)(void *arg, const char *address, size_t len);
@@ -50,7 +39,7 @@ struct tg_packets_options {
     tg_packets_ask ask; /**< NULL: every address is good, names that b does not take are dropped */
     bool ask_all;       /**< ask for addresses as well, and for sources */
     bool ask_names;     /**< ask for names although b takes them */
-    tg_packets_done done; /**< may be NULL */
+    tg_relay_done done; /**< may be NULL */
     void *arg;
 };
 

@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include "bind/ends.h"
 #include "bind/task.h"
 #include "packet/packet_lua.h"
 #include "relay/packets.h"
@@ -17,8 +18,7 @@ int luaopen_tidegate_native_packets(lua_State *L);
 /* All relays of this VM; upvalue 1 of every function here. */
 struct home {
     struct tg_packets_list list;
-    lua_State *main;
-    int on_end; /* registry: function(tag, result), or LUA_NOREF */
+    struct tg_ends ends;
 };
 
 /* What Lua answers through. */
@@ -47,45 +47,20 @@ static struct home *home_of(lua_State *L)
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
-static void push_result(lua_State *L, const struct tg_packets_result *result)
-{
-    lua_createtable(L, 0, 5);
-    lua_pushnumber(L, (lua_Number)result->up);
-    lua_setfield(L, -2, "up");
-    lua_pushnumber(L, (lua_Number)result->down);
-    lua_setfield(L, -2, "down");
-    lua_pushnumber(L, (lua_Number)result->duration);
-    lua_setfield(L, -2, "duration");
-    if (result->dropped > 0) {
-        lua_pushnumber(L, (lua_Number)result->dropped);
-        lua_setfield(L, -2, "dropped");
-    }
-    if (result->error.code == TG_OK)
-        return;
-    tg_push_failure(L, &result->error);
-    lua_setfield(L, -3, "err");
-    lua_pop(L, 1);
-    lua_pushstring(L, result->from_b ? "upstream" : "client");
-    lua_setfield(L, -2, "side");
-}
-
-static void on_done(void *arg, const struct tg_packets_result *result)
+static void on_done(void *arg, const struct tg_relay_result *result)
 {
     struct flight *f = arg;
-    lua_State *L = f->home->main;
+    lua_State *L = f->home->ends.main;
     if (f->asker != NULL) {
         f->asker->relay = NULL;
         luaL_unref(L, LUA_REGISTRYINDEX, f->asker_ref);
         luaL_unref(L, LUA_REGISTRYINDEX, f->ask_ref);
     }
     if (f->waiter != NULL) {
-        push_result(f->waiter->co, result);
+        tg_ends_push(f->waiter->co, result);
         tg_wake(f->waiter, 1);
-    } else if (f->tagged && f->home->on_end != LUA_NOREF) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, f->home->on_end);
-        lua_pushlstring(L, f->tag, f->len);
-        push_result(L, result);
-        tg_task_start(L, 2);
+    } else if (f->tagged) {
+        tg_ends_tell(&f->home->ends, f->tag, f->len, result);
     }
     free(f);
 }
@@ -94,7 +69,7 @@ static void on_done(void *arg, const struct tg_packets_result *result)
 static void on_ask(void *arg, const char *address, size_t len)
 {
     struct flight *f = arg;
-    lua_State *L = f->home->main;
+    lua_State *L = f->home->ends.main;
     lua_rawgeti(L, LUA_REGISTRYINDEX, f->ask_ref);
     lua_pushlstring(L, address, len);
     lua_rawgeti(L, LUA_REGISTRYINDEX, f->asker_ref);
@@ -253,12 +228,7 @@ static int l_relay_wait(lua_State *L)
 /** on_end(fn): fn(tag, result) runs in a task when a tagged relay is over */
 static int l_on_end(lua_State *L)
 {
-    struct home *home = home_of(L);
-    luaL_checktype(L, 1, LUA_TFUNCTION);
-    luaL_unref(L, LUA_REGISTRYINDEX, home->on_end);
-    lua_settop(L, 1);
-    home->on_end = luaL_ref(L, LUA_REGISTRYINDEX);
-    return 0;
+    return tg_ends_listen(L, &home_of(L)->ends);
 }
 
 /** count() -> living relays of this VM */
@@ -284,10 +254,7 @@ static void push_home(lua_State *L)
     lua_pop(L, 1);
     struct home *home = lua_newuserdata(L, sizeof(*home));
     memset(home, 0, sizeof(*home));
-    home->on_end = LUA_NOREF;
-    lua_getfield(L, LUA_REGISTRYINDEX, "tidegate.main");
-    home->main = lua_tothread(L, -1);
-    lua_pop(L, 1);
+    tg_ends_open(L, &home->ends);
     lua_pushvalue(L, -1);
     lua_setfield(L, LUA_REGISTRYINDEX, HOME_MT);
 }

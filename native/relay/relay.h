@@ -21,17 +21,10 @@
 
 #include "base/shared.h"
 #include "relay/pipes.h"
+#include "relay/result.h"
 #include "stream/stream.h"
 
 struct tg_relay;
-
-/** How it went. */
-struct tg_relay_result {
-    uint64_t up, down;     /**< bytes from a to b, from b to a */
-    uint64_t duration;     /**< ms */
-    struct tg_error error; /**< code TG_OK: both directions finished in order */
-    bool from_b;           /**< the error arose on side b */
-};
 
 /** Options that many relays share; counted, freed with the last holder. */
 struct tg_relay_options {
@@ -46,10 +39,6 @@ struct tg_relay_options *tg_relay_options_new(void);
 struct tg_relay_options *tg_relay_options_hold(struct tg_relay_options *o);
 /** NULL is allowed */
 void tg_relay_options_drop(struct tg_relay_options *o);
-
-/** Called once, from the reactor, when both streams are closed and the relay is
- * off its list. */
-typedef void (*tg_relay_done)(void *arg, const struct tg_relay_result *result);
 
 /** All relays of a thread, and what they share. */
 struct tg_relay_list {

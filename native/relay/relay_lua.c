@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include "bind/ends.h"
 #include "bind/task.h"
 #include "relay/relay.h"
 #include "stream/meter_lua.h"
@@ -17,8 +18,7 @@ int luaopen_tidegate_native_relay(lua_State *L);
 /* All relays of this VM; upvalue 1 of every function here. */
 struct home {
     struct tg_relay_list list;
-    lua_State *main;
-    int on_end; /* registry: function(tag, result), or LUA_NOREF */
+    struct tg_ends ends;
 };
 
 /* What a relay with a tag remembers: no Lua object, so that an idle tunnel is
@@ -40,34 +40,10 @@ static struct home *home_of(lua_State *L)
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
-static void push_result(lua_State *L, const struct tg_relay_result *result)
-{
-    lua_createtable(L, 0, 5);
-    lua_pushnumber(L, (lua_Number)result->up);
-    lua_setfield(L, -2, "up");
-    lua_pushnumber(L, (lua_Number)result->down);
-    lua_setfield(L, -2, "down");
-    lua_pushnumber(L, (lua_Number)result->duration);
-    lua_setfield(L, -2, "duration");
-    if (result->error.code == TG_OK)
-        return;
-    tg_push_failure(L, &result->error);
-    lua_setfield(L, -3, "err");
-    lua_pop(L, 1);
-    lua_pushstring(L, result->from_b ? "upstream" : "client");
-    lua_setfield(L, -2, "side");
-}
-
 static void on_tagged_done(void *arg, const struct tg_relay_result *result)
 {
     struct tag *tag = arg;
-    lua_State *L = tag->home->main;
-    if (tag->home->on_end != LUA_NOREF) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, tag->home->on_end);
-        lua_pushlstring(L, tag->bytes, tag->len);
-        push_result(L, result);
-        tg_task_start(L, 2);
-    }
+    tg_ends_tell(&tag->home->ends, tag->bytes, tag->len, result);
     free(tag);
 }
 
@@ -75,7 +51,7 @@ static void on_awaited_done(void *arg, const struct tg_relay_result *result)
 {
     struct wait *w = arg;
     w->over = true;
-    push_result(w->waiter.co, result);
+    tg_ends_push(w->waiter.co, result);
     tg_wake(&w->waiter, 1);
 }
 
@@ -171,12 +147,7 @@ static int l_run(lua_State *L)
 /** on_end(fn): fn(tag, result) runs in a task when a tagged relay is over */
 static int l_on_end(lua_State *L)
 {
-    struct home *home = home_of(L);
-    luaL_checktype(L, 1, LUA_TFUNCTION);
-    luaL_unref(L, LUA_REGISTRYINDEX, home->on_end);
-    lua_settop(L, 1);
-    home->on_end = luaL_ref(L, LUA_REGISTRYINDEX);
-    return 0;
+    return tg_ends_listen(L, &home_of(L)->ends);
 }
 
 /** count() -> living relays of this VM */
@@ -208,8 +179,8 @@ static int l_cut_all(lua_State *L)
 static void give_memory_back(struct tg_relay_list *list)
 {
     struct home *home = tg_container(list, struct home, list);
-    struct tg_reactor *r = tg_reactor_of(home->main);
-    lua_gc(home->main, LUA_GCCOLLECT, 0);
+    struct tg_reactor *r = tg_reactor_of(home->ends.main);
+    lua_gc(home->ends.main, LUA_GCCOLLECT, 0);
     tg_reactor_trim(r);
     malloc_trim(0);
 }
@@ -225,15 +196,12 @@ static struct home *push_home(lua_State *L)
 {
     struct home *home = lua_newuserdata(L, sizeof(*home));
     memset(home, 0, sizeof(*home));
-    home->on_end = LUA_NOREF;
     home->list.on_quiet = give_memory_back;
     luaL_newmetatable(L, HOME_MT);
     lua_pushcfunction(L, l_home_gc);
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
-    lua_getfield(L, LUA_REGISTRYINDEX, "tidegate.main");
-    home->main = lua_tothread(L, -1);
-    lua_pop(L, 1);
+    tg_ends_open(L, &home->ends);
     return home;
 }
 

@@ -1,5 +1,6 @@
 #include "session/smux.h"
 
+#include "bind/class.h"
 #include "bind/task.h"
 #include "stream/stream_lua.h"
 
@@ -161,12 +162,7 @@ int luaopen_tidegate_native_session(lua_State *L)
         { "is_alive", l_is_alive }, { "count", l_count },   { NULL, NULL },
     };
     static const luaL_Reg functions[] = { { "smux", l_smux }, { NULL, NULL } };
-    luaL_newmetatable(L, SESSION_MT);
-    lua_pushcfunction(L, l_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_newtable(L);
-    luaL_register(L, NULL, methods);
-    lua_setfield(L, -2, "__index");
+    tg_class(L, SESSION_MT, methods, l_gc, NULL);
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     return 1;

@@ -1,6 +1,7 @@
 #include "stream/stream_lua.h"
 
 #include "base/mem.h"
+#include "bind/class.h"
 #include "codec/codec.h"
 #include "stream/meter_lua.h"
 #include "stream/options_lua.h"
@@ -673,14 +674,7 @@ int luaopen_tidegate_native_stream(lua_State *L)
         { "options", tg_socket_options_lua },
         { NULL, NULL },
     };
-    luaL_newmetatable(L, STREAM_MT);
-    lua_pushcfunction(L, l_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, l_tostring);
-    lua_setfield(L, -2, "__tostring");
-    lua_newtable(L);
-    luaL_register(L, NULL, methods);
-    lua_setfield(L, -2, "__index");
+    tg_class(L, STREAM_MT, methods, l_gc, l_tostring);
     tg_socket_options_open(L);
     lua_newtable(L);
     luaL_register(L, NULL, functions);

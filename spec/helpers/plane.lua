@@ -4,6 +4,7 @@
 local component = require "tidegate.component"
 local listener = require "tidegate.native.listener"
 local log = require "tidegate.process.log"
+local server = require "spec.helpers.server"
 local service = require "tidegate.process.service"
 local stream = require "tidegate.native.stream"
 
@@ -25,26 +26,16 @@ end
 
 --- An acceptor on a free port; `fn(stream)` runs in a task.  @return address
 function M.accept(fn)
-  local fds = assert(listener.open("127.0.0.1:0", "stream", 1))
-  local acceptor = assert(listener.accept(fds[1], fn))
-  open[#open + 1] = {
-    close = function()
-      acceptor:close()
-      listener.close_fd(fds[1])
-    end,
-  }
-  return listener.address(fds[1])
+  local address, stop = server.accept(fn)
+  open[#open + 1] = { close = stop }
+  return address
 end
 
 --- An echo server.  @return address
 function M.echo()
-  return M.accept(function(s)
-    local bytes = s:read()
-    while bytes and s:write(bytes) do
-      bytes = s:read()
-    end
-    s:close()
-  end)
+  local address, stop = server.echo()
+  open[#open + 1] = { close = stop }
+  return address
 end
 
 --- An address where nobody listens.

@@ -4,25 +4,9 @@ local helpers = require "spec.helpers"
 local listener = require "tidegate.native.listener"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
+local server = require "spec.helpers.server"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
-
--- A server that greets with a text and then echoes.  @return address, stop
-local function greeter(text)
-  local fds = assert(listener.open("127.0.0.1:0", "stream", 1))
-  local accepting = listener.accept(fds[1], function(s)
-    s:write(text)
-    local bytes = s:read()
-    while bytes and s:write(bytes) do
-      bytes = s:read()
-    end
-    s:close()
-  end)
-  return listener.address(fds[1]), function()
-    accepting:close()
-    listener.close_fd(fds[1])
-  end
-end
 
 local function forward(name, port, target, extra)
   return ([[
@@ -52,8 +36,8 @@ describe("reload", function()
   end))
 
   it("changes what changed and keeps connections", helpers.task(function()
-    local one, stop_one = greeter "one"
-    local two, stop_two = greeter "two"
+    local one, stop_one = server.echo "one"
+    local two, stop_two = server.echo "two"
     local a, b, c = programs.free_port(), programs.free_port(), programs.free_port()
     local folder = programs.folder()
     local path = programs.file(folder, "c.yml",
@@ -79,7 +63,7 @@ describe("reload", function()
   end))
 
   it("leaves everything as it is when the new configuration is wrong", helpers.task(function()
-    local one, stop_one = greeter "one"
+    local one, stop_one = server.echo "one"
     local a = programs.free_port()
     local folder = programs.folder()
     local path = programs.file(folder, "c.yml", "services:\n" .. forward("a", a, one))
@@ -101,8 +85,8 @@ describe("reload", function()
   end))
 
   it("reloads by itself with -R", helpers.task(function()
-    local one, stop_one = greeter "one"
-    local two, stop_two = greeter "two"
+    local one, stop_one = server.echo "one"
+    local two, stop_two = server.echo "two"
     local a, folder = programs.free_port(), programs.folder()
     local path = programs.file(folder, "c.yml", "services:\n" .. forward("a", a, one))
     proxy.start({ "-C", path, "-R", "100ms" }, { services = 1 })
@@ -115,7 +99,7 @@ describe("reload", function()
   end))
 
   it("survives many reloads under traffic", helpers.task(function()
-    local one, stop_one = greeter "one"
+    local one, stop_one = server.echo "one"
     local a, folder = programs.free_port(), programs.folder()
     local path = programs.file(folder, "c.yml", "services:\n" .. forward("a", a, one))
     local p = proxy.start({ "-C", path }, { services = 1 })
@@ -148,7 +132,7 @@ describe("ending", function()
   end))
 
   it("lets connections finish, then exits with 0", helpers.task(function()
-    local one, stop_one = greeter "one"
+    local one, stop_one = server.echo "one"
     local p = proxy.start { "--drain", "20s", "-L", "tcp://127.0.0.1:0/" .. one }
     local s = assert(stream.dial("127.0.0.1:" .. p:port(1)))
     assert.equal("one", s:read())
@@ -166,7 +150,7 @@ describe("ending", function()
   end))
 
   it("closes what has not finished when the time is up", helpers.task(function()
-    local one, stop_one = greeter "one"
+    local one, stop_one = server.echo "one"
     local p = proxy.start { "--drain", "200ms", "-L", "tcp://127.0.0.1:0/" .. one }
     local s = assert(stream.dial("127.0.0.1:" .. p:port(1)))
     assert.equal("one", s:read())
@@ -181,7 +165,7 @@ describe("hooks", function()
   it("run in order around a service's life", helpers.task(function()
     local folder = programs.folder()
     local log = folder .. "/log"
-    local one, stop_one = greeter "one"
+    local one, stop_one = server.echo "one"
     local lines = { "    metadata:\n" }
     for _, stage in ipairs { "preUp", "postUp", "preDown", "postDown" } do
       lines[#lines + 1] = ("      %s: [\"sh -c 'echo %s >> %s'\"]\n"):format(stage, stage, log)

@@ -1,30 +1,14 @@
 -- What must not harm: peers that die, stay silent, talk nonsense, or come in too great a number.
 
 local helpers = require "spec.helpers"
-local listener = require "tidegate.native.listener"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
+local server = require "spec.helpers.server"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
 local CLIENTS = "spec/interop/peers/clients.py"
 local SLACK = 4 -- descriptors the process may hold more than at first: pooled pipes
-
--- An echo server in this process.  @return address, stop
-local function echo()
-  local fds = assert(listener.open("127.0.0.1:0", "stream", 1))
-  local accepting = listener.accept(fds[1], function(s)
-    local bytes = s:read()
-    while bytes and s:write(bytes) do
-      bytes = s:read()
-    end
-    s:close()
-  end)
-  return listener.address(fds[1]), function()
-    accepting:close()
-    listener.close_fd(fds[1])
-  end
-end
 
 local function settles(p, base)
   helpers.eventually(function()
@@ -34,7 +18,7 @@ end
 
 -- A first use, so that what is made once is made.
 local function warm_up(p)
-  local address, stop = echo()
+  local address, stop = server.echo()
   for _ = 1, 4 do
     local s = assert(stream.dial("127.0.0.1:" .. p:port(1)))
     s:write "\5\1\0"
@@ -132,7 +116,7 @@ describe("robustness", function()
   end
 
   it("pauses accepting when descriptors run out, without spinning, and recovers", helpers.task(function()
-    local address, stop = echo()
+    local address, stop = server.echo()
     local p = proxy.start({ "-L", "tcp://127.0.0.1:0/" .. address }, { shell = 'ulimit -n 90; exec "$@"' })
     local held = {}
     for _ = 1, 120 do

@@ -106,15 +106,20 @@ local function handshake(self, ctx, stream, _, deadline)
   return stream
 end
 
+-- What every request needs first.  @return host, port | nil, err
+local function begin(self, ctx, stream, target, deadline)
+  stream:set_deadline(limit(self, ctx, deadline))
+  return address.split(target)
+end
+
 local function connect(self, ctx, stream, network, target, deadline)
   if network ~= "tcp" then
     return nil, failure.new("unsupported", "SOCKS5 connects to TCP only, not " .. network)
   end
-  local host, port = address.split(target)
+  local host, port = begin(self, ctx, stream, target, deadline)
   if not host then
     return nil, port
   end
-  stream:set_deadline(limit(self, ctx, deadline))
   local command = target == ctx.target and ctx.socks_command or CONNECT
   local bound, bound_port = socks5.request(stream, command, host == "" and "127.0.0.1" or host, port)
   if not bound then
@@ -183,11 +188,10 @@ local function bind(self, ctx, stream, network, target, deadline)
   if not plain and network ~= "tcp" then
     return nil, failure.new("unsupported", "SOCKS5 binds TCP ports only, not " .. network)
   end
-  local host, port = address.split(target)
+  local host, port = begin(self, ctx, stream, target, deadline)
   if not host then
     return nil, port
   end
-  stream:set_deadline(limit(self, ctx, deadline))
   local bound, err = reply_address(socks5.request(stream, plain and BIND or MBIND, host, port))
   if not bound then
     return nil, err
@@ -204,18 +208,12 @@ end
 return component.connector "socks5" {
   doc = "SOCKS5 proxy client",
   aliases = { "socks" },
-  metadata = schema.with {
+  metadata = socks5.with {
     timeout = { type = "duration", default = 0, doc = "limit on each step of the handshake; 0: none" },
     notls = { type = "bool", default = false, doc = "do not offer gost's TLS methods" },
     relay = {
       type = "string",
       doc = "`udp`: UDP ASSOCIATE; otherwise datagrams go through the TCP connection",
-    },
-    ["udp.bufferSize"] = {
-      type = "int",
-      aliases = { "udpBufferSize" },
-      default = 4096,
-      doc = "longest datagram",
     },
     ["udp.timeout"] = {
       type = "duration",

@@ -3,7 +3,6 @@
 local address = require "tidegate.native.address"
 local component = require "tidegate.component"
 local failure = require "tidegate.failure"
-local schema = require "tidegate.net.mux_schema"
 local socks = require "tidegate.native.socks"
 local socks5 = require "tidegate.net.socks5"
 
@@ -152,7 +151,7 @@ end
 return component.handler "socks5" {
   doc = "SOCKS5 proxy server",
   aliases = { "socks" },
-  metadata = schema.with {
+  metadata = socks5.with {
     readTimeout = { type = "duration", default = 15, doc = "limit on the handshake" },
     notls = { type = "bool", default = false, doc = "do not accept gost's TLS methods" },
     bind = { type = "bool", default = false, doc = "allow BIND, MBIND and UDP-TUN with a port" },
@@ -167,12 +166,6 @@ return component.handler "socks5" {
       doc = "address told in replies to BIND and UDP ASSOCIATE (for UDP an IP)",
     },
     udp = { type = "bool", default = false, doc = "allow UDP ASSOCIATE and UDP-TUN" },
-    ["udp.bufferSize"] = {
-      type = "int",
-      aliases = { "udpBufferSize" },
-      default = 4096,
-      doc = "longest datagram",
-    },
     ["udp.resolveDomain"] = {
       type = "bool",
       aliases = { "udpResolveDomain" },

@@ -2,9 +2,21 @@
 
 local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
+local mux_schema = require "tidegate.net.mux_schema"
 local socks = require "tidegate.native.socks"
 
 local M = {}
+
+--- The metadata keys of both ends.  @return the schema
+function M.with(schema)
+  schema["udp.bufferSize"] = {
+    type = "int",
+    aliases = { "udpBufferSize" },
+    default = 4096,
+    doc = "longest datagram",
+  }
+  return mux_schema.with(schema)
+end
 
 local REFUSALS = {
   [1] = { "unreachable", "general failure" },

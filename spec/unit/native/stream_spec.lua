@@ -2,6 +2,7 @@
 
 local helpers = require "spec.helpers"
 local listener = require "tidegate.native.listener"
+local server = require "spec.helpers.server"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
@@ -137,20 +138,8 @@ describe("stream", function()
 end)
 
 describe("dial", function()
-  local function echo()
-    local fds = assert(listener.open("127.0.0.1:0", "stream", 1))
-    local accepting = listener.accept(fds[1], function(s)
-      s:write(s:read() or "")
-      s:close()
-    end)
-    return listener.address(fds[1]), function()
-      accepting:close()
-      listener.close_fd(fds[1])
-    end
-  end
-
   it("connects and knows both addresses", helpers.task(function()
-    local address, stop = echo()
+    local address, stop = server.echo()
     local s = assert(stream.dial(address))
     assert.equal(address, s:remote_address())
     assert.matches("^127%.0%.0%.1:%d+$", s:local_address())
@@ -170,7 +159,7 @@ describe("dial", function()
   end))
 
   it("takes the first of several addresses that answers", helpers.task(function()
-    local address, stop = echo()
+    local address, stop = server.echo()
     local s = assert(stream.dial({ "127.0.0.1:1", "[::1]:1", address }))
     assert.equal(address, s:remote_address())
     s:close()
@@ -184,7 +173,7 @@ describe("dial", function()
   end))
 
   it("binds to a source address", helpers.task(function()
-    local address, stop = echo()
+    local address, stop = server.echo()
     local s = assert(stream.dial(address, stream.options { bind = "127.0.0.9" }))
     assert.matches("^127%.0%.0%.9:", s:local_address())
     s:close()
