@@ -202,7 +202,9 @@ function cli.main(argv, host)
   if options.dev_lua and host.dev_lua then
     host.dev_lua(options.dev_lua)
   end
-  if options.rest[1] then
+  if options.command == "repl" or options.command == "eval" then
+    return host.repl(options)
+  elseif options.rest[1] then
     host.stderr(("tidegate: warning: %q and what follows is ignored\n"):format(options.rest[1]))
   end
 

@@ -187,6 +187,8 @@ end
 function M.load(paths)
   local set = sets.new()
   set.worker = process.id()
+  set.stem = "script"
+  current = face.new(set) -- for the REPL, where there is no script
   for _, path in ipairs(paths or {}) do
     local ok, err = run_file(set, path)
     if not ok then

@@ -10,6 +10,7 @@
 
 #include <lauxlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 int luaopen_tidegate_native_stream(lua_State *L);
 
@@ -607,6 +608,19 @@ static int l_layer(lua_State *L)
     return 1;
 }
 
+/** stream:peer_user() -> uid of the process at the other end of a unix socket | nil */
+static int l_peer_user(lua_State *L)
+{
+    struct box *b = check_box(L, 1);
+    struct ucred who;
+    socklen_t len = sizeof(who);
+    int fd = b->s == NULL ? -1 : tg_stream_fd(b->s);
+    if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 || who.pid == 0)
+        return 0;
+    lua_pushnumber(L, (lua_Number)who.uid);
+    return 1;
+}
+
 /** stream:counts() -> bytes received, bytes sent */
 static int l_counts(lua_State *L)
 {
@@ -665,6 +679,7 @@ int luaopen_tidegate_native_stream(lua_State *L)
         { "remote_address", l_remote_address },
         { "layer", l_layer },
         { "counts", l_counts },
+        { "peer_user", l_peer_user },
         { "add_meter", l_add_meter },
         { NULL, NULL },
     };

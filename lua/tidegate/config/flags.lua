@@ -21,6 +21,9 @@ local FLAGS = {
   { "R", "duration", "reload", "auto reload period (e.g. 30s, 1m)" },
   { "workers", "int", "workers", "worker threads (default: one a CPU)" },
   { "drain", "duration", "drain", "how long connections may go on at the end (default 30s)" },
+  { "repl", "string", "repl", "path of the REPL's socket, or \"off\" (default: one in a private folder)" },
+  { "socket", "string", "socket", "repl, eval: the socket to use (default: the process started last)" },
+  { "worker", "string", "worker", "repl, eval: where to evaluate: control, all or a number" },
   { "dev-lua", "string", "dev_lua", "directory of Lua sources to use before the built-in ones" },
 }
 
@@ -33,7 +36,7 @@ end
 local TRUE = { ["1"] = true, t = true, T = true, TRUE = true, ["true"] = true, True = true }
 local FALSE = { ["0"] = true, f = true, F = true, FALSE = true, ["false"] = true, False = true }
 
-local COMMANDS = { check = true }
+local COMMANDS = { check = true, repl = true, eval = true }
 
 local function bad(message, ...)
   return nil, failure.new("config", message:format(...))
@@ -147,6 +150,8 @@ local HEAD = [[
 Usage of tidegate:
   tidegate [flags]              serve
   tidegate check [flags]        find all that is wrong with a configuration, exit with 0 or 2
+  tidegate repl [flags]         talk to a running process
+  tidegate eval [flags] EXPR    have it evaluate one expression, exit with 0 or 1
   tidegate [flags] -- [flags]   one process for each part
 ]]
 

@@ -8,11 +8,14 @@ local cli = require "tidegate.cli"
 local commands = require "tidegate.process.commands"
 local components = require "tidegate.process.components"
 local declare = require "tidegate.script.declare"
+local evaluate = require "tidegate.admin.repl.evaluate"
 local loaders = require "tidegate.process.loaders"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
+local place = require "tidegate.admin.repl.place"
 local process = require "tidegate.native.process"
 local registry = require "tidegate.process.registry"
+local repl = require "tidegate.admin.repl.server"
 local script = require "tidegate.script"
 local signature = require "tidegate.process.signature"
 local sockets = require "tidegate.process.sockets"
@@ -336,7 +339,52 @@ local face = {
     return configs[#configs]
   end,
   authenticate = authenticate,
+  address = function(name)
+    return state.bound[name] and state.bound[name].address
+  end,
+  -- the answers of "all" workers or of one | nil, why not
+  ask = function(where, question, wait_ms)
+    local only = where ~= "all" and tonumber(where) or nil
+    if where ~= "all" and not (only and only >= 1 and only <= process.workers()) then
+      return nil, ("there is no worker %q; they are 1 to %d, all, and control"):format(
+        tostring(where), process.workers())
+    end
+    local answers = message.call(question, task.now() + wait_ms, only)
+    if not answers then
+      return nil, "no answer in time"
+    end
+    return only and { answers[only] } or answers
+  end,
+  collect = function()
+    local sizes = { control = evaluate.collect() }
+    for id, answer in ipairs(message.call({ type = "gc" }, task.now() + ANSWER_MS) or {}) do
+      sizes["worker " .. id] = answer
+    end
+    return sizes
+  end,
 }
+
+-- The REPL's socket, where there can be one: that it cannot is no reason not to serve.
+local function open_repl(where)
+  if where == "off" then
+    return
+  end
+  evaluate.provide("config", face.config)
+  evaluate.provide("reload", function()
+    return face.reload
+  end)
+  face.log = log.default()
+  local path, err = where, nil
+  if not path or path == "" then
+    path, err = place.path(process.pid())
+  end
+  if path then
+    state.repl, err = repl.open(path, face)
+  end
+  if not state.repl then
+    say(where and "error" or "debug", "no REPL: " .. tostring(err))
+  end
+end
 
 --- Have the servers of the admin plane follow the configuration.  @return true | nil, problems
 function M.settle_admin()
@@ -353,6 +401,9 @@ end
 local function finish(code)
   log.flush()
   admin.close()
+  if state.repl then
+    state.repl.close()
+  end
   release_all()
   process.exit(code)
 end
@@ -456,6 +507,7 @@ local function run(config, options)
   if options.reload and options.reload > 0 then
     task.spawn(reload_every, options.reload)
   end
+  open_repl(options.repl)
   task.spawn(watch_workers)
   systemd.notify "READY=1"
   return nil
@@ -510,6 +562,11 @@ function M.main(argv)
     stderr = write_to(2),
     environ = uv.os_environ,
     load_script = script.evaluate,
+    repl = function(options)
+      return require("tidegate.admin.repl.client")[options.command](options, {
+        stdout = write_to(1), stderr = write_to(2),
+      })
+    end,
     dev_lua = function(dir)
       uv.os_setenv("TIDEGATE_LUA_DIR", dir)
     end,

@@ -23,15 +23,16 @@ function M.handle(name, fn)
   handlers[name] = fn
 end
 
---- Ask every worker and wait for all answers.
+--- Ask every worker, or one VM, and wait for all answers.
+-- @param only nil for all workers, or the number of one VM (0 is control)
 -- @return a list of answers by worker | nil when `deadline` (ms, loop clock) has passed, and who is missing
-function M.call(message, deadline)
+function M.call(message, deadline, only)
   last_id = last_id + 1
-  local call = { waiter = task.waiter(), answers = {}, missing = process.workers() }
+  local call = { waiter = task.waiter(), answers = {}, missing = only and 1 or process.workers() }
   pending[last_id] = call
   message.call = last_id
   local bytes = buffer.encode(message)
-  for id = 1, process.workers() do
+  for id = only or 1, only or process.workers() do
     process.post(id, bytes)
   end
   local ok = call.missing == 0 or call.waiter:wait(deadline)

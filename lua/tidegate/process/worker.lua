@@ -2,6 +2,7 @@
 -- one generation for the next without touching what already runs.
 
 local components = require "tidegate.process.components"
+local evaluate = require "tidegate.admin.repl.evaluate"
 local guard = require "tidegate.script.guard"
 local listener = require "tidegate.native.listener"
 local log = require "tidegate.process.log"
@@ -153,6 +154,26 @@ local function stop()
   return {}
 end
 
+-- What people ask for through the REPL.
+local function serve_repl()
+  evaluate.provide("services", function()
+    return current and current.services
+  end)
+  evaluate.provide("registry", function()
+    local _, built = next(current and current.services or {})
+    return built and built.registry
+  end)
+  evaluate.provide("tg", function()
+    return require "tidegate"
+  end)
+  message.handle("eval", function(question)
+    return evaluate.run(question.text, { wait = question.wait })
+  end)
+  message.handle("gc", function()
+    return evaluate.collect()
+  end)
+end
+
 --- The worker's first task.
 function M.main()
   components.use_embedded()
@@ -175,6 +196,7 @@ function M.main()
   message.handle("drain", drain)
   message.handle("alive", alive)
   message.handle("stop", stop)
+  serve_repl()
   message.open()
 end
 

@@ -1,0 +1,255 @@
+-- `tidegate repl` and `tidegate eval`: the other side of the REPL's socket.
+
+local cjson = require "cjson"
+local editor = require "tidegate.admin.repl.editor"
+local luv = require "luv"
+local place = require "tidegate.admin.repl.place"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
+
+local M = {}
+
+local LINE_MAX = 1024 * 1024
+local CONNECT_MS = 3000
+local HISTORY = "/.tidegate_history"
+
+-- @return stream | nil, why
+local function connect(path)
+  local paths = path and { path } or place.list()
+  local err
+  for _, one in ipairs(paths) do
+    local s
+    s, err = stream.dial("unix:" .. one, nil, task.now() + CONNECT_MS)
+    if s then
+      return s
+    end
+  end
+  if #paths == 0 then
+    return nil, ("no running tidegate of this user has a REPL in %s; name one with --socket"):format(place.folder())
+  end
+  return nil, ("%s: %s"):format(paths[1], tostring(err))
+end
+
+-- @return answer | nil, why
+local function ask(s, request)
+  local ok, err = s:write(cjson.encode(request), "\n")
+  local line
+  if ok then
+    line, err = s:read_until("\n", LINE_MAX)
+  end
+  if not line then
+    return nil, "the process has closed the connection: " .. tostring(err)
+  end
+  return cjson.decode(line)
+end
+
+-- What a line typed by the user asks for.
+local function request_of(line, where)
+  local waiting = line:match "^:wait%s+(.*)$"
+  if waiting then
+    return { op = "eval", text = waiting, worker = where, wait = true }
+  elseif line:find "^:" then
+    return { op = "command", text = line }
+  end
+  return { op = "eval", text = line, worker = where }
+end
+
+local function worker_of(text)
+  return tonumber(text) or text
+end
+
+--- Evaluate one expression.  @return exit code
+function M.eval(options, host)
+  local s, err = connect(options.socket)
+  if not s then
+    host.stderr("tidegate: " .. err .. "\n")
+    return 1
+  end
+  local answer
+  answer, err = ask(s, request_of(table.concat(options.rest, " "), worker_of(options.worker or "control")))
+  s:close()
+  if not answer or answer.more then
+    host.stderr("tidegate: " .. (err or "the expression is not complete") .. "\n")
+    return 1
+  end
+  local write = answer.ok and host.stdout or host.stderr
+  if answer.text and answer.text ~= "" then
+    write(answer.text .. "\n")
+  end
+  return answer.ok and 0 or 1
+end
+
+-- Where lines come from and answers go: a terminal, or files and pipes.
+local function open_input(on_bytes)
+  local terminal = luv.guess_handle(0) == "tty"
+  local handle
+  if terminal then
+    handle = luv.new_tty(0, true)
+    luv.tty_set_mode(handle, 1)
+  else
+    handle = luv.new_pipe(false)
+    if luv.guess_handle(0) == "file" then
+      local text = io.read "*a"
+      task.spawn(function()
+        on_bytes(text)
+        on_bytes(nil)
+      end)
+      return terminal
+    end
+    handle:open(0)
+  end
+  handle:read_start(function(_, bytes)
+    on_bytes(bytes)
+  end)
+  return terminal, handle
+end
+
+local function read_history(ed)
+  local home = luv.os_getenv "HOME"
+  local file = home and io.open(home .. HISTORY)
+  for line in file and file:lines() or function() end do
+    ed:remember(line)
+  end
+  if file then
+    file:close()
+  end
+end
+
+local function add_history(line)
+  local home = luv.os_getenv "HOME"
+  local file = home and line:find "%S" and io.open(home .. HISTORY, "a")
+  if file then
+    file:write((line:gsub("\n", " ")), "\n")
+    file:close()
+    luv.fs_chmod(home .. HISTORY, 384)
+  end
+end
+
+local session = {}
+local session_mt = { __index = session }
+
+-- Handle one whole line.  @return whether to go on
+function session:line(line)
+  if line:match "^:q%w*%s*$" or line:match "^:exit%s*$" then
+    return false
+  end
+  local where = line:match "^:worker%s+(%S+)%s*$"
+  if where then
+    self.where = worker_of(where)
+    return true
+  end
+  local text = self.pending and self.pending .. "\n" .. line or line
+  if not text:find "%S" then
+    return true
+  end
+  local answer, err = ask(self.stream, request_of(text, self.where))
+  if not answer then
+    self.say(err)
+    self.failed = true
+    return false
+  end
+  self.pending = answer.more and text or nil
+  if answer.text and answer.text ~= "" then
+    self.say(answer.ok and answer.text or "error: " .. answer.text)
+  end
+  self.failed = not answer.more and not answer.ok
+  return true
+end
+
+function session:prompt()
+  if self.pending then
+    return "...> "
+  end
+  return self.where == "control" and "tidegate> " or ("worker %s> "):format(self.where)
+end
+
+local function next_bytes(self)
+  if #self.input == 0 and not self.ended then
+    self.waiter:wait()
+  end
+  return table.remove(self.input, 1)
+end
+
+local function talk_terminal(self, ed)
+  ed:ask(self:prompt())
+  local bytes = next_bytes(self)
+  while bytes do
+    local what, line = ed:feed(bytes)
+    while what do
+      if what == "end" then
+        return
+      elseif what == "cancel" then
+        self.pending = nil
+      else
+        add_history(line)
+        if not self:line(line) then
+          return
+        end
+      end
+      ed:ask(self:prompt())
+      what, line = ed:feed ""
+    end
+    bytes = next_bytes(self)
+  end
+end
+
+local function talk_lines(self)
+  local rest, bytes = "", next_bytes(self)
+  while bytes do
+    rest = rest .. bytes
+    for line in rest:gmatch "([^\n]*)\n" do
+      if not self:line(line) then
+        return
+      end
+    end
+    rest = rest:match "[^\n]*$"
+    bytes = next_bytes(self)
+  end
+  if rest ~= "" then
+    self:line(rest)
+  end
+end
+
+--- Talk until the user has enough.  @return exit code
+function M.repl(options, host)
+  local s, err = connect(options.socket)
+  if not s then
+    host.stderr("tidegate: " .. err .. "\n")
+    return 1
+  end
+  local self = setmetatable({
+    stream = s,
+    where = worker_of(options.worker or "control"),
+    input = {},
+    waiter = task.waiter(),
+    say = function(text)
+      host.stdout(text .. "\n")
+    end,
+  }, session_mt)
+  local terminal = open_input(function(bytes)
+    self.input[#self.input + 1] = bytes
+    self.ended = self.ended or bytes == nil
+    self.waiter:wake(true)
+  end)
+  if terminal then
+    local ed = editor.new(host.stdout, function(line)
+      local answer = ask(s, { op = "complete", text = line })
+      return answer and answer.word, answer and answer.list
+    end, function()
+      return 80
+    end)
+    self.say = function(text)
+      ed:say(text)
+    end
+    read_history(ed)
+    ed:say "tidegate REPL; :help shows what there is"
+    talk_terminal(self, ed)
+    luv.tty_reset_mode()
+  else
+    talk_lines(self)
+  end
+  s:close()
+  return self.failed and 1 or 0
+end
+
+return M

@@ -1,0 +1,153 @@
+-- What a line that begins with a colon does.  Commands run in the control thread.
+
+local component = require "tidegate.component"
+local nearest = require "tidegate.config.nearest"
+local print = require "tidegate.admin.repl.print"
+
+local M = {}
+
+local commands = {}
+
+-- Columns as wide as their widest text.
+local function columns(rows)
+  local widths, lines = {}, {}
+  for _, row in ipairs(rows) do
+    for i, text in ipairs(row) do
+      widths[i] = math.max(widths[i] or 0, #tostring(text))
+    end
+  end
+  for i, row in ipairs(rows) do
+    local texts = {}
+    for j, text in ipairs(row) do
+      texts[j] = j == #row and tostring(text) or ("%-" .. widths[j] .. "s"):format(tostring(text))
+    end
+    lines[i] = table.concat(texts, "  ")
+  end
+  return table.concat(lines, "\n")
+end
+
+commands.help = { "", "this list", function()
+  local rows, names = {}, {}
+  for name in pairs(commands) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    rows[#rows + 1] = { ":" .. name .. " " .. commands[name][1], commands[name][2] }
+  end
+  rows[#rows + 1] = { "EXPRESSION", "evaluated where :worker says; what is assigned stays" }
+  rows[#rows + 1] = { "Tab, arrows", "complete a name; edit, and recall earlier lines" }
+  return columns(rows)
+end }
+
+commands.services = { "", "services and where they listen", function(_, control)
+  local rows = { { "NAME", "ADDRESS", "LISTENER", "HANDLER", "CHAIN" } }
+  for _, service in ipairs(control.config().services or {}) do
+    rows[#rows + 1] = {
+      service.name, control.address and control.address(service.name) or service.addr or "", service.listener.type,
+      service.handler.type, service.handler.chain or "-",
+    }
+  end
+  return columns(rows)
+end }
+
+commands.reload = { "", "read the configuration again", function(_, control)
+  local ok, problems = control.reload()
+  if ok then
+    return "reloaded"
+  end
+  local texts = {}
+  for i, problem in ipairs(problems) do
+    texts[i] = tostring(problem)
+  end
+  return nil, table.concat(texts, "\n")
+end }
+
+commands.log = { "LEVEL", "trace, debug, info, warn or error, until the next reload", function(argument, control)
+  local levels = { trace = true, debug = true, info = true, warn = true, error = true }
+  if not levels[argument] then
+    return nil, "levels are trace, debug, info, warn and error"
+  end
+  local ok, problems = control.change(function(config)
+    config.log = config.log or {}
+    config.log.level = argument
+  end)
+  if not ok then
+    return nil, tostring(problems[1])
+  end
+  return "lines below " .. argument .. " are left out"
+end }
+
+commands.gc = { "", "collect garbage in every VM", function(_, control)
+  local rows = { { "VM", "BEFORE", "AFTER" } }
+  for name, sizes in pairs(control.collect()) do
+    rows[#rows + 1] = { name, ("%.0f KiB"):format(sizes[1]), ("%.0f KiB"):format(sizes[2]) }
+  end
+  table.sort(rows, function(a, b)
+    return a[1] == "VM" or b[1] ~= "VM" and a[1] < b[1]
+  end)
+  return columns(rows)
+end }
+
+local function describe_keys(schema)
+  local names, rows = {}, {}
+  for name in pairs(schema) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local key = schema[name]
+    rows[#rows + 1] = {
+      "  " .. name, key.type, key.default ~= nil and "default " .. print.text(key.default) or "", key.doc or "",
+    }
+  end
+  return #rows > 0 and columns(rows) or "  no metadata"
+end
+
+commands.doc = { "NAME", "what a listener, handler, dialer or connector takes", function(argument)
+  local texts, all = {}, {}
+  for _, kind in ipairs(component.KINDS) do
+    local item = component.find(kind, argument)
+    if item then
+      texts[#texts + 1] = ("%s %s: %s\n%s"):format(kind, item.name, item.doc or "", describe_keys(item.metadata))
+    end
+    for _, name in ipairs(component.known(kind)) do
+      all[#all + 1] = name
+    end
+  end
+  if #texts == 0 then
+    return nil, ("there is no component %q%s"):format(argument, nearest.hint(argument, all))
+  end
+  return table.concat(texts, "\n\n")
+end }
+
+--- Add a command.
+-- @param fn function(argument, control) → text | nil, what is wrong
+function M.add(name, argument, doc, fn)
+  commands[name] = { argument, doc, fn }
+end
+
+--- @return the sorted names of all commands, with their colons
+function M.names()
+  local names = {}
+  for name in pairs(commands) do
+    names[#names + 1] = ":" .. name
+  end
+  table.sort(names)
+  return names
+end
+
+--- Run one.  @param line ":log debug"
+-- @return { ok, text }
+function M.run(line, control)
+  local name, argument = line:match "^:(%w*)%s*(.-)%s*$"
+  local command = commands[name or ""]
+  if not command then
+    return { ok = false, text = ("there is no command :%s%s; :help lists them"):format(name or "",
+      nearest.hint(":" .. (name or ""), M.names())) }
+  end
+  local text, err = command[3](argument, control)
+  return { ok = text ~= nil, text = text or err }
+end
+
+return M

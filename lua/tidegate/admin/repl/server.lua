@@ -1,0 +1,141 @@
+-- The REPL's side in the running process: a unix socket in the control thread, one JSON object a line.
+--
+--   {"op":"eval","text":…,"worker":"control"|"all"|N,"wait":bool}   {"op":"complete","text":…}
+--   {"op":"command","text":":reload"}
+--
+-- and the answer {"ok":bool,"text":…} or {"more":true}; for "complete" {"word":…,"list":[…]}.  Only the user
+-- that runs the process, and root, are served.
+
+local cjson = require "cjson"
+local commands = require "tidegate.admin.repl.commands"
+local evaluate = require "tidegate.admin.repl.evaluate"
+local failure = require "tidegate.failure"
+local listener = require "tidegate.native.listener"
+local luv = require "luv"
+local task = require "tidegate.native.task"
+
+local M = {}
+
+local LINE_MAX = 1024 * 1024
+local IDLE_MS = 24 * 3600 * 1000
+local SESSIONS_MAX = 256
+local WAIT_MS = 60000 -- for an evaluation that waits
+
+local sessions = 0
+
+local ops = {}
+
+-- @return texts by worker, joined; ok when all are
+local function join(answers)
+  local texts, ok = {}, true
+  for i, one in ipairs(answers) do
+    if one.more then
+      return one
+    end
+    ok = ok and one.ok
+    local text = #answers > 1 and ("worker %d: %s"):format(i, one.text) or one.text
+    texts[#texts + 1] = text ~= "" and text or nil
+  end
+  return { ok = ok, text = table.concat(texts, "\n") }
+end
+
+function ops.eval(request, control)
+  local where = request.worker or "control"
+  local options = { wait = request.wait == true }
+  if where == "control" then
+    return evaluate.run(tostring(request.text), options)
+  end
+  local question = { type = "eval", text = tostring(request.text), wait = options.wait }
+  local answers, err = control.ask(where, question, WAIT_MS)
+  if not answers then
+    return { ok = false, text = err }
+  end
+  return join(answers)
+end
+
+function ops.complete(request)
+  local line = tostring(request.text)
+  if line:find "^:%w*$" then
+    local list = {}
+    for _, name in ipairs(commands.names()) do
+      list[#list + 1] = name:sub(1, #line) == line and name or nil
+    end
+    return { word = line, list = list }
+  end
+  local word, list = evaluate.complete(line)
+  return { word = word, list = list }
+end
+
+function ops.command(request, control)
+  return commands.run(tostring(request.text), control)
+end
+
+local function answer_line(line, control)
+  local ok, request = pcall(cjson.decode, line)
+  local op = ok and type(request) == "table" and ops[request.op]
+  if not op then
+    return { ok = false, text = "not a request" }
+  end
+  local whole, result = xpcall(op, debug.traceback, request, control)
+  return whole and result or { ok = false, text = tostring(result) }
+end
+
+local function serve(stream, control)
+  while true do
+    stream:set_deadline(task.now() + IDLE_MS)
+    local line = stream:read_until("\n", LINE_MAX)
+    if not line then
+      return
+    end
+    local text = cjson.encode(answer_line(line, control))
+    stream:set_deadline(task.now() + WAIT_MS)
+    if not stream:write(text, "\n") then
+      return
+    end
+  end
+end
+
+local function allowed(stream)
+  local uid = stream:peer_user()
+  return uid ~= nil and (uid == 0 or uid == luv.getuid())
+end
+
+--- Listen.
+-- @param path of the socket; whatever is there must be a socket nobody listens on
+-- @param control what the control thread lets the REPL do: config, reload, ask, everywhere, collect, log
+-- @return handle with close() | nil, err
+function M.open(path, control)
+  os.remove(path)
+  local fds, err = listener.open("unix:" .. path, "stream", 1, nil)
+  if not fds then
+    return nil, failure.wrap(err, "io"):during("REPL socket " .. path)
+  end
+  luv.fs_chmod(path, 384) -- 0600
+  local acceptor
+  acceptor, err = listener.accept(fds[1], function(stream)
+    if not allowed(stream) or sessions >= SESSIONS_MAX then
+      return stream:close()
+    end
+    sessions = sessions + 1
+    local ok, why = xpcall(serve, debug.traceback, stream, control)
+    sessions = sessions - 1
+    stream:close()
+    if not ok then
+      control.log:error("raised: " .. tostring(why), { "kind", "repl" })
+    end
+  end, function() end)
+  if not acceptor then
+    listener.close_fd(fds[1])
+    return nil, err
+  end
+  return {
+    path = path,
+    close = function()
+      acceptor:close()
+      listener.close_fd(fds[1])
+      os.remove(path)
+    end,
+  }
+end
+
+return M

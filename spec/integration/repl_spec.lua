@@ -1,0 +1,90 @@
+-- The REPL of a whole tidegate, by `tidegate eval` and `tidegate repl`.
+
+local luv = require "luv"
+local programs = require "spec.helpers.programs"
+local proxy = require "spec.helpers.proxy"
+
+local socket, p
+
+local function eval(text, ...)
+  local args = { "eval", "--socket", socket, ... }
+  args[#args + 1] = text
+  return programs.run(proxy.executable, args)
+end
+
+local function repl(lines, ...)
+  local script = os.tmpname()
+  local file = assert(io.open(script, "w"))
+  file:write(table.concat(lines, "\n"), "\n")
+  file:close()
+  local result = programs.run("sh", { "-c", ('"$0" repl --socket "$1" < "$2"'), proxy.executable, socket, script, ... })
+  os.remove(script)
+  return result
+end
+
+describe("the REPL", function()
+  setup(function()
+    socket = programs.folder() .. "/repl.sock"
+    p = proxy.start { "-L", "http://127.0.0.1:0", "--workers", "2", "--repl", socket }
+  end)
+
+  teardown(function()
+    proxy.stop_all()
+  end)
+
+  it("has a socket for its user alone", function()
+    assert.equal(tonumber("600", 8), luv.fs_stat(socket).mode % 512)
+  end)
+
+  it("evaluates in the control thread and in workers", function()
+    assert.equal("3\n", eval("1 + 2").stdout)
+    assert.equal("worker 1: 1\nworker 2: 2\n", eval("tg.worker", "--worker", "all").stdout)
+    assert.equal('"http"\n', eval("services['service-0'].handler.name", "--worker", "2").stdout)
+  end)
+
+  it("says what is wrong, and exits with 1", function()
+    local result = eval "nothing.field"
+    assert.equal(1, result.code)
+    assert.equal("attempt to index global 'nothing' (a nil value)\n", result.stderr)
+    assert.matches("they are 1 to 2, all, and control", eval("1", "--worker", "7").stderr, 1, true)
+  end)
+
+  it("stops what runs away, and serves on", function()
+    assert.equal("stopped after 1000 ms\n", eval("while true do end").stderr)
+    assert.equal("stopped after 20 ms\n", eval("while true do end", "--worker", "1").stderr)
+    assert.equal("2\n", eval("1 + 1", "--worker", "1").stdout)
+  end)
+
+  it("waits when asked to", function()
+    assert.equal("true\n", eval(":wait tg.sleep(0.01) == nil", "--worker", "1").stdout)
+    assert.matches("use :wait EXPRESSION", eval("tg.sleep(1)", "--worker", "1").stderr, 1, true)
+  end)
+
+  it("takes lines that belong together, keeps names, and runs commands", function()
+    local result = repl { "x = 20", "function f()", "return x * 2", "end", "f()", "print('a', 1)", ":services", ":doc tls",
+      ":servces" }
+    assert.matches("^40\na\t1\nNAME +ADDRESS", result.stdout)
+    assert.matches("service%-0  127%.0%.0%.1:" .. p:port(1), result.stdout)
+    assert.matches("listener tls: TLS over TCP", result.stdout, 1, true)
+    assert.matches("did you mean :services?", result.stdout, 1, true)
+    assert.equal(1, result.code)
+  end)
+
+  it("changes the level of the log", function()
+    assert.equal("lines below debug are left out\n", eval(":log debug").stdout)
+    programs.run("curl", { "-s", "-m", "10", "-o", "/dev/null", "-x", "http://127.0.0.1:" .. p:port(1),
+      "http://127.0.0.1:1/" })
+    p:logged '"level":"debug"'
+  end)
+
+  it("says when there is nobody to talk to", function()
+    local result = programs.run(proxy.executable, { "eval", "--socket", socket .. ".gone", "1" })
+    assert.equal(1, result.code)
+    assert.matches("%.gone: ", result.stderr)
+  end)
+
+  it("goes with the process", function()
+    p:stop()
+    assert.is_nil(luv.fs_stat(socket))
+  end)
+end)
