@@ -61,8 +61,8 @@ describe("the REPL", function()
   end)
 
   it("takes lines that belong together, keeps names, and runs commands", function()
-    local result = repl { "x = 20", "function f()", "return x * 2", "end", "f()", "print('a', 1)", ":services", ":doc tls",
-      ":servces" }
+    local result = repl { "x = 20", "function f()", "return x * 2", "end", "f()", "print('a', 1)",
+      ":services", ":doc tls", ":servces" }
     assert.matches("^40\na\t1\nNAME +ADDRESS", result.stdout)
     assert.matches("service%-0  127%.0%.0%.1:" .. p:port(1), result.stdout)
     assert.matches("listener tls: TLS over TCP", result.stdout, 1, true)

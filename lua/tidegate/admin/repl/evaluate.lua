@@ -94,7 +94,7 @@ local function run_limited(chunk, budget)
   results.n = results.n - 1
   if ok and coroutine.status(co) ~= "dead" then
     ok, results = false, pack "cannot wait here; use :wait EXPRESSION"
-  elseif not ok and tostring(results[1]):find("task", 1, true) then
+  elseif not ok and tostring(results[1]):find("wait", 1, true) then
     results[1] = tostring(results[1]) .. " (use :wait EXPRESSION for what waits)"
   end
   return ok, results
