@@ -132,18 +132,28 @@ static int add_source(struct job *job, struct source *s)
     return code;
 }
 
+/* A database that is open already is looked at again. */
+static bool open_places(struct job *job, const char *path, struct tg_mmdb **db)
+{
+    char words[WORDS];
+    if (path == NULL)
+        return true;
+    *db = tg_mmdb_get(path, words, sizeof(words));
+    if (*db == NULL) {
+        fail(job, "config", NULL, words);
+        return false;
+    }
+    if (tg_mmdb_refresh(*db, words, sizeof(words)) < 0)
+        tg_match_note(job->match, NULL, 0, "what was open before stays", words, strlen(words));
+    return true;
+}
+
 static int add_places(struct job *job)
 {
     struct tg_match *m = job->match;
-    if (job->country != NULL)
-        m->country_db = tg_mmdb_get(job->country, job->words, sizeof(job->words));
-    if (job->system != NULL && (job->country == NULL || m->country_db != NULL))
-        m->system_db = tg_mmdb_get(job->system, job->words, sizeof(job->words));
-    if ((job->country != NULL && m->country_db == NULL) ||
-        (job->system != NULL && m->system_db == NULL)) {
-        job->code = "config";
+    if (!open_places(job, job->country, &m->country_db) ||
+        !open_places(job, job->system, &m->system_db))
         return TG_IO;
-    }
     if (m->country_count > 0 && m->country_db == NULL)
         fail(job, "config", NULL, "geoip: patterns need the file of mmdb.country");
     else if (m->system_count > 0 && m->system_db == NULL)

@@ -204,6 +204,8 @@ static int read_v2ray(struct reader *r, struct slice s)
     s = trim((struct slice){ s.at, attribute != NULL ? (size_t)(attribute - s.at) : s.len });
     if (begins(s, "geoip:") || begins(s, "asn:"))
         return add_pattern(r, trim(cut(&s, '#')));
+    if (memchr(s.at, ':', s.len) == NULL)
+        return attribute != NULL ? read_plain(r, s) : OTHER;
     struct slice word = cut(&s, ':');
     s = trim(cut(&s, '#'));
     if (is(word, "domain"))
