@@ -18,6 +18,8 @@ local packet = require "tidegate.native.packet"
 
 local M = {}
 
+local REMEMBERED = 1024
+
 -- Required when a name comes along: it needs this module itself.
 local function router()
   return require "tidegate.chain.router"
@@ -84,16 +86,30 @@ end
 -- Decides about addresses inside of an association: what hooks and policies say, and where names are.
 local function decider(ctx, names_pass, asks_all)
   local timeout = ctx.service.dial_timeout
+  local good, count = {}, 0 -- addresses of names that were allowed: their answers may come back
+  local function remember(where)
+    if asks_all and where then
+      count = count + 1
+      if count > REMEMBERED then
+        good, count = {}, 1
+      end
+      good[where] = true
+    end
+    return where
+  end
   return function(address, asker)
     local target = address
-    if asks_all then
+    if asks_all and not good[address] then
       ctx.network, ctx.target = "udp", address
-      if not ctx.stages.request(ctx, "udp", address) then
+      local ok, refused = ctx.stages.request(ctx, "udp", address)
+      if not ok then
+        ctx.log:debug(("udp: %s: %s"):format(address, tostring(refused or "refused")))
         return asker:answer(address, nil)
       end
       target = ctx.target or address
     end
     if addr.is_ip(addr.host(target)) then
+      remember(target ~= address and target or nil)
       return asker:answer(address, target == address or target)
     elseif names_pass and target == address then
       return asker:answer(address, true)
@@ -102,7 +118,7 @@ local function decider(ctx, names_pass, asks_all)
     if not where then
       ctx.log:debug(("udp: %s: %s"):format(address, tostring(err)))
     end
-    asker:answer(address, where)
+    asker:answer(address, remember(where))
   end
 end
 
@@ -112,7 +128,7 @@ local function with_decider(ctx, b, options)
   if options.ask or not b:any_peer() then
     return options
   end
-  local asks_all = ctx.stages.hooked.request or false
+  local asks_all = ctx.stages.hooked.request or ctx.service.bypass ~= nil
   local names_pass = b:takes_names() and not options.ask_names
   return setmetatable({
     ask = decider(ctx, names_pass, asks_all),

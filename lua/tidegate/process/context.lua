@@ -169,10 +169,12 @@ end
 
 -- Requests ----------------------------------------------------------------------------------------
 
+-- A bypass is about what clients ask for: a target of the service's own choice (`own_target`) is none of
+-- its business.
 stage.define("request", function(ctx, network, address)
   ctx.network, ctx.target = network, address
   local bypass = ctx.service.bypass
-  if bypass and bypass:contains(ctx, network, address, { host = address }) then
+  if bypass and not rawget(ctx, "own_target") and bypass:contains(ctx, network, address, { host = address }) then
     return nil, failure.new("blocked", "bypass: " .. address, { level = "debug" })
   end
   return true

@@ -2,7 +2,8 @@ local match = require "tidegate.native.match"
 
 -- format, text, addresses that match, addresses that do not, notes
 local ROWS = {
-  { "patterns", "a.test # why\n\t.b.test\r\n#c.test\n\n10.0.0.0/8#x", "a.test x.b.test:1 10.1.1.1", "x.a.test c.test", 0 },
+  { "patterns", "a.test # why\n\t.b.test\r\n#c.test\n\n10.0.0.0/8#x",
+    "a.test x.b.test:1 10.1.1.1", "x.a.test c.test", 0 },
   { "plain", "a.test\n.b.test\n+.c.test\n*.d.test\n# e.test\n! f.test\n; g.test\n// h.test\n10.0.0.0/8\n1.1.1.1\n",
     "a.test x.a.test b.test x.b.test c.test x.d.test 10.2.2.2 1.1.1.1", "d.test e.test f.test g.test h.test", 0 },
   { "plain", "\239\187\191a.test\r\nb.test # comment\nno domain\n", "a.test b.test", "domain", 1 },
@@ -15,15 +16,16 @@ local ROWS = {
   { "v2ray", "domain:a.test\nfull:b.test\nkeyword:secret\nc.test @ads\ndomain:d.test @cn # x\ninclude:other\n"
     .. "DOMAIN:e.test\ngeoip:private\n",
     "x.a.test b.test my-secret.org x.c.test d.test e.test 192.168.1.1", "x.b.test secre.org cn ads other", 1 },
-  { "clash", "DOMAIN,a.test\nDOMAIN-SUFFIX,b.test,PROXY\nDOMAIN-KEYWORD,key,no-resolve\nIP-CIDR,10.0.0.0/8,DIRECT,no-resolve\n"
+  { "clash", "DOMAIN,a.test\nDOMAIN-SUFFIX,b.test,PROXY\nDOMAIN-KEYWORD,key,no-resolve\n"
+    .. "IP-CIDR,10.0.0.0/8,DIRECT,no-resolve\n"
     .. "IP-CIDR6,2001:db8::/32\nGEOIP,LAN\nDST-PORT,80\nDOMAIN-WILDCARD,*.w.test\ndomain-suffix, c.test\n",
     "a.test x.b.test akeyb.org 10.1.1.1 [2001:db8::1]:1 192.168.1.1 x.w.test c.test", "x.a.test w.test PROXY", 1 },
   { "clash", "payload:\n  - '+.a.test'\n  - \"b.test\"\n  - DOMAIN-SUFFIX,c.test\n  - 10.0.0.0/8\n",
     "x.a.test b.test c.test 10.1.1.1", "payload", 0 },
   { "adblock", "||a.test^\n! comment\n||b.test^$third-party\n@@||c.test^\n[Adblock Plus]\n||d.test\n",
     "a.test x.a.test d.test", "b.test c.test", 3 },
-  { "auto", "server=/a.test/1.1.1.1\n0.0.0.0 b.test\ndomain:c.test\nDOMAIN-SUFFIX,d.test\n||e.test^\nf.test\n10.0.0.0/8\n"
-    .. "1.1.1.1-1.1.1.9\n+.g.test\n*.h.test\nkeyword:kw\n<html>\n",
+  { "auto", "server=/a.test/1.1.1.1\n0.0.0.0 b.test\ndomain:c.test\nDOMAIN-SUFFIX,d.test\n||e.test^\nf.test\n"
+    .. "10.0.0.0/8\n1.1.1.1-1.1.1.9\n+.g.test\n*.h.test\nkeyword:kw\n<html>\n",
     "x.a.test b.test x.c.test x.d.test x.e.test x.f.test 10.1.1.1 1.1.1.5 x.g.test x.h.test akwb.org",
     "x.b.test h.test", 1 },
   { "auto", "", "", "a.test", 0 },
@@ -55,7 +57,9 @@ describe("native.match rules", function()
   end)
 
   it("names line and file of what it leaves out", function()
-    local _, info = assert(match.compile { sources = { { text = "a.test\n\n???/\n", name = "my.list", format = "auto" } } })
+    local _, info = assert(match.compile { sources = {
+      { text = "a.test\n\n???/\n", name = "my.list", format = "auto" },
+    } })
     assert.matches("^my.list:3: %?%?%?/: is of no form", info.notes[1])
   end)
 

@@ -46,6 +46,7 @@ function M.connect(self, ctx)
   end
 
   local address = target.port and target.addr or addr.with_port(target.addr, 0)
+  ctx.own_target = true
   local upstream, err = ctx:packets("udp", address)
   if not upstream then
     target.mark:fail()

@@ -37,6 +37,7 @@ function M.forward(self, ctx, stream)
   if not node then
     return refuse(stream, UNAVAILABLE, failure.new("config", "no target available"))
   end
+  ctx.own_target = true
   local upstream, err = ctx:packets("udp", node.addr)
   if not upstream then
     node.mark:fail()
