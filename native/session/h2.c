@@ -165,6 +165,11 @@ unsigned tg_h2_room(const struct tg_session *s)
     return h->open < limit ? limit - h->open : 0;
 }
 
+uint64_t tg_h2_silence(const struct tg_session *s)
+{
+    return s->reactor->now - ((const struct tg_h2 *)s)->heard;
+}
+
 /* A password must not stay in the peer's table of fields. */
 static bool is_secret(const struct tg_h2_field *f)
 {

@@ -67,6 +67,9 @@ struct tg_stream *tg_h2_request(struct tg_session *s, const struct tg_h2_field *
 /** @return streams that tg_h2_request() could open now */
 unsigned tg_h2_room(const struct tg_session *s);
 
+/** @return ms since the peer was last heard of */
+uint64_t tg_h2_silence(const struct tg_session *s);
+
 /** Take no more streams and tell the peer so; the session ends with its last stream. */
 void tg_h2_drain(struct tg_session *s);
 bool tg_h2_is_draining(const struct tg_session *s);

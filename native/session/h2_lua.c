@@ -245,6 +245,14 @@ static int l_room(lua_State *L)
     return 1;
 }
 
+/** session:silence() → ms since the peer was last heard of */
+static int l_silence(lua_State *L)
+{
+    struct box *b = check_box(L);
+    lua_pushnumber(L, b->s == NULL ? 0 : (lua_Number)tg_h2_silence(b->s));
+    return 1;
+}
+
 /** session:failure() → why it ended, or nil while it has not */
 static int l_failure(lua_State *L)
 {
@@ -409,7 +417,8 @@ int luaopen_tidegate_native_h2(lua_State *L)
     static const luaL_Reg methods[] = {
         { "request", l_request }, { "accept", l_accept },     { "close", l_close },
         { "drain", l_drain },     { "is_alive", l_is_alive }, { "count", l_count },
-        { "room", l_room },       { "failure", l_failure },   { NULL, NULL },
+        { "room", l_room },       { "failure", l_failure },
+        { "silence", l_silence }, { NULL, NULL },
     };
     static const luaL_Reg none[] = { { NULL, NULL } };
     static const luaL_Reg functions[] = {

@@ -6,6 +6,7 @@ local instance = require "tidegate.process.instance"
 local mark = require "tidegate.chain.mark"
 local metadata = require "tidegate.metadata"
 local proxy_protocol = require "tidegate.net.proxy_protocol"
+local router = require "tidegate.chain.router"
 local sockets = require "tidegate.chain.sockets"
 
 local M = {}
@@ -153,6 +154,29 @@ local function introduce(self, ctx, stream, deadline)
   return stream
 end
 
+--- A fresh stream that leads to the node, for dialers which keep sessions (`multiplex`): through the
+-- nodes before it, or a socket with the node's options; PROXY header included.
+-- @param via what ctx.via was when the dialer was asked to dial
+-- @return stream | nil, err
+function methods:carrier(ctx, via, deadline)
+  local stream, err
+  if via then
+    return via(deadline)
+  end
+  local where = self.where
+  if not where then
+    where, err = router.resolve(ctx, self.addr, deadline)
+    if not where then
+      return nil, err
+    end
+  end
+  stream, err = sockets.dial(self.sockets, ctx, where, deadline)
+  if stream and self.proxy_version then
+    return introduce(self, ctx, stream, deadline)
+  end
+  return stream, err
+end
+
 --- Connect to the node.
 -- @param where "ip:port", a list of such, or the node's raw address for dialers that take it so
 -- @return stream | nil, err
@@ -164,7 +188,7 @@ function methods:dial(ctx, where, deadline)
   else
     stream, err = sockets.dial(self.sockets, ctx, where, deadline)
   end
-  if stream and self.proxy_version and dialer.proxy_header ~= false then
+  if stream and self.proxy_version and dialer.proxy_header ~= false and not dialer.multiplex then
     return introduce(self, ctx, stream, deadline)
   end
   return stream, err

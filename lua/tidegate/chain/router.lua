@@ -93,7 +93,7 @@ end
 
 local function dial_node(ctx, node, deadline)
   local where, err = node.where, nil
-  if not where and node.dialer.resolves == false then
+  if not where and (node.dialer.resolves == false or node.dialer.multiplex) then
     where = node.addr
   elseif not where then
     where, err = M.resolve(ctx, node.addr, deadline)
@@ -116,13 +116,43 @@ stage.define("connect", function(ctx, node, stream, network, address, deadline)
   return node:connect(ctx, stream, network, address, deadline)
 end)
 
--- A stream that leads to the last node of a route.  Whoever cannot be reached is marked.
-local function travel(ctx, stages, path, deadline)
+-- The last node up to `last` whose dialer keeps sessions: the way begins there, and the nodes before
+-- it are only travelled when it needs a new one.
+local function first_step(path, last)
+  for i = last, 2, -1 do
+    if path[i].dialer.multiplex then
+      return i
+    end
+  end
+  return 1
+end
+
+local travel
+
+-- How the dialer of node `i` gets a stream to it, if it needs one.
+local function way_to(ctx, stages, path, i)
+  if i == 1 then
+    return nil
+  end
+  return function(deadline)
+    local stream, err = travel(ctx, stages, path, deadline, i - 1)
+    if not stream then
+      return nil, err
+    end
+    return stages.connect(ctx, path[i - 1], stream, "tcp", path[i].addr, deadline)
+  end
+end
+
+-- A stream that leads to the node `last` of a route.  Whoever cannot be reached is marked.
+function travel(ctx, stages, path, deadline, last)
   local stream, err
-  for i = 1, #path do
+  local first = first_step(path, last)
+  for i = first, last do
     local node = path[i]
-    if i == 1 then
+    if i == first then
+      ctx.via = way_to(ctx, stages, path, i)
       stream, err = stages.dial(ctx, node, "tcp", node.addr, deadline)
+      ctx.via = nil
     else
       stream, err = stages.connect(ctx, path[i - 1], stream, "tcp", node.addr, deadline)
     end
@@ -163,7 +193,7 @@ end
 --- Reach the last node of a route, or nothing when it has none.
 -- @return stream, node | nil, err
 function M.reach(ctx, path, deadline)
-  local stream, err = travel(ctx, ctx.stages, path, deadline)
+  local stream, err = travel(ctx, ctx.stages, path, deadline, #path)
   if not stream then
     return nil, err
   end

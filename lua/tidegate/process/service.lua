@@ -155,6 +155,7 @@ function M.build(config, all)
     retries = math.max(handler.retries or 0, 0),
     dial_timeout = md.dialTimeout,
     proxy_protocol = (md.proxyProtocol or 0) ~= 0,
+    sessions = setmetatable({}, { __mode = "k" }),
   }, mt)
   self.log = make_log(config, all):with {
     "kind", "service", "service", self.name,
@@ -229,9 +230,14 @@ stage.define("admit", function(ctx)
   return true
 end)
 
+-- For a connection: TLS and the like.  For a stream of a session: what its listener does with each.
 stage.define("handshake", function(ctx, stream)
   local listener = ctx.service.listener
-  if listener.accept then
+  if ctx.carrier then
+    if listener.accept_stream then
+      return listener:accept_stream(ctx, stream)
+    end
+  elseif listener.accept then
     return listener:accept(ctx, stream)
   end
   return stream
@@ -239,6 +245,18 @@ end)
 
 local function refused(err)
   return failure.is(err) and err or failure.new("blocked", err and tostring(err) or "refused")
+end
+
+-- From the handshake to the handler's end.
+local function serve_one(ctx, stream, handle)
+  ctx.stream = stream
+  record.opened(ctx)
+  local ok, err = metering.allowed(ctx)
+  if not ok then
+    return nil, err
+  end
+  local handler = ctx.service.handler
+  return handler[handle](handler, ctx, stream)
 end
 
 -- From the accepted stream to the handler's end.
@@ -264,15 +282,27 @@ local function walk(ctx, stream, handle)
   stream, err = stages.handshake(ctx, upper)
   if not stream then
     return nil, err
+  elseif handle == "handle" and stream.accept then
+    return ctx.service:serve_streams(ctx, stream)
   end
-  ctx.stream = stream
-  record.opened(ctx)
-  ok, err = metering.allowed(ctx)
-  if not ok then
+  return serve_one(ctx, stream, handle)
+end
+
+-- The same for a stream of a session: its connection was accepted and admitted already.
+local function walk_stream(ctx, stream)
+  local carried, err = ctx.stages.handshake(ctx, stream)
+  if not carried then
     return nil, err
   end
-  local handler = ctx.service.handler
-  return handler[handle](handler, ctx, stream)
+  ctx.stream = carried
+  if rawget(ctx, "src") ~= ctx.carrier.src then -- a proxy in front named another client
+    local ok
+    ok, err = ctx.stages.admit(ctx)
+    if not ok then
+      return nil, refused(err)
+    end
+  end
+  return serve_one(ctx, carried, "handle")
 end
 
 -- What ended a connection, by how much it matters.
@@ -307,10 +337,10 @@ end
 
 local live = 0
 
-local function run(service, stream, handle)
-  local ctx = context.new(service, stream)
+local function run(ctx, steps, handle)
+  local service = ctx.service
   live = live + 1
-  local ok, done, err = xpcall(walk, traceback, ctx, stream, handle)
+  local ok, done, err = xpcall(steps, traceback, ctx, ctx.stream, handle)
   if not ok or not done or not ctx.relayed then
     local well, why = xpcall(finish, traceback, ctx, ok, done, err)
     if not well then
@@ -323,12 +353,50 @@ end
 
 --- Serve one accepted stream; in a task of its own.  Never raises.
 function methods:serve(stream)
-  return run(self, stream, "handle")
+  return run(context.new(self, stream), walk, "handle")
+end
+
+-- One stream of a session; in a task of its own.
+local function serve_stream(service, carrier, stream)
+  local ctx = context.new(service, stream)
+  ctx.carrier = carrier
+  ctx.remote, ctx.local_address = carrier.remote, carrier.local_address
+  ctx.src, ctx.dst = carrier.src, carrier.dst
+  return run(ctx, walk_stream)
+end
+
+--- Serve each stream of a session that a listener's accept() made of a connection, until it ends.
+-- Streams which come after a reload meet the service that has taken this one's place.
+-- @return true | nil, err
+function methods:serve_streams(ctx, session)
+  local carrier = {
+    remote = ctx.remote,
+    local_address = ctx.local_address,
+    src = rawget(ctx, "src"),
+    dst = rawget(ctx, "dst"),
+  }
+  ctx.stream = session
+  ctx.relayed = true -- its streams are recorded, each for itself
+  self.sessions[session] = true
+  while true do
+    local stream, err = session:accept()
+    if not stream then
+      if err.code == "eof" then
+        return true
+      end
+      return nil, err
+    end
+    local service = self
+    while service.heir do
+      service = service.heir
+    end
+    task.spawn(serve_stream, service, carrier, stream)
+  end
 end
 
 --- Serve one session of datagrams, as serve() does a stream.
 function methods:serve_session(packet)
-  return run(self, packet, "handle_packets")
+  return run(context.new(self, packet), walk, "handle_packets")
 end
 
 --- Serve the datagrams of a bound socket.
@@ -382,8 +450,30 @@ function M.live_count()
   return live
 end
 
+--- Another service takes this one's place: streams of sessions that live on are its.
+function methods:bequeath(heir)
+  if heir.listener.name == self.listener.name then
+    self.heir = heir
+    for session in pairs(self.sessions) do
+      heir.sessions[session] = true
+    end
+  end
+end
+
+--- Let sessions end with the streams they have.
+function methods:drain()
+  for session in pairs(self.sessions) do
+    if session.drain then
+      session:drain()
+    end
+  end
+end
+
 --- Close the service: connections that run go on.
 function methods:close()
+  if not self.heir then
+    self:drain()
+  end
   for _, part in ipairs { self.handler or false, self.listener or false, self.forwarder or false } do
     if part and part.close and part ~= self.registry.hops[part.name] then
       part:close()

@@ -72,6 +72,7 @@ local function take_place(place, built, new, name)
     return true
   end
   if door and (door.acceptor.adopt or place.network ~= "udp" and place.network ~= "none") then
+    door.service:bequeath(built)
     door.service = built
     door.signature = place.signature
     if door.acceptor.adopt then
@@ -134,6 +135,7 @@ end
 local function drain()
   for key, door in pairs(doors) do
     door.acceptor:close(true)
+    door.service:drain()
     doors[key] = nil
   end
   return alive()
