@@ -226,8 +226,11 @@ static ssize_t nothing_spliced(struct tg_body *b, int sys, struct tg_error *err)
 {
     struct tg_stream *from = b->from;
     if (sys == EAGAIN) {
-        from->ops->blocked(from, TG_READABLE);
         release_pipe(b); /* it is empty; borrowed again when more comes */
+        b->busy = from->ops->obstructed(from) ? 0 : b->busy;
+        if (b->busy == 0)
+            return 0;
+        from->ops->blocked(from, TG_READABLE);
         return TG_AGAIN;
     }
     if (sys == EINVAL) { /* a descriptor that cannot be spliced: copy from now on */

@@ -325,11 +325,11 @@ static enum step fill_pipe(struct tg_relay *relay, int i)
         source->eof = true;
         return STEP_ON;
     }
-    if (errno == EAGAIN) {
+    if (errno == EAGAIN && !source->ops->obstructed(source)) {
         source->ops->blocked(source, TG_READABLE);
         return STEP_WAIT;
     }
-    if (errno == EINVAL) { /* a descriptor that cannot be spliced: copy from now on */
+    if (errno == EAGAIN || errno == EINVAL) { /* what cannot be spliced is copied */
         f->busy = 0;
         leave_splice(relay, f);
         return STEP_ON;

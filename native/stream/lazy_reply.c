@@ -99,6 +99,11 @@ static void lazy_blocked(struct tg_stream *s, unsigned events)
     s->lower->ops->blocked(s->lower, events);
 }
 
+static bool lazy_obstructed(const struct tg_stream *s)
+{
+    return s->lower->ops->obstructed(s->lower);
+}
+
 static void on_ready(void *arg, unsigned events)
 {
     struct tg_stream *s = arg;
@@ -115,6 +120,7 @@ static const struct tg_stream_ops lazy_ops = {
     .close = lazy_close,
     .fd = lazy_fd,
     .blocked = lazy_blocked,
+    .obstructed = lazy_obstructed,
 };
 
 struct tg_stream *tg_lazy_reply_open(struct tg_stream *lower, const struct tg_lazy_reply *reply)

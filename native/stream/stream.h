@@ -62,6 +62,9 @@ struct tg_stream_ops {
     int (*fd)(const struct tg_stream *s);
     /** `fd` answered EAGAIN to the relay itself.  NULL where fd is NULL. */
     void (*blocked)(struct tg_stream *s, unsigned events);
+    /** @return true when splice() may have stopped short of something that only read() gets
+     * past.  NULL where fd is NULL. */
+    bool (*obstructed)(const struct tg_stream *s);
     /** Addresses of the bottom; NULL: ask `lower`.  @return 0 or a negative code */
     int (*name_of)(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,
                    socklen_t *len);

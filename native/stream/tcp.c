@@ -123,6 +123,12 @@ static void tcp_blocked(struct tg_stream *s, unsigned events)
     tg_watch_blocked(&((struct tcp *)s)->watch, events);
 }
 
+/* splice() takes urgent data for the end of what there is, for good. */
+static bool tcp_obstructed(const struct tg_stream *s)
+{
+    return (((const struct tcp *)s)->watch.ready & TG_URGENT) != 0;
+}
+
 static int tcp_name_of(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,
                        socklen_t *len)
 {
@@ -142,6 +148,7 @@ static const struct tg_stream_ops tcp_ops = {
     .close = tcp_close,
     .fd = tcp_fd,
     .blocked = tcp_blocked,
+    .obstructed = tcp_obstructed,
     .name_of = tcp_name_of,
 };
 

@@ -3,6 +3,10 @@
 local ffi = require "ffi"
 local helpers = require "spec.helpers"
 local listener = require "tidegate.native.listener"
+local relay = require "tidegate.native.relay"
+local server = require "spec.helpers.server"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
 
 ffi.cdef [[
 int socket(int domain, int type, int protocol);
@@ -10,21 +14,37 @@ int connect(int fd, const void *address, unsigned length);
 ssize_t send(int fd, const void *bytes, size_t length, int flags);
 ]]
 
-local AF_INET, SOCK_STREAM, MSG_OOB = 2, 1, 1
+local AF_INET, SOCK_STREAM, MSG_OOB, MSG_DONTWAIT = 2, 1, 1, 0x40
+
+-- A raw client's socket, since luv knows no urgent data, and the server's end of it as a stream.
+local function connect(accepted, port)
+  local fd = ffi.C.socket(AF_INET, SOCK_STREAM, 0)
+  local address = ffi.new("uint8_t[16]", { AF_INET, 0, math.floor(port / 256), port % 256, 127, 0, 0, 1 })
+  assert.equal(0, ffi.C.connect(fd, address, 16))
+  local s
+  helpers.eventually(function()
+    s = accepted()
+    return s
+  end)
+  return fd, s
+end
+
+-- @return port, function: the stream accepted last, once; function that stops it
+local function acceptor()
+  local got
+  local address, stop = server.accept(function(s) got = s end)
+  return tonumber(address:match "%d+$"), function()
+    local s = got
+    got = nil
+    return s
+  end, stop
+end
 
 describe("urgent data", function()
   it("does not hide what comes behind it", helpers.task(function()
-    local fds = assert(listener.open("127.0.0.1:0", "stream", 1))
-    local port = tonumber(listener.address(fds[1]):match "%d+$")
-    local got
-    local accepting = assert(listener.accept(fds[1], function(s) got = s end))
+    local port, accepted, stop = acceptor()
     for _ = 1, 20 do
-      local fd = ffi.C.socket(AF_INET, SOCK_STREAM, 0)
-      local address = ffi.new("uint8_t[16]", { AF_INET, 0, math.floor(port / 256), port % 256, 127, 0, 0, 1 })
-      assert.equal(0, ffi.C.connect(fd, address, 16))
-      helpers.eventually(function() return got end)
-      local s = got
-      got = nil
+      local fd, s = connect(accepted, port)
       local reading = helpers.spawn(s.read, s) -- finds nothing, and waits
       helpers.pass()
       ffi.C.send(fd, "hello", 5, 0)
@@ -36,7 +56,36 @@ describe("urgent data", function()
       s:close()
       listener.close_fd(fd)
     end
-    accepting:close()
-    listener.close_fd(fds[1])
+    stop()
+  end))
+
+  it("does not stop a relay that splices", helpers.task(function()
+    local port, accepted, stop = acceptor()
+    local upstream
+    local address, stop_upstream = server.accept(function(s) upstream = s end)
+    local fd, near = connect(accepted, port)
+    local far = assert(stream.dial(address))
+    helpers.eventually(function() return upstream end)
+    local before, size = relay.stats(), 0
+    local block = ("x"):rep(65536)
+    repeat -- as much as the sockets hold, so that the relay finds a flow worth splicing
+      local n = tonumber(ffi.C.send(fd, block, #block, MSG_DONTWAIT))
+      size = size + math.max(n, 0)
+    until n < 0
+    relay.start(near, far)
+    assert.equal(size, #upstream:read_exact(size))
+    assert.is_true(relay.stats() > before)
+    upstream:set_deadline(task.now() + 5000)
+    for _ = 1, 20 do
+      ffi.C.send(fd, "abc", 3, 0)
+      ffi.C.send(fd, "!", 1, MSG_OOB)
+      ffi.C.send(fd, "def", 3, 0)
+      assert.equal("abcdef", upstream:read_exact(6))
+    end
+    listener.close_fd(fd)
+    assert.equal("eof", select(2, upstream:read()).code)
+    upstream:close()
+    stop()
+    stop_upstream()
   end))
 end)
