@@ -310,15 +310,72 @@ static ldns_buffer *ready(ldns_buffer **b)
     return *b;
 }
 
+/* Fields whose text ldns writes without trusting their bytes.  Of others (service parameters, for one) it
+ * asserts what only an honest sender keeps to. */
+static bool is_writable(ldns_rdf_type type)
+{
+    switch (type) {
+    case LDNS_RDF_TYPE_DNAME:
+    case LDNS_RDF_TYPE_INT8:
+    case LDNS_RDF_TYPE_INT16:
+    case LDNS_RDF_TYPE_INT32:
+    case LDNS_RDF_TYPE_A:
+    case LDNS_RDF_TYPE_AAAA:
+    case LDNS_RDF_TYPE_STR:
+    case LDNS_RDF_TYPE_B64:
+    case LDNS_RDF_TYPE_HEX:
+    case LDNS_RDF_TYPE_TYPE:
+    case LDNS_RDF_TYPE_CLASS:
+    case LDNS_RDF_TYPE_ALG:
+    case LDNS_RDF_TYPE_CERT_ALG:
+    case LDNS_RDF_TYPE_PERIOD:
+    case LDNS_RDF_TYPE_TIME:
+    case LDNS_RDF_TYPE_TAG:
+    case LDNS_RDF_TYPE_LONG_STR:
+    case LDNS_RDF_TYPE_NSEC:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool has_text(const ldns_rr *rr)
+{
+    const ldns_rr_descriptor *d = ldns_rr_descript(ldns_rr_get_type(rr));
+    for (size_t i = 0; i < ldns_rr_rd_count(rr); i++) {
+        if (!is_writable(ldns_rdf_get_type(ldns_rr_rdf(rr, i))))
+            return false;
+    }
+    return ldns_rr_rd_count(rr) >= ldns_rr_descriptor_minimum(d);
+}
+
+/* What every reader of zone files takes for any type (RFC 3597): "\# 2 abcd". */
+static bool put_unknown(ldns_buffer *b, const ldns_rr *rr)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < ldns_rr_rd_count(rr); i++)
+        len += ldns_rdf_size(ldns_rr_rdf(rr, i));
+    ldns_buffer_printf(b, len > 0 ? "\\# %zu " : "\\# %zu", len);
+    for (size_t i = 0; i < ldns_rr_rd_count(rr); i++) {
+        const ldns_rdf *rdf = ldns_rr_rdf(rr, i);
+        for (size_t j = 0; j < ldns_rdf_size(rdf); j++)
+            ldns_buffer_printf(b, "%02x", ldns_rdf_data(rdf)[j]);
+    }
+    return ldns_buffer_status_ok(b);
+}
+
 static bool put_data(ldns_buffer *b, const ldns_rr *rr)
 {
+    if (!has_text(rr))
+        return put_unknown(b, rr);
+    ldns_buffer_printf(b, "%s", "");
     for (size_t i = 0; i < ldns_rr_rd_count(rr); i++) {
         if (i > 0)
             ldns_buffer_printf(b, " ");
         if (ldns_rdf2buffer_str(b, ldns_rr_rdf(rr, i)) != LDNS_STATUS_OK)
             return false;
     }
-    return ldns_buffer_printf(b, "%s", "") >= 0 && ldns_buffer_status_ok(b);
+    return ldns_buffer_status_ok(b);
 }
 
 int tg_dns_get(struct tg_dns_message *m, enum tg_dns_section section, size_t index,

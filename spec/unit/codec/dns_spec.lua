@@ -112,6 +112,12 @@ describe("native.dns", function()
     assert.same(opt, dns.age(opt, { ttl = 5 }))
   end)
 
+  it("does not interpret what ldns cannot be trusted with", function()
+    local hostile = hex "0001 8180 0000 0001 0000 0000" .. hex "00 0040 0001 00000000 000a 0001 00 0001 0003 02 61 62"
+    local m = assert(dns.parse(hostile))
+    assert.same("\\# 10 00010000010003026162", m.answers[1].data)
+  end)
+
   it("escapes odd names and reads them back", function()
     local bytes = hex "0001 0100 0001 0000 0000 0000" .. "\5a.b\0 \0" .. hex "0001 0001"
     local m = assert(dns.parse(bytes))
