@@ -83,7 +83,8 @@ static int push_opened(lua_State *L, struct tg_packet *p, const struct tg_error 
 
 /* ---- endpoints ---- */
 
-/** udp{ connect="ip:port" } -> packet | nil, err: a socket with one peer;
+/** udp{ connect="ip:port", strict=bool } -> packet | nil, err: a socket with one peer; strict: that nobody
+ * listens there ends recv() with an error;
  * udp{ at="ip:port", family=4|6 } -> packet | nil, err: one that talks to anybody.
  * Both take options= (of stream.options) and limit= (bytes of a datagram). */
 static int l_udp(lua_State *L)
@@ -95,8 +96,12 @@ static int l_udp(lua_State *L)
     struct tg_reactor *r = tg_reactor_of(L);
     struct tg_addr addr;
     struct tg_error err;
-    if (field_addr(L, "connect", &addr))
-        return push_opened(L, tg_udp_connect(r, &addr, options, limit, &err), &err);
+    if (field_addr(L, "connect", &addr)) {
+        struct tg_packet *p = tg_udp_connect(r, &addr, options, limit, &err);
+        if (p != NULL && field_flag(L, 1, "strict"))
+            tg_udp_be_strict(p);
+        return push_opened(L, p, &err);
+    }
     const struct tg_addr *at = field_addr(L, "at", &addr) ? &addr : NULL;
     int wanted = family == 4 ? AF_INET : family == 6 ? AF_INET6 : 0;
     return push_opened(L, tg_udp_open(r, wanted, at, options, limit, &err), &err);

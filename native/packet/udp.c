@@ -275,6 +275,7 @@ struct udp {
     struct tg_packet base; /* first: a struct udp is a struct tg_packet */
     struct tg_watch watch;
     unsigned flags; /* of tg_udp_send() */
+    bool strict; /* see tg_udp_be_strict() */
     uint32_t limit;
     struct tg_udp_guess guess;
 };
@@ -303,6 +304,8 @@ static int udp_recv(struct tg_packet *p, struct tg_datagram *out, int count)
             p->rx += out[i].len;
         if (n > 0 || n == TG_AGAIN)
             return n;
+        if (u->strict)
+            return tg_error_set(&p->error, "udp", "recv", errno);
     }
     return TG_AGAIN; /* still readable: asked again next turn */
 }
@@ -350,6 +353,12 @@ int tg_udp_fd(const struct tg_packet *p)
 {
     assert(p->ops == &udp_ops);
     return ((const struct udp *)p)->watch.fd;
+}
+
+void tg_udp_be_strict(struct tg_packet *p)
+{
+    assert(p->ops == &udp_ops);
+    ((struct udp *)p)->strict = true;
 }
 
 static struct tg_packet *adopt(struct tg_reactor *r, int fd, unsigned flags, uint32_t limit,

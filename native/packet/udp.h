@@ -42,6 +42,10 @@ struct tg_packet *tg_udp_connect(struct tg_reactor *r, const struct tg_addr *to,
                                  const struct tg_socket_options *options, uint32_t limit,
                                  struct tg_error *err);
 
+/** What the network says of a connected socket (nobody listens there) then ends recv() as an error;
+ * otherwise it is a lost datagram like any other. */
+void tg_udp_be_strict(struct tg_packet *p);
+
 /** A socket that talks to anybody.  `family` AF_INET, AF_INET6 or 0 (both);
  * `at` NULL: any port.  `limit`: longer datagrams are cut to it.  @return NULL: see `err` */
 struct tg_packet *tg_udp_open(struct tg_reactor *r, int family, const struct tg_addr *at,
