@@ -225,8 +225,12 @@ function methods:connect(network, address, options)
 end
 
 --- A packet endpoint to one destination, or with the address "" to any.
+-- @param options as for connect()
 -- @return endpoint, closed with the connection | nil, err
-function methods:packets(network, address)
+function methods:packets(network, address, options)
+  if options and options.chain then
+    self.chain = self.service.registry:as_chain(options.chain)
+  end
   local target = address
   if address ~= "" then
     local real_network

@@ -71,7 +71,7 @@ end
 local function build_hops(self, config)
   for _, item in ipairs(config.hops or {}) do
     if not self.hops[item.name] then
-      local made, err = hop.new(item, { strategies = self.strategies })
+      local made, err = hop.new(item, { strategies = self.strategies, registry = self })
       if not made then
         return nil, err:during("hop " .. item.name)
       end
@@ -86,7 +86,7 @@ end
 local function build_chains(self, config)
   for _, item in ipairs(config.chains or {}) do
     if not self.chains[item.name] then
-      local made, err = chain.new(item, { hops = self.hops, strategies = self.strategies })
+      local made, err = chain.new(item, { hops = self.hops, strategies = self.strategies, registry = self })
       if not made then
         return nil, err
       end
@@ -186,7 +186,7 @@ local function hop_of_url(self, text)
   if not config then
     return nil, err
   end
-  made, err = hop.new(config, { scope = "url", strategies = self.strategies })
+  made, err = hop.new(config, { scope = "url", strategies = self.strategies, registry = self })
   if not made then
     return nil, err
   end
@@ -270,13 +270,23 @@ local function own_service(self)
   return self.service
 end
 
---- Connect for a script rather than a client; the stages are the same.
--- @param options nil or { chain = a name, a URL, or a list of such }
--- @return stream, the caller's to close | nil, err
-function methods:connect(network, address, options)
+local function own_context(self, options)
   local ctx = context.new(own_service(self))
   ctx.remote, ctx.local_address, ctx.client, ctx.client_ip = "@", "@", "@", ""
-  return ctx:connect(network, address, options)
+  ctx.deadline = options and options.deadline
+  return ctx
+end
+
+--- Connect for a script rather than a client; the stages are the same.
+-- @param options nil or { chain = a name, a URL, or a list of such, deadline = ms }
+-- @return stream, the caller's to close | nil, err
+function methods:connect(network, address, options)
+  return own_context(self, options):connect(network, address, options)
+end
+
+--- The same for a packet endpoint, to one destination or with the address "" to any.
+function methods:packets(network, address, options)
+  return own_context(self, options):packets(network, address, options)
 end
 
 --- Close hops and chains, and take back what scripts registered; connections that use them go on.
