@@ -22,7 +22,9 @@ local function make_hop(self, config, options)
     return found
   end
 
-  local made, err = hop.new(config, { scope = "chain/" .. self.name, strategies = options.strategies })
+  local made, err = hop.new(config, {
+    scope = "chain/" .. self.name, strategies = options.strategies, registry = options.registry,
+  })
   if not made then
     return nil, err:during("chain " .. self.name)
   end
@@ -43,7 +45,7 @@ local function fixed_route(hops)
 end
 
 --- Make a chain.
--- @param options {hops = name → hop, strategies = selectors of scripts}
+-- @param options {hops = name → hop, strategies = selectors of scripts, registry = of what nodes name}
 -- @return chain | nil, err
 function M.new(config, options)
   local self = setmetatable({ name = config.name, hops = {}, own = {} }, mt)

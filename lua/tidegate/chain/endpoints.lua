@@ -10,8 +10,13 @@ local function udp()
   return require "tidegate.net.udp"
 end
 
-local function attempt(ctx, network, address, deadline, try)
-  local path, err = router.choose(ctx, network, address, try)
+local function attempt(ctx, network, asked, deadline, try)
+  local address, err = router.target(ctx, network, asked, deadline)
+  if not address then
+    return nil, err
+  end
+  local path
+  path, err = router.choose(ctx, network, address, try)
   if not path then
     return nil, err
   elseif #path == 0 then

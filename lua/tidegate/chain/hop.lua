@@ -25,7 +25,8 @@ end
 --- Make a hop.
 -- @param config {name, selector, nodes, metadata}
 -- @param options {scope = what makes its state unique in the process, strategies = selectors of
---   scripts, targets = true for a forwarder's nodes, which have an address only}
+--   scripts, targets = true for a forwarder's nodes, which have an address only, registry = of what nodes
+--   name}
 -- @return hop | nil, err
 function M.new(config, options)
   local name = config.name or ""
@@ -37,7 +38,13 @@ function M.new(config, options)
   }, mt)
 
   local make = options.targets and node.target or node.new
-  local made = { hop = name ~= "" and name or nil, scope = scope, hop_md = read_metadata(config) }
+  local made = {
+    hop = name ~= "" and name or nil,
+    scope = scope,
+    hop_md = read_metadata(config),
+    hop_config = config,
+    registry = options.registry,
+  }
   for i, item in ipairs(config.nodes or {}) do
     local built, err = make(item, made)
     if not built then

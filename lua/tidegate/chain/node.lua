@@ -2,10 +2,12 @@
 
 local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
+local hosts = require "tidegate.policy.hosts"
 local instance = require "tidegate.process.instance"
 local mark = require "tidegate.chain.mark"
 local metadata = require "tidegate.metadata"
 local proxy_protocol = require "tidegate.net.proxy_protocol"
+local resolver = require "tidegate.policy.resolver"
 local router = require "tidegate.chain.router"
 local sockets = require "tidegate.chain.sockets"
 
@@ -101,8 +103,21 @@ local function new_node(config, options)
   }, mt), md
 end
 
+-- Who knows the node's address: whom it names itself, else whom its hop names.
+local function read_names(self, config, options)
+  local registry, hop = options.registry, options.hop_config or {}
+  local function named(key)
+    return { [key] = config[key] ~= "" and config[key] or hop[key] }
+  end
+  if registry then
+    self.resolver = resolver.of(named "resolver", registry)
+    self.hosts = hosts.of(named "hosts", registry)
+  end
+end
+
 --- Make a node of a hop.
--- @param options {hop = its name for messages, scope = what makes marks unique, hop_md = metadata}
+-- @param options {hop = its name for messages, scope = what makes marks unique, hop_md = metadata,
+--   hop_config, registry = where its resolver and hosts are}
 -- @return node | nil, err
 function M.new(config, options)
   local self, md = new_node(config, options)
@@ -122,6 +137,7 @@ function M.new(config, options)
     return nil, err:during("node " .. self.label)
   end
   self.kind = self.connector.name
+  read_names(self, config, options)
   self.where = addr.is_ip(self.host) and self.port and addr.join(self.host, self.port) or nil
   return self
 end

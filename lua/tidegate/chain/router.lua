@@ -28,8 +28,9 @@ local function literal(address)
 end
 
 --- Turn "host:port" into what can be dialed.
+-- @param owner whose hosts and resolver are asked: a node, else the service
 -- @return "ip:port" or a list of such | nil, err
-function M.resolve(ctx, address, deadline)
+function M.resolve(ctx, address, deadline, owner)
   if literal(address) then
     return address
   end
@@ -43,9 +44,9 @@ function M.resolve(ctx, address, deadline)
     return nil, failure.new("invalid", "the host name is malformed", { op = "dial", addr = address })
   end
 
-  local ips, err = ctx.stages.resolve(ctx, host, deadline)
+  local ips, err = ctx.stages.resolve(ctx, host, deadline, owner)
   if not ips then
-    return nil, err
+    return nil, failure.is(err) and err or failure.new("resolve", err and tostring(err), { addr = host })
   end
   if type(ips) == "string" then
     return addr.join(ips, port)
@@ -57,9 +58,63 @@ function M.resolve(ctx, address, deadline)
   return list
 end
 
-stage.define("resolve", function(_, host, deadline)
+-- What a resolver says.  Errors of it are the resolver's to report; here they mean that there is no such name.
+local function ask_resolver(resolver, ctx, host, deadline)
+  local ips, err = resolver:resolve(ctx, "ip", host, deadline)
+  if ips and #ips > 0 then
+    return ips
+  end
+  return nil, failure.new(err and err.code == "timeout" and "timeout" or "resolve",
+    ("resolver: domain %s does not exist"):format(host), { cause = err })
+end
+
+stage.define("resolve", function(ctx, host, deadline, owner)
+  owner = owner or ctx.service
+  local hosts, resolver = owner.hosts, owner.resolver
+  local ips = hosts and hosts:lookup(ctx, "ip", host)
+  if ips and #ips > 0 then
+    return ips
+  elseif resolver then
+    return ask_resolver(resolver, ctx, host, deadline)
+  end
   return resolve.lookup(host, deadline)
 end)
+
+-- The address as the service's hosts and resolver have it, before a route is chosen.  Without them it is
+-- left as it is: the name travels to the last proxy.
+-- @param owner whose hosts and resolver: a node, else the service
+-- @return address: the first there is; the others are for a direct dial, in ctx.found | nil, err
+function M.target(ctx, network, address, deadline, owner)
+  local from = owner or ctx.service
+  if from.hosts == nil and from.resolver == nil or network == "unix" or address == "" or literal(address) then
+    return address
+  end
+  local host = addr.split(address)
+  if host == "" or addr.is_ip(host) then
+    return address
+  elseif not from.resolver then
+    local ips = from.hosts:lookup(ctx, "ip", host)
+    if not ips or #ips == 0 then
+      return address
+    end
+  end
+  local where, err = M.resolve(ctx, address, deadline, owner)
+  if not where then
+    return nil, err
+  elseif type(where) == "string" then
+    return where
+  end
+  if not owner then
+    ctx.found = where
+  end
+  return where[1]
+end
+
+-- All addresses of a target that was looked up before its route was chosen.
+local function found(ctx, address)
+  local list = rawget(ctx, "found")
+  return list and list[1] == address and list
+end
 
 stage.define("route", function(ctx, network, address)
   local chain = ctx.chain
@@ -77,7 +132,10 @@ local function dial_target(ctx, network, address, deadline)
   elseif network == "udp" then
     return nil, failure.new("unsupported", "a stream of datagrams needs a chain", { addr = address })
   else
-    where, err = M.resolve(ctx, address, deadline)
+    where = found(ctx, address)
+    if not where then
+      where, err = M.resolve(ctx, address, deadline)
+    end
     if not where then
       return nil, err
     end
@@ -96,7 +154,7 @@ local function dial_node(ctx, node, deadline)
   if not where and (node.dialer.resolves == false or node.dialer.multiplex) then
     where = node.addr
   elseif not where then
-    where, err = M.resolve(ctx, node.addr, deadline)
+    where, err = M.resolve(ctx, node.addr, deadline, node)
     if not where then
       return nil, err
     end
@@ -115,6 +173,16 @@ end)
 stage.define("connect", function(ctx, node, stream, network, address, deadline)
   return node:connect(ctx, stream, network, address, deadline)
 end)
+
+-- From one node to the next, which has a name of its own or one that the node before looks up.
+local function go_on(ctx, stages, before, stream, node, deadline)
+  local address, err = M.target(ctx, "tcp", node.addr, deadline, node)
+  if not address then
+    stream:close()
+    return nil, err
+  end
+  return stages.connect(ctx, before, stream, "tcp", address, deadline)
+end
 
 -- The last node up to `last` whose dialer keeps sessions: the way begins there, and the nodes before
 -- it are only travelled when it needs a new one.
@@ -139,7 +207,7 @@ local function way_to(ctx, stages, path, i)
     if not stream then
       return nil, err
     end
-    return stages.connect(ctx, path[i - 1], stream, "tcp", path[i].addr, deadline)
+    return go_on(ctx, stages, path[i - 1], stream, path[i], deadline)
   end
 end
 
@@ -154,7 +222,7 @@ function travel(ctx, stages, path, deadline, last)
       stream, err = stages.dial(ctx, node, "tcp", node.addr, deadline)
       ctx.via = nil
     else
-      stream, err = stages.connect(ctx, path[i - 1], stream, "tcp", node.addr, deadline)
+      stream, err = go_on(ctx, stages, path[i - 1], stream, node, deadline)
     end
     if stream then
       stream, err = node:handshake(ctx, stream, deadline)
@@ -169,6 +237,7 @@ function travel(ctx, stages, path, deadline, last)
 end
 
 --- Choose a route for one attempt.
+-- @param address as it is dialed; as it was asked for is ctx.target
 -- @return route | nil, err
 function M.choose(ctx, network, address, try)
   local path, err = ctx.stages.route(ctx, network, address)
@@ -200,9 +269,14 @@ function M.reach(ctx, path, deadline)
   return stream, path[#path]
 end
 
--- One attempt: route, then dial and connect.
-local function attempt(ctx, network, address, deadline, try)
-  local path, err = M.choose(ctx, network, address, try)
+-- One attempt: resolve where the service does so itself, route, then dial and connect.
+local function attempt(ctx, network, asked, deadline, try)
+  local address, err = M.target(ctx, network, asked, deadline)
+  if not address then
+    return nil, err
+  end
+  local path
+  path, err = M.choose(ctx, network, address, try)
   if not path then
     return nil, err
   elseif #path == 0 then
@@ -226,7 +300,11 @@ function M.retry(ctx, once, network, address)
   local service = ctx.service
   local result, err
   for try = 0, service.retries do
-    result, err = once(ctx, network, address, ctx:after(service.dial_timeout), try)
+    local deadline = ctx:after(service.dial_timeout)
+    if ctx.deadline and (not deadline or ctx.deadline < deadline) then
+      deadline = ctx.deadline
+    end
+    result, err = once(ctx, network, address, deadline, try)
     if result then
       return result
     end

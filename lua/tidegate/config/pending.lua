@@ -5,11 +5,6 @@ local pending = {}
 
 --- Lists and objects of the root; what refers to an object of such a list is pending with it.
 pending.root = {
-  resolvers = "resolvers",
-  hosts = "host mappings",
-  ingresses = "ingresses",
-  routers = "virtual network routers",
-  sds = "service discovery",
   recorders = "recorders",
   rewriters = "rewriters",
   caches = "HTTP caches",

@@ -111,10 +111,17 @@ local function decider(ctx, names_pass, asks_all)
     if addr.is_ip(addr.host(target)) then
       remember(target ~= address and target or nil)
       return asker:answer(address, target == address or target)
-    elseif names_pass and target == address then
-      return asker:answer(address, true)
     end
-    local where, err = resolve(ctx, target, ctx:after(timeout))
+    local where, err = target, nil
+    if names_pass then
+      where, err = router().target(ctx, "udp", target, ctx:after(timeout))
+      if where == address then
+        return asker:answer(address, true)
+      end
+    end
+    if where == target then
+      where, err = resolve(ctx, target, ctx:after(timeout))
+    end
     if not where then
       ctx.log:debug(("udp: %s: %s"):format(address, tostring(err)))
     end
