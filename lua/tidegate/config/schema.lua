@@ -392,12 +392,10 @@ object("mmdb", {
 })
 
 object("resolver", {
-  { "name*", "string", "unique name" },
-  { "nameservers", "[]nameserver", "tried in order" },
+  { "name*", "string", "unique name" }, { "nameservers", "[]nameserver", "tried in order" },
   { "parallel", "bool", "ask all at once, the first answer wins; not gost's" },
   { "negativeTTL", "dur", "keep the news that a name is not there so long at most; not gost's" },
-  { "cacheSize", "int", "answers kept, default 10000; not gost's" },
-  PLUGIN,
+  { "cacheSize", "int", "answers kept, default 10000; not gost's" }, PLUGIN,
 })
 
 object("nameserver", {
@@ -436,8 +434,7 @@ object("ingress_rule", {
 })
 
 object("router", {
-  { "name*", "string", "unique name" },
-  { "routes", "[]route", "networks and gateways" },
+  { "name*", "string", "unique name" }, { "routes", "[]route", "networks and gateways" },
   { "install", "bool", "false: keep them out of the kernel's table; not gost's" },
   RELOAD, FILE, REDIS, HTTP, PLUGIN,
 })
