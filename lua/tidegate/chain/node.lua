@@ -181,7 +181,7 @@ function methods:carrier(ctx, via, deadline)
   end
   local where = self.where
   if not where then
-    where, err = router.resolve(ctx, self.addr, deadline)
+    where, err = router.resolve(ctx, self.addr, deadline, self)
     if not where then
       return nil, err
     end
