@@ -198,6 +198,11 @@ bool tg_counter_take(struct tg_counter *c, int64_t limit)
     return true;
 }
 
+void tg_counter_set(struct tg_counter *c, int64_t value)
+{
+    atomic_store_explicit(&c->value, value, memory_order_relaxed);
+}
+
 int64_t tg_counter_reset(struct tg_counter *c)
 {
     return atomic_exchange_explicit(&c->value, 0, memory_order_relaxed);

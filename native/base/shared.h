@@ -51,6 +51,7 @@ void tg_counter_add(struct tg_counter *c, int64_t n);
 int64_t tg_counter_read(const struct tg_counter *c);
 /** Add one unless the value is `limit` or more.  @return whether it was added */
 bool tg_counter_take(struct tg_counter *c, int64_t limit);
+void tg_counter_set(struct tg_counter *c, int64_t value);
 /** @return the value before; it is 0 afterwards */
 int64_t tg_counter_reset(struct tg_counter *c);
 

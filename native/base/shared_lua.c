@@ -83,6 +83,14 @@ static int l_counter_get(lua_State *L)
     return 1;
 }
 
+/** counter:set(n) */
+static int l_counter_set(lua_State *L)
+{
+    struct tg_counter *c = check(L, TG_SHARED_COUNTER);
+    tg_counter_set(c, (int64_t)check_count(L, 2));
+    return 0;
+}
+
 /** counter:reset() → the value before */
 static int l_counter_reset(lua_State *L)
 {
@@ -425,6 +433,7 @@ int luaopen_tidegate_native_shared(lua_State *L)
     static const luaL_Reg counter[] = { { "add", l_counter_add },
                                         { "get", l_counter_get },
                                         { "take", l_counter_take },
+                                        { "set", l_counter_set },
                                         { "reset", l_counter_reset },
                                         { NULL, NULL } };
     static const luaL_Reg bucket[] = { { "configure", l_bucket_configure },

@@ -134,29 +134,30 @@ void tg_gauge_close(struct tg_gauge *g)
     *g = (struct tg_gauge){ .meters = NULL };
 }
 
-/* The next entry of a kind that looks at a direction.  Begin with *at = { 0 }. */
+/* The next entry of a kind that looks at one of these directions.  Begin with *at = { 0 }. */
 struct place {
     unsigned meter, entry;
 };
 
-static struct entry *next(const struct tg_gauge *g, enum tg_way w, enum kind kind,
+static struct entry *next(const struct tg_gauge *g, unsigned ways, enum kind kind,
                           struct place *at)
 {
     for (; at->meter < g->count; at->meter++, at->entry = 0) {
         const struct tg_meter *m = g->meters[at->meter];
         while (at->entry < m->count) {
             struct entry *e = &m->entries[at->entry++];
-            if (e->kind == kind && (e->ways & (1u << w)))
+            if (e->kind == kind && (e->ways & ways) != 0)
                 return e;
         }
     }
     return NULL;
 }
 
-static bool is_used_up(const struct tg_gauge *g, enum tg_way w)
+/* A quota counts its direction, and stops both. */
+static bool is_used_up(const struct tg_gauge *g)
 {
     struct place at = { 0 };
-    for (struct entry *e; (e = next(g, w, QUOTA, &at)) != NULL;) {
+    for (struct entry *e; (e = next(g, TG_WAY_BOTH, QUOTA, &at)) != NULL;) {
         int64_t cap = tg_counter_read(e->cap);
         if (cap > 0 && tg_counter_read(e->object) >= cap)
             return true;
@@ -169,7 +170,7 @@ static uint32_t charge(struct tg_gauge *g, enum tg_way w, uint64_t n, uint64_t n
 {
     struct place at = { 0 };
     uint32_t wait = 0;
-    for (struct entry *e; (e = next(g, w, LIMIT, &at)) != NULL;) {
+    for (struct entry *e; (e = next(g, 1u << w, LIMIT, &at)) != NULL;) {
         uint32_t ms = tg_bucket_charge(e->object, n, now);
         if (ms > wait)
             wait = ms;
@@ -179,13 +180,13 @@ static uint32_t charge(struct tg_gauge *g, enum tg_way w, uint64_t n, uint64_t n
 
 int64_t tg_gauge_reserve(struct tg_gauge *g, enum tg_way w, uint64_t want, uint64_t now)
 {
-    if (is_used_up(g, w))
+    if (is_used_up(g))
         return TG_BLOCKED;
     if (g->way[w].paid == 0) {
         struct place at = { 0 };
         uint64_t n = want;
         bool limited = false;
-        for (struct entry *e; (e = next(g, w, LIMIT, &at)) != NULL; limited = true)
+        for (struct entry *e; (e = next(g, 1u << w, LIMIT, &at)) != NULL; limited = true)
             n = tg_bucket_portion(e->object, n, now);
         if (!limited)
             return (int64_t)want;
@@ -217,7 +218,7 @@ void tg_gauge_release(struct tg_gauge *g, enum tg_way w, uint64_t keep)
     if (g->way[w].paid <= keep)
         return;
     struct place at = { 0 };
-    for (struct entry *e; (e = next(g, w, LIMIT, &at)) != NULL;)
+    for (struct entry *e; (e = next(g, 1u << w, LIMIT, &at)) != NULL;)
         tg_bucket_return(e->object, g->way[w].paid - keep);
     g->way[w].paid = keep;
 }
@@ -225,9 +226,9 @@ void tg_gauge_release(struct tg_gauge *g, enum tg_way w, uint64_t keep)
 int64_t tg_gauge_charge(struct tg_gauge *g, enum tg_way w, uint64_t n, uint64_t now)
 {
     struct place at = { 0 };
-    if (is_used_up(g, w))
+    if (is_used_up(g))
         return TG_BLOCKED;
-    for (struct entry *e; (e = next(g, w, LIMIT, &at)) != NULL;)
+    for (struct entry *e; (e = next(g, 1u << w, LIMIT, &at)) != NULL;)
         if (n > tg_bucket_burst(e->object))
             return TG_LIMIT;
     return charge(g, w, n, now);

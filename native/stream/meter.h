@@ -51,7 +51,8 @@ unsigned tg_meter_users(const struct tg_meter *m);
 void tg_meter_count(struct tg_meter *m, struct tg_counter *counter, unsigned ways);
 /** Bytes per second. */
 void tg_meter_limit(struct tg_meter *m, struct tg_bucket *bucket, unsigned ways);
-/** Bytes are added to `used` while `cap` is not 0, and none move once it has reached `cap`. */
+/** Bytes of `ways` are added to `used` while `cap` is not 0, and none move either way once it has
+ * reached `cap`. */
 void tg_meter_quota(struct tg_meter *m, struct tg_counter *used, struct tg_counter *cap,
                     unsigned ways);
 /** A place that was taken (tg_counter_take()): it is given back with the meter. */

@@ -8,7 +8,6 @@ pending.root = {
   recorders = "recorders",
   rewriters = "rewriters",
   caches = "HTTP caches",
-  quotas = "traffic quotas",
   observers = "observers",
   profiling = "profiling",
   metrics = "the metrics server",

@@ -28,6 +28,7 @@ local MODULES = {
   "limiter",
   "climiter",
   "rlimiter",
+  "quota",
 }
 
 local kinds = {}

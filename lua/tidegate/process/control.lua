@@ -439,6 +439,7 @@ local function drain(signal)
     say("info", ("closing %d connections"):format(alive))
   end
   message.call({ type = "stop" }, task.now() + 1000)
+  loaders.settle() -- what policies keep is kept now
   run_commands(services, {}, "postDown")
   finish(0)
 end

@@ -10,6 +10,7 @@ local log = require "tidegate.process.log"
 local metadata = require "tidegate.metadata"
 local metering = require "tidegate.process.metering"
 local proxy_protocol = require "tidegate.net.proxy_protocol"
+local quota = require "tidegate.policy.quota"
 local record = require "tidegate.process.record"
 local registry = require "tidegate.process.registry"
 local script = require "tidegate.script"
@@ -396,6 +397,9 @@ end
 
 --- Serve one session of datagrams, as serve() does a stream.
 function methods:serve_session(packet)
+  if self.quotas and quota.blocks(self) then
+    return packet:close()
+  end
   return run(context.new(self, packet), walk, "handle_packets")
 end
 

@@ -9,6 +9,7 @@ local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
 local packet = require "tidegate.native.packet"
 local process = require "tidegate.native.process"
+local quota = require "tidegate.policy.quota"
 local registry = require "tidegate.process.registry"
 local relay = require "tidegate.native.relay"
 local service = require "tidegate.process.service"
@@ -32,6 +33,7 @@ local function open_door(key, place, built)
     door.acceptor, err = built:serve_alone()
   else
     door.acceptor, err = listener.accept(fd, function(stream)
+      quota.park(door)
       return door.service:serve(stream)
     end, function(shortage)
       if shortage then
