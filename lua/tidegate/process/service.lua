@@ -338,8 +338,11 @@ end
 
 local live = 0
 
+-- What the handler asks must stay open until it is done, whatever is reloaded meanwhile.
 local function run(ctx, steps, handle)
   local service = ctx.service
+  local all = service.registry
+  all.users = all.users + 1
   live = live + 1
   local ok, done, err = xpcall(steps, traceback, ctx, ctx.stream, handle)
   if not ok or not done or not ctx.relayed then
@@ -350,6 +353,7 @@ local function run(ctx, steps, handle)
   end
   context.close(ctx)
   live = live - 1
+  leave(all)
 end
 
 --- Serve one accepted stream; in a task of its own.  Never raises.
