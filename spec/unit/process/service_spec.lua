@@ -268,14 +268,13 @@ describe("service", function()
     local built, problems = plane.build {
       services = {
         { name = "a", handler = { type = "no-such" } },
-        { name = "b", handler = { type = "tcp", chain = "gone" } },
-        { name = "c", handler = { type = "tcp" }, forwarder = { hop = "gone" } },
+        { name = "b", handler = { type = "tcp" }, forwarder = { hop = "gone" } },
       },
     }
     assert.same({}, built)
-    assert.same(3, #problems)
+    assert.same(2, #problems)
     assert.is_truthy(problems[1]:find("service a", 1, true) and problems[1]:find("no-such", 1, true))
-    assert.is_truthy(problems[2]:find("no chain \"gone\"", 1, true))
+    assert.is_truthy(problems[2]:find("no hop \"gone\"", 1, true))
   end)
 
   it("forwards to several targets, and around those that fail", helpers.task(function()
