@@ -98,6 +98,8 @@ static struct tg_shared *make(enum tg_shared_kind kind)
         return tg_zalloc(sizeof(struct tg_ticket));
     case TG_SHARED_DICT:
         return tg_dict_make();
+    case TG_SHARED_LATENCY:
+        return tg_latency_make();
     }
     assert(!"kind of shared object");
     return NULL;

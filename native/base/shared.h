@@ -19,7 +19,8 @@
     XX(BUCKET, "bucket") \
     XX(MARK, "mark") \
     XX(TICKET, "ticket") \
-    XX(DICT, "dict")
+    XX(DICT, "dict") \
+    XX(LATENCY, "latency")
 
 enum tg_shared_kind {
 #define XX(name, word) TG_SHARED_##name,
@@ -37,6 +38,8 @@ struct tg_bucket;
 struct tg_mark;
 /** 0, 1, 2, … each number once: round robin over threads. */
 struct tg_ticket;
+/** How long something takes lately: a moving average that jumps up at once and comes down slowly. */
+struct tg_latency;
 /** Byte strings to byte strings, numbers or booleans, with time to live. */
 struct tg_dict;
 
@@ -85,6 +88,11 @@ bool tg_mark_failed(const struct tg_mark *m, uint32_t max_fails, uint64_t timeou
                     uint64_t now_ms);
 
 uint64_t tg_ticket_next(struct tg_ticket *t);
+
+/** Note that it took `us` microseconds; over 16 s counts as 16 s. */
+void tg_latency_note(struct tg_latency *l, uint64_t us, uint64_t now_ms);
+/** @return the average in microseconds; without news it fades, by half in 7 s.  0: nothing known */
+uint32_t tg_latency_read(const struct tg_latency *l, uint64_t now_ms);
 
 enum tg_dict_type {
     TG_DICT_ABSENT,  /**< not there, or expired */

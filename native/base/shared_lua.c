@@ -223,6 +223,29 @@ static int l_dict(lua_State *L)
     return 1;
 }
 
+/** latency(name) → the average all threads share */
+static int l_latency(lua_State *L)
+{
+    return push_object(L, TG_SHARED_LATENCY);
+}
+
+/** latency:note(seconds): so long it took this time */
+static int l_latency_note(lua_State *L)
+{
+    struct tg_latency *l = check(L, TG_SHARED_LATENCY);
+    lua_Number seconds = luaL_checknumber(L, 2);
+    luaL_argcheck(L, seconds >= 0 && seconds <= TTL_MAX_S, 2, "seconds are needed");
+    tg_latency_note(l, (uint64_t)(seconds * 1e6), tg_clock_ms());
+    return 0;
+}
+
+/** latency:get() → seconds; 0: nothing known, or long ago */
+static int l_latency_get(lua_State *L)
+{
+    lua_pushnumber(L, tg_latency_read(check(L, TG_SHARED_LATENCY), tg_clock_ms()) / 1e6);
+    return 1;
+}
+
 static uint64_t opt_ttl(lua_State *L, int index)
 {
     lua_Number ttl = luaL_optnumber(L, index, 0);
@@ -453,16 +476,21 @@ int luaopen_tidegate_native_shared(lua_State *L)
                                      { "clear", l_dict_clear },   { "count", l_dict_count },
                                      { "limit", l_dict_limit },   { "keys", l_dict_keys },
                                      { NULL, NULL } };
+    static const luaL_Reg latency[] = { { "note", l_latency_note },
+                                        { "get", l_latency_get },
+                                        { NULL, NULL } };
     static const luaL_Reg functions[] = { { "counter", l_counter },
                                           { "bucket", l_bucket },
                                           { "mark", l_mark },
                                           { "ticket", l_ticket },
+                                          { "latency", l_latency },
                                           { NULL, NULL } };
     add_kind(L, TG_SHARED_COUNTER, counter);
     add_kind(L, TG_SHARED_BUCKET, bucket);
     add_kind(L, TG_SHARED_MARK, mark);
     add_kind(L, TG_SHARED_TICKET, ticket);
     add_kind(L, TG_SHARED_DICT, dict);
+    add_kind(L, TG_SHARED_LATENCY, latency);
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     lua_newtable(L);

@@ -18,5 +18,6 @@ struct tg_shared {
     uint8_t name_len;
 };
 
+struct tg_shared *tg_latency_make(void);
 struct tg_shared *tg_dict_make(void);
 void tg_dict_free(struct tg_shared *object);

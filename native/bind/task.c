@@ -26,6 +26,7 @@ struct tg_tasks {
     unsigned size, first, queued;
     lua_State *pool[POOL_MAX];
     unsigned pooled, count;
+    struct tg_cancel *cancelable; /* few, and mostly none */
     tg_uncaught_cb uncaught;
 };
 
@@ -202,11 +203,46 @@ uint64_t tg_opt_deadline(lua_State *L, int index)
     return ms < 1 ? 1 : ms < DEADLINE_MAX ? (uint64_t)ms : (uint64_t)DEADLINE_MAX;
 }
 
+void tg_cancel_open(lua_State *L, struct tg_cancel *c)
+{
+    struct tg_tasks *t = tasks_of(L);
+    *c = (struct tg_cancel){ .next = t->cancelable, .co = L };
+    t->cancelable = c;
+}
+
+void tg_cancel_close(lua_State *L, struct tg_cancel *c)
+{
+    struct tg_cancel **link = &tasks_of(L)->cancelable;
+    if (c->co == NULL)
+        return;
+    while (*link != c)
+        link = &(*link)->next;
+    *link = c->next;
+    c->co = NULL;
+    c->waiter = NULL;
+}
+
+void tg_cancel_wait(struct tg_cancel *c)
+{
+    if (c->waiter != NULL)
+        on_deadline(c->waiter);
+}
+
+/* A task waits in `w`, or (NULL) no longer. */
+static void note_waiter(struct tg_tasks *t, lua_State *co, struct tg_waiter *w)
+{
+    for (struct tg_cancel *c = t->cancelable; c != NULL; c = c->next)
+        if (c->co == co)
+            c->waiter = w;
+}
+
 int tg_park(lua_State *L, struct tg_waiter *w, uint64_t deadline)
 {
+    struct tg_tasks *t = tasks_of(L);
     w->co = L;
+    note_waiter(t, L, w);
     if (deadline != 0) {
-        struct tg_reactor *r = tasks_of(L)->reactor;
+        struct tg_reactor *r = t->reactor;
         w->timer.cb = on_deadline;
         w->timer.arg = w;
         tg_wheel_start(&r->wheel, &w->timer, deadline);
@@ -223,6 +259,7 @@ void tg_wake(struct tg_waiter *w, int count)
     tg_wheel_stop(&t->reactor->wheel, &w->timer);
     lua_State *co = w->co;
     w->co = NULL;
+    note_waiter(t, co, NULL);
     enqueue(t, co, count);
 }
 

@@ -61,6 +61,19 @@ int tg_park(lua_State *L, struct tg_waiter *w, uint64_t deadline);
  * the callbacks that are running now.  No waiter, no effect. */
 void tg_wake(struct tg_waiter *w, int count);
 
+/** Makes one task cancelable: its waits can be ended from elsewhere, as if their deadline had passed. */
+struct tg_cancel {
+    struct tg_cancel *next;
+    lua_State *co;            /**< NULL: closed */
+    struct tg_waiter *waiter; /**< where it waits; NULL: it runs, or is about to */
+};
+
+/** The running task becomes cancelable, until tg_cancel_close(). */
+void tg_cancel_open(lua_State *L, struct tg_cancel *c);
+void tg_cancel_close(lua_State *L, struct tg_cancel *c);
+/** End the wait it is in, if any. */
+void tg_cancel_wait(struct tg_cancel *c);
+
 /** Run the tasks that were woken or queued so far.  Of the runtime.
  * @return true when more have been queued meanwhile */
 bool tg_tasks_run(lua_State *L);

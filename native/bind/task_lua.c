@@ -6,6 +6,7 @@
 int luaopen_tidegate_native_task(lua_State *L);
 
 #define WAITER_MT "tidegate.waiter"
+#define CANCEL_MT "tidegate.cancel"
 #define SLEEP_MAX 1e12 /* seconds: for ever */
 
 /* Values given to wake() before anybody waits lie in the environment table. */
@@ -132,6 +133,44 @@ static int l_waiter_gc(lua_State *L)
     return 0;
 }
 
+/** cancelable() → handle: from here on until handle:close(), handle:cancel() ends what the running
+ * task waits for, as if a deadline had passed */
+static int l_cancelable(lua_State *L)
+{
+    struct tg_cancel *c = lua_newuserdata(L, sizeof(*c));
+    memset(c, 0, sizeof(*c));
+    luaL_getmetatable(L, CANCEL_MT);
+    lua_setmetatable(L, -2);
+    if (!tg_is_task(L))
+        return luaL_error(L, "only a task can be canceled");
+    tg_cancel_open(L, c);
+    return 1;
+}
+
+static int l_cancel(lua_State *L)
+{
+    tg_cancel_wait(luaL_checkudata(L, 1, CANCEL_MT));
+    return 0;
+}
+
+static int l_cancel_close(lua_State *L)
+{
+    tg_cancel_close(L, luaL_checkudata(L, 1, CANCEL_MT));
+    return 0;
+}
+
+static void open_cancel(lua_State *L)
+{
+    static const luaL_Reg methods[] = { { "cancel", l_cancel }, { "close", l_cancel_close }, { NULL, NULL } };
+    luaL_newmetatable(L, CANCEL_MT);
+    lua_pushcfunction(L, l_cancel_close);
+    lua_setfield(L, -2, "__gc");
+    lua_newtable(L);
+    luaL_register(L, NULL, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}
+
 int luaopen_tidegate_native_task(lua_State *L)
 {
     static const luaL_Reg methods[] = {
@@ -142,8 +181,10 @@ int luaopen_tidegate_native_task(lua_State *L)
     static const luaL_Reg functions[] = {
         { "spawn", l_spawn }, { "now", l_now },       { "is_task", l_is_task },
         { "count", l_count }, { "sleep", l_sleep },   { "waiter", l_waiter },
+        { "cancelable", l_cancelable },
         { NULL, NULL },
     };
+    open_cancel(L);
     luaL_newmetatable(L, WAITER_MT);
     lua_pushcfunction(L, l_waiter_gc);
     lua_setfield(L, -2, "__gc");

@@ -24,6 +24,7 @@
 
 #include "base/addr.h"
 #include "base/error.h"
+#include "base/hold.h"
 #include "base/reactor.h"
 #include "codec/address.h"
 
@@ -87,6 +88,7 @@ struct tg_packet {
      * arrive.  recv() still delivers what arrived before, and the end. */
     tg_packet_sink sink;
     void *sink_arg;
+    struct tg_hold *holds; /**< counters of open endpoints that it is one of; NULL: none */
     struct tg_error error;
     uint64_t rx, tx; /**< payload bytes received and sent */
     bool pushes;     /**< looks at `sink` */
@@ -111,6 +113,8 @@ static inline void tg_packet_want(struct tg_packet *p, bool readable)
 
 static inline void tg_packet_close(struct tg_packet *p)
 {
+    if (p->holds != NULL)
+        tg_hold_release(&p->holds);
     p->ops->close(p);
 }
 

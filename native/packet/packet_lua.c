@@ -1,5 +1,6 @@
 #include "packet/packet_lua.h"
 
+#include "base/shared_lua.h"
 #include "bind/class.h"
 #include "bind/task.h"
 
@@ -233,12 +234,25 @@ static int l_tostring(lua_State *L)
     return 1;
 }
 
+/** packet:hold(counter) → true | nil, err: one more open endpoint, until it closes, wherever it goes */
+static int l_hold(lua_State *L)
+{
+    struct box *b = check_box(L, 1);
+    struct tg_counter *counter = tg_shared_check(L, 2, TG_SHARED_COUNTER);
+    if (b->p == NULL)
+        return fail(L, "hold", TG_CLOSED, "the endpoint is closed");
+    tg_hold_add(&b->p->holds, counter);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 int luaopen_tidegate_native_packet(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         { "recv", l_recv },
         { "send", l_send },
         { "close", l_close },
+        { "hold", l_hold },
         { "is_closed", l_is_closed },
         { "set_deadline", l_set_deadline },
         { "local_address", l_local_address },

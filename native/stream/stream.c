@@ -294,6 +294,8 @@ void tg_stream_want(struct tg_stream *s, unsigned events)
 
 void tg_stream_close(struct tg_stream *s)
 {
+    if (s->holds != NULL)
+        tg_hold_release(&s->holds);
     if (s->ahead != NULL) {
         tg_buf_put(&s->reactor->pool, s->ahead);
         s->ahead = NULL;

@@ -25,6 +25,7 @@
  */
 
 #include "base/error.h"
+#include "base/hold.h"
 #include "base/reactor.h"
 #include "stream/meter.h"
 
@@ -79,6 +80,7 @@ struct tg_stream {
     void *ready_arg;
     struct tg_buf *ahead; /**< read but not delivered; NULL: nothing */
     struct tg_metering *metering; /**< of stream.c; NULL: nothing counts or limits its bytes */
+    struct tg_hold *holds; /**< counters of open streams (base/hold.h) that it is one of; NULL: none */
     struct tg_error error;
     uint64_t rx, tx; /**< bytes as the user of this stream sees them */
     uint8_t state;   /**< enum tg_stream_state; written by tg_stream_set_state() only */

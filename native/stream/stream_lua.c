@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "bind/class.h"
 #include "codec/codec.h"
+#include "base/shared_lua.h"
 #include "stream/meter_lua.h"
 #include "stream/options_lua.h"
 #include "stream/pair.h"
@@ -630,6 +631,18 @@ static int l_counts(lua_State *L)
     return 2;
 }
 
+/** stream:hold(counter) → true | nil, err: one more open stream, until it closes, wherever it goes */
+static int l_hold(lua_State *L)
+{
+    struct box *b = check_box(L, 1);
+    struct tg_counter *counter = tg_shared_check(L, 2, TG_SHARED_COUNTER);
+    if (b->s == NULL)
+        return fail_closed(L);
+    tg_hold_add(&b->s->holds, counter);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 /** stream:add_meter(meter) → true | nil, err: count and limit the stream's bytes until it closes; "in"
  * is what is read */
 static int l_add_meter(lua_State *L)
@@ -681,6 +694,7 @@ int luaopen_tidegate_native_stream(lua_State *L)
         { "counts", l_counts },
         { "peer_user", l_peer_user },
         { "add_meter", l_add_meter },
+        { "hold", l_hold },
         { NULL, NULL },
     };
     static const luaL_Reg functions[] = {

@@ -1,20 +1,30 @@
 -- A chain: hops in order.  Each connection takes one node of each.
 
-local hop = require "tidegate.chain.hop"
-local route = require "tidegate.chain.route"
 local failure = require "tidegate.failure"
+local hop = require "tidegate.chain.hop"
+local mark = require "tidegate.chain.mark"
+local metadata = require "tidegate.metadata"
+local route = require "tidegate.chain.route"
 
 local M = {}
 local methods = {}
 local mt = { __name = "tidegate.chain", __index = methods }
 
--- Inline hops bring nodes; others are names of hops defined elsewhere.
-local function is_inline(config)
-  return config.nodes ~= nil
+--- Keys of chain metadata: what counts when the chain is one of a group.
+M.METADATA = {
+  weight = { type = "int", doc = "share in the strategy rand" },
+  backup = { type = "bool", doc = "use only when all others have failed" },
+  maxFails = { type = "int", doc = "failures before the chain is left alone" },
+  failTimeout = { type = "duration", doc = "how long it is left alone" },
+}
+
+--- Whether a hop of a chain is described there; others are names of hops defined elsewhere.
+function M.is_inline(config)
+  return (config.nodes or config.plugin or config.file or config.redis or config.http) ~= nil
 end
 
 local function make_hop(self, config, options)
-  if not is_inline(config) then
+  if not M.is_inline(config) then
     local found = options.hops[config.name]
     if not found then
       return nil, failure.new("config", ("chain %s: no hop %q"):format(self.name, tostring(config.name)))
@@ -22,33 +32,53 @@ local function make_hop(self, config, options)
     return found
   end
 
+  local registry = options.registry
   local made, err = hop.new(config, {
-    scope = "chain/" .. self.name, strategies = options.strategies, registry = options.registry,
+    scope = "chain/" .. self.name,
+    strategies = options.strategies,
+    registry = registry,
+    data = registry and registry:data_of("chains/" .. self.name, config),
   })
   if not made then
     return nil, err:during("chain " .. self.name)
   end
   self.own[#self.own + 1] = made
+  self.configs[made] = config
   return made
 end
 
--- Where each hop has exactly one node there is nothing to choose.
-local function fixed_route(hops)
+local function new_route(self, nodes)
+  local made = route.new(nodes)
+  made.mark = self.mark
+  return made
+end
+
+-- Where each hop has exactly one node for everybody there is nothing to choose.
+local function fixed_route(self)
   local nodes = {}
-  for i = 1, #hops do
-    if not hops[i].single then
+  for i = 1, #self.hops do
+    local node = self.hops[i].fixed
+    if not node then
       return nil
     end
-    nodes[i] = hops[i].nodes[1]
+    nodes[i] = node
   end
-  return route.new(nodes)
+  return new_route(self, nodes)
 end
 
 --- Make a chain.
 -- @param options {hops = name → hop, strategies = selectors of scripts, registry = of what nodes name}
 -- @return chain | nil, err
 function M.new(config, options)
-  local self = setmetatable({ name = config.name, hops = {}, own = {} }, mt)
+  local md = metadata.parse(M.METADATA, config.metadata)
+  local self = setmetatable({
+    name = config.name,
+    md = md,
+    hops = {},
+    own = {},
+    configs = {}, -- hop → its configuration
+    mark = mark.new("chain/" .. (config.name or ""), md.maxFails, md.failTimeout),
+  }, mt)
   for i, item in ipairs(config.hops or {}) do
     local made, err = make_hop(self, item, options)
     if not made then
@@ -57,7 +87,7 @@ function M.new(config, options)
     end
     self.hops[i] = made
   end
-  self.fixed = fixed_route(self.hops)
+  self.fixed = fixed_route(self)
   return self
 end
 
@@ -84,7 +114,14 @@ function methods:route(ctx, network, address)
     end
     nodes[i] = node
   end
-  return route.new(nodes)
+  return new_route(self, nodes)
+end
+
+--- Begin to probe the nodes of the hops that belong to this chain.
+function methods:start_probes()
+  for i = 1, #self.own do
+    self.own[i]:start_probes()
+  end
 end
 
 --- Close the hops that belong to this chain alone.

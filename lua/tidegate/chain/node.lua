@@ -2,13 +2,18 @@
 
 local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
+local filter = require "tidegate.chain.filter"
+local health = require "tidegate.chain.health"
 local hosts = require "tidegate.policy.hosts"
 local instance = require "tidegate.process.instance"
 local mark = require "tidegate.chain.mark"
 local metadata = require "tidegate.metadata"
+local policies = require "tidegate.chain.policies"
+local probe = require "tidegate.chain.probe"
 local proxy_protocol = require "tidegate.net.proxy_protocol"
 local resolver = require "tidegate.policy.resolver"
 local router = require "tidegate.chain.router"
+local shared = require "tidegate.native.shared"
 local sockets = require "tidegate.chain.sockets"
 
 local M = {}
@@ -81,12 +86,46 @@ local function keepalive_of(dialer)
   }
 end
 
+-- Which requests it takes.
+local function read_conditions(self, config, registry)
+  local conditions, err = filter.new(config, registry)
+  if not conditions then
+    return nil, err:during("node " .. self.label)
+  end
+  self.test, self.priority, self.body_size = conditions.test, conditions.priority, conditions.body_size
+  self.bypass, err = policies.bypass(config, registry)
+  if err then
+    return nil, err:during("node " .. self.label)
+  end
+  self.conditional = self.test ~= nil or self.bypass ~= nil
+  return true
+end
+
+local function read_health(self, config, options)
+  self.health = health.new(self.id)
+  local needs = options.needs or {}
+  self.load = needs.load and shared.counter("load/" .. self.id) or nil
+  self.latency = needs.latency and shared.latency("latency/" .. self.id) or nil
+  self.probe = probe.new(config.probe, {
+    id = self.id,
+    label = "node " .. self.label,
+    registry = options.registry,
+    open = function(ctx, deadline)
+      return self:visit(ctx, deadline)
+    end,
+    mark = self.mark,
+    health = self.health,
+  })
+end
+
 local function new_node(config, options)
   local md = read_metadata(config, options.hop_md)
   local address = config.addr or ""
   local host, port = addr.split(address)
   local name = config.name or address
-  return setmetatable({
+  local id = ("node/%s/%s/%s"):format(options.scope or "", name, address)
+  local self = setmetatable({
+    id = id,
     name = name,
     label = options.hop and options.hop .. "/" .. name or name,
     addr = address,
@@ -98,9 +137,15 @@ local function new_node(config, options)
     weight = md.weight and md.weight > 0 and md.weight or nil,
     backup = md.backup or false,
     proxy_version = (md.proxyProtocol or 0) > 0 and md.proxyProtocol or nil,
-    mark = mark.new(("node/%s/%s/%s"):format(options.scope or "", name, address), md.maxFails,
-      md.failTimeout),
-  }, mt), md
+    http = config.http,
+    mark = mark.new(id, md.maxFails, md.failTimeout),
+  }, mt)
+  local ok, err = read_conditions(self, config, options.registry)
+  if not ok then
+    return nil, err
+  end
+  read_health(self, config, options)
+  return self, md
 end
 
 -- Who knows the node's address: whom it names itself, else whom its hop names.
@@ -117,10 +162,13 @@ end
 
 --- Make a node of a hop.
 -- @param options {hop = its name for messages, scope = what makes marks unique, hop_md = metadata,
---   hop_config, registry = where its resolver and hosts are}
+--   hop_config, needs = what the hop's selector looks at, registry = where its policies are}
 -- @return node | nil, err
 function M.new(config, options)
   local self, md = new_node(config, options)
+  if not self then
+    return nil, md
+  end
   local err
   self.dialer, err = make_part(self, "dialer", config.dialer, "tcp")
   if not self.dialer then
@@ -144,7 +192,10 @@ end
 
 --- Make a target of a forwarder: it has an address, but nothing is spoken to it.
 function M.target(config, options)
-  local self = new_node(config, options)
+  local self, err = new_node(config, options)
+  if not self then
+    return nil, err
+  end
   self.label, self.kind = "target", self.name
   return self
 end
@@ -226,6 +277,20 @@ function methods:handshake(ctx, stream, deadline)
   return stream
 end
 
+--- Reach the node itself and shake hands with it, as a probe does; a target is only dialed.
+-- @return stream | nil, err
+function methods:visit(ctx, deadline)
+  if not self.dialer then
+    local network = self.network == "unix" and "unix" or "tcp"
+    return ctx.stages.dial(ctx, nil, network, self.addr, deadline)
+  end
+  local stream, err = ctx.stages.dial(ctx, self, "tcp", self.addr, deadline)
+  if not stream then
+    return nil, err
+  end
+  return self:handshake(ctx, stream, deadline)
+end
+
 --- Ask the node to connect further.
 -- @return stream | nil, err (the stream is closed then)
 function methods:connect(ctx, stream, network, address, deadline)
@@ -245,6 +310,9 @@ end
 
 --- Let go of what dialer and connector hold.
 function methods:close()
+  if self.probe then
+    self.probe:stop()
+  end
   close_part(self.dialer)
   close_part(self.connector)
 end

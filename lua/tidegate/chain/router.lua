@@ -3,10 +3,13 @@
 
 local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
+local load = require "tidegate.chain.load"
+local race = require "tidegate.chain.race"
 local resolve = require "tidegate.net.resolve"
 local route = require "tidegate.chain.route"
 local sockets = require "tidegate.chain.sockets"
 local stage = require "tidegate.stage"
+local uv = require "luv"
 
 local string_find = string.find
 local string_match = string.match
@@ -188,7 +191,8 @@ end
 -- it are only travelled when it needs a new one.
 local function first_step(path, last)
   for i = last, 2, -1 do
-    if path[i].dialer.multiplex then
+    local dialer = path[i].dialer
+    if dialer and dialer.multiplex then
       return i
     end
   end
@@ -211,24 +215,93 @@ local function way_to(ctx, stages, path, i)
   end
 end
 
+-- A stream to the i-th node of a route: the first of the way is dialed, others are reached over a stream
+-- to the node before.
+local function approach(ctx, stages, path, i, stream, deadline)
+  local node = path[i]
+  if stream then
+    return go_on(ctx, stages, path[i - 1], stream, node, deadline)
+  end
+  ctx.via = way_to(ctx, stages, path, i)
+  local made, err = stages.dial(ctx, node, "tcp", node.addr, deadline)
+  ctx.via = nil
+  return made, err
+end
+
+-- Shake hands with a node.
+local function arrive(ctx, node, stream, began, deadline)
+  load.settle(ctx, node, stream)
+  local upper, err = node:handshake(ctx, stream, deadline)
+  if upper and began then
+    node.latency:note((uv.hrtime() - began) / 1e9)
+  end
+  return upper, err
+end
+
+-- Where several nodes are dialed at once, each over a way of its own, the route takes the winner.
+local function race_for(ctx, stages, path, at, deadline)
+  local ways, contest = {}, {}
+  local winner, stream = race.run(path[at].racers, function(node)
+    local way = { unpack(path, 1, at) }
+    way[at], ways[node] = node, way
+    local before, made, err
+    if at > 1 then
+      before, err = travel(ctx, stages, way, deadline, at - 1, contest)
+      if not before then
+        return nil, err
+      end
+    end
+    made, err = approach(ctx, stages, way, at, before, deadline)
+    if not made and not contest.over then
+      node.mark:fail()
+    end
+    return made, err
+  end)
+  contest.over = true -- those who were given up did not fail
+  if not winner then
+    return nil, stream
+  end
+  for i = 1, at do
+    path[i] = ways[winner][i]
+  end
+  load.claim(ctx, winner)
+  return stream
+end
+
+local function last_race(path, first, last)
+  for i = last, first, -1 do
+    if path[i].racers then
+      return i
+    end
+  end
+end
+
 -- A stream that leads to the node `last` of a route.  Whoever cannot be reached is marked.
-function travel(ctx, stages, path, deadline, last)
-  local stream, err
-  local first = first_step(path, last)
+-- @param contest nil, or the race { over } that this is a part of
+function travel(ctx, stages, path, deadline, last, contest)
+  local first, stream, err, began = first_step(path, last), nil, nil, nil
+  local at = last_race(path, first, last)
+  if at then
+    began = uv.hrtime()
+    stream, err = race_for(ctx, stages, path, at, deadline)
+    if not stream then
+      return nil, err
+    end
+    first = at
+  end
   for i = first, last do
     local node = path[i]
-    if i == first then
-      ctx.via = way_to(ctx, stages, path, i)
-      stream, err = stages.dial(ctx, node, "tcp", node.addr, deadline)
-      ctx.via = nil
-    else
-      stream, err = go_on(ctx, stages, path[i - 1], stream, node, deadline)
+    if i ~= at then
+      began = node.latency and uv.hrtime()
+      stream, err = approach(ctx, stages, path, i, stream, deadline)
     end
     if stream then
-      stream, err = node:handshake(ctx, stream, deadline)
+      stream, err = arrive(ctx, node, stream, node.latency and began, deadline)
     end
     if not stream then
-      node.mark:fail()
+      if not (contest and contest.over) then
+        node.mark:fail()
+      end
       return nil, node:blame(err)
     end
     node.mark:ok()
@@ -252,6 +325,9 @@ function M.choose(ctx, network, address, try)
     end
   end
   ctx.path = path
+  for i = 1, #path do
+    load.claim(ctx, path[i])
+  end
   local log = ctx.service.log
   if log.level <= 2 then
     ctx.log:debug(("route(retry=%d) %s"):format(try, path:text(address)))
@@ -263,14 +339,22 @@ end
 -- @return stream, node | nil, err
 function M.reach(ctx, path, deadline)
   local stream, err = travel(ctx, ctx.stages, path, deadline, #path)
+  if path.mark then
+    if stream then
+      path.mark:ok()
+    else
+      path.mark:fail()
+    end
+  end
   if not stream then
     return nil, err
   end
   return stream, path[#path]
 end
 
--- One attempt: resolve where the service does so itself, route, then dial and connect.
-local function attempt(ctx, network, asked, deadline, try)
+--- One attempt: resolve where the service does so itself, route, then dial and connect.
+-- @return stream | nil, err
+function M.once(ctx, network, asked, deadline, try)
   local address, err = M.target(ctx, network, asked, deadline)
   if not address then
     return nil, err
@@ -308,13 +392,14 @@ function M.retry(ctx, once, network, address)
     if result then
       return result
     end
+    load.drop(ctx)
   end
   return nil, err
 end
 
 --- @return stream | nil, err
 function M.connect(ctx, network, address)
-  return M.retry(ctx, attempt, network, address)
+  return M.retry(ctx, M.once, network, address)
 end
 
 return M

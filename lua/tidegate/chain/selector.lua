@@ -1,9 +1,11 @@
--- Selectors: which one of several nodes (or chains) a connection takes.
+-- Selectors: which one of several nodes (or chains, or hops) a connection takes.
 --
--- An item is a table with `mark` (optional), `weight` (a number or nil) and `backup` (boolean).  What is
--- one for all workers, the counter of round robin, is a shared ticket.
+-- An item is a table with `mark` (optional), `weight` (a number or nil) and `backup` (boolean); nodes also
+-- have `health`, and `load` and `latency` where a strategy asks for them.  All of these, and the counter of
+-- round robin, are one for all workers.
 
 local bit = require "bit"
+local race = require "tidegate.chain.race"
 local shared = require "tidegate.native.shared"
 
 local band, bxor, rshift = bit.band, bit.bxor, bit.rshift
@@ -82,7 +84,76 @@ function strategies.hash(_, items, ctx)
   return items[M.crc32(source) % #items + 1]
 end
 
-local ALIASES = { rr = "round", random = "rand", ha = "fifo" }
+function strategies.parallel(_, items)
+  return race.new(items)
+end
+
+-- The smallest latency of those whose last probe succeeded; without any, the first that has no result.
+function strategies.lowestlatency(_, items)
+  local best, least, first = nil, nil, nil
+  for i = 1, #items do
+    local latency = items[i].health:latency()
+    if latency and (not least or latency < least) then
+      best, least = items[i], latency
+    elseif not latency then
+      first = first or items[i]
+    end
+  end
+  return best or first
+end
+
+-- Connections for each unit of weight, this one included.
+local function pressure(item)
+  return (item.load:get() + 1) / (item.weight or 1)
+end
+
+-- The item with the least cost; equals take turns.
+local function cheapest(self, items, cost)
+  local start = self.ticket:next() % #items
+  local best, least
+  for i = 1, #items do
+    local item = items[(start + i - 1) % #items + 1]
+    local value = cost(item)
+    if not least or value < least then
+      best, least = item, value
+    end
+  end
+  return best
+end
+
+function strategies.leastconn(self, items)
+  return cheapest(self, items, pressure)
+end
+
+function strategies.p2c(_, items)
+  local i = math.floor(random(#items))
+  local j = (i + 1 + math.floor(random(#items - 1))) % #items
+  local a, b = items[i + 1], items[j + 1]
+  return pressure(b) < pressure(a) and b or a
+end
+
+-- Nobody knows a node yet (0) that was not used lately: it is tried.
+local function expected_wait(item)
+  return item.latency:get() * pressure(item)
+end
+
+function strategies.ewma(self, items)
+  return cheapest(self, items, expected_wait)
+end
+
+local ALIASES = { rr = "round", random = "rand", ha = "fifo", lowest = "lowestlatency", ll = "lowestlatency" }
+
+-- Strategies for nodes alone: what has no probes and no connections of its own cannot be chosen so.
+local FOR_NODES = { parallel = {}, lowestlatency = {}, leastconn = { load = true }, p2c = { load = true },
+  ewma = { load = true, latency = true } }
+
+--- Names and aliases of all strategies, for nodes.
+M.NODE_STRATEGIES = {
+  "round", "rr", "rand", "random", "fifo", "ha", "hash", "parallel", "lowestlatency", "lowest", "ll", "leastconn",
+  "p2c", "ewma",
+}
+--- The same for chains and hops of a group.
+M.GROUP_STRATEGIES = { "round", "rr", "rand", "random", "fifo", "ha", "hash" }
 
 -- Drop items that failed lately; may leave none.
 local function without_failed(self, items)
@@ -114,6 +185,19 @@ local function without_backups(items)
   return #kept > 0 and #kept < #items and kept or items
 end
 
+-- Drop what the last probe found failed or slow, unless that leaves nothing: a slow way is better than
+-- going around the hop.
+local function without_slow(self, items)
+  local kept = {}
+  for i = 1, #items do
+    local latency = items[i].health and items[i].health:latency()
+    if latency == nil or latency and latency <= self.max_latency then
+      kept[#kept + 1] = items[i]
+    end
+  end
+  return #kept > 0 and kept or items
+end
+
 local methods = {}
 local mt = { __name = "tidegate.selector", __index = methods }
 
@@ -126,21 +210,31 @@ function methods:select(items, ctx)
   if #items > 1 then
     items = without_backups(items)
   end
+  if #items > 1 and self.max_latency then
+    items = without_slow(self, items)
+  end
   if #items <= 1 then
     return items[1]
   end
   return self.strategy(self, items, ctx)
 end
 
---- @param config {strategy, maxFails, failTimeout (seconds)} or nil for round robin, 1, 10 s
+local function positive(value)
+  return value and value > 0 and value or nil
+end
+
+--- Make a selector.  Its `needs` says what its strategy looks at: { load, latency }.
+-- @param config {strategy, maxFails, failTimeout, maxLatency (seconds)} or nil for round robin, 1, 10 s
 -- @param name what makes the selector unique in the process
 -- @param custom strategies by name, those of scripts: function(items, ctx) → item
-function M.new(config, name, custom)
+-- @param of_group whether its items are chains or hops, not nodes
+function M.new(config, name, custom, of_group)
   config = config or {}
   local strategy = config.strategy or "round"
   strategy = ALIASES[strategy] or strategy
 
-  local pick = strategies[strategy]
+  local needs = FOR_NODES[strategy]
+  local pick = not (of_group and needs) and strategies[strategy] or nil
   local scripted = not pick and custom and custom[strategy]
   if scripted then
     pick = function(_, items, ctx)
@@ -150,8 +244,10 @@ function M.new(config, name, custom)
   return setmetatable({
     strategy = pick or strategies.round,
     ticket = shared.ticket("selector/" .. name),
-    max_fails = config.maxFails and config.maxFails > 0 and config.maxFails or 1,
-    fail_timeout = config.failTimeout and config.failTimeout > 0 and config.failTimeout or 10,
+    needs = needs or {},
+    max_fails = positive(config.maxFails) or 1,
+    fail_timeout = positive(config.failTimeout) or 10,
+    max_latency = not of_group and positive(config.maxLatency) or nil,
   }, mt)
 end
 

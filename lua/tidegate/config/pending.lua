@@ -18,36 +18,19 @@ local LOADERS = "loading it from elsewhere"
 --- Fields by object.
 pending.fields = {
   service = { recorders = "recorders" },
-  handler = { chainGroup = "choosing among chains" },
   listener = { chainGroup = "choosing among chains" },
-  forwarder = { hopGroup = "choosing among hops" },
   auther = { plugin = LOADERS },
-  hop = {
-    reload = LOADERS, file = LOADERS, redis = LOADERS, http = LOADERS, plugin = LOADERS,
-  },
+  hop = { plugin = LOADERS },
   node = {
-    filter = "choosing nodes by request",
-    matcher = "choosing nodes by request",
     http = "rewriting HTTP",
     tls = "TLS towards targets",
-    probe = "health probes",
   },
   forward_node = {
-    protocol = "choosing targets by request",
-    host = "choosing targets by request",
-    path = "choosing targets by request",
-    filter = "choosing targets by request",
-    matcher = "choosing targets by request",
     auth = "HTTP authentication for a target",
     http = "rewriting HTTP",
     tls = "TLS towards targets",
-    probe = "health probes",
   },
-  selector = { maxLatency = "choosing by latency" },
 }
-
---- Strategies of selectors.
-pending.strategies = { parallel = true, lowestlatency = true, lowest = true, ll = true }
 
 --- Metadata keys, by Lua pattern on the lower-cased key, unless the component's schema has the key.
 pending.metadata = {

@@ -75,7 +75,7 @@ end
 
 -- A hop of a chain is a whole one, or the name of one.
 function methods:chain_hop(hop, path)
-  if hop.nodes or hop.plugin then
+  if hop.nodes or hop.plugin or hop.file or hop.redis or hop.http then
     return self:object("hop", hop, path)
   end
   if hop.name and hop.name ~= "" then

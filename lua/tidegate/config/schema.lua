@@ -171,6 +171,7 @@ object("hop_group_entry", {
 object("chain_group", {
   { "chains", "[]chain_group_entry", "chains to choose from" },
   { "selector", "selector", "how one is chosen" },
+  { "fallback", "string", "direct: dial directly when all have failed; not gost's" },
 })
 
 object("chain_group_entry", {
@@ -231,7 +232,7 @@ for _, name in ipairs { "connector", "dialer" } do
 end
 
 object("selector", {
-  { "strategy*", "string", "round, random, fifo, hash, parallel or lowestlatency" },
+  { "strategy*", "string", "round, random, fifo, hash, parallel, lowestlatency, leastconn, p2c or ewma" },
   { "maxFails*", "int", "failures before an item is left out" },
   { "failTimeout*", "dur", "for how long it is left out" },
   { "maxLatency", "dur", "leave out what the last probe found slower" },

@@ -7,6 +7,7 @@ local nearest = require "tidegate.config.nearest"
 local pending = require "tidegate.config.pending"
 local references = require "tidegate.config.references"
 local reports = require "tidegate.config.report"
+local selection = require "tidegate.config.selection"
 local source = require "tidegate.config.source"
 local types = require "tidegate.config.types"
 local uri = require "tidegate.config.uri"
@@ -181,20 +182,12 @@ end
 
 -- Hops and nodes ----------------------------------------------------------------------------------
 
-local STRATEGIES = { round = true, rr = true, random = true, rand = true, fifo = true, ha = true,
-  hash = true, [""] = true }
-local STRATEGY_NAMES = { "round", "rr", "random", "rand", "fifo", "ha", "hash" }
-
 function methods:selector(selector, path)
-  local strategy = selector and selector.strategy
-  if not strategy or STRATEGIES[strategy] then
-    return
-  elseif pending.strategies[strategy] then
-    self.report:error(selector, "strategy", path, "%q is not available in this version", strategy)
-  elseif not self.has_scripts then -- a script may define it
-    self.report:warning(selector, "strategy", path, "unknown strategy %q, round is used%s",
-      strategy, nearest.hint(strategy, STRATEGY_NAMES))
-  end
+  selection.selector(self.report, selector, path, { scripts = self.has_scripts })
+end
+
+function methods:group(group, list, path)
+  selection.group(self.report, group, list, path, { scripts = self.has_scripts })
 end
 
 function methods:part(kind, node, default, path)
@@ -210,6 +203,7 @@ end
 
 function methods:node(node, path, hop_schema)
   self.complained = {}
+  selection.conditions(self.report, node, path)
   local connector, connector_part = self:part("connector", node, "http", path)
   local dialer, dialer_part = self:part("dialer", node, "tcp", path)
   local schemas = { keys.node, hop_schema }
@@ -317,9 +311,11 @@ function methods:forwarder(forwarder, path)
     return
   end
   self:selector(forwarder.selector, path .. ".selector")
+  self:group(forwarder.hopGroup, "hops", path .. ".hopGroup")
   for i, node in ipairs(forwarder.nodes or {}) do
     local addr = node.addr or ""
     local place = ("%s.nodes[%d]"):format(path, i - 1)
+    selection.conditions(self.report, node, place)
     if addr == "" then
       self.report:error(node, nil, place, "a target needs an address")
     elseif node.network ~= "unix" and not addr:find("://", 1, true) and not addr:find("^/")
@@ -367,6 +363,7 @@ function methods:service(service, path)
     self.report:warning(handler_part, "metadata", path .. ".handler",
       "skipauth has no effect: nobody has to log in")
   end
+  self:group(handler_part.chainGroup, "chains", path .. ".handler.chainGroup")
   self:forwarder(service.forwarder, path .. ".forwarder")
 end
 
@@ -435,7 +432,7 @@ function validate.check(config, marks, options)
   end
   for i, chain in ipairs(config.chains or {}) do
     for j, hop in ipairs(chain.hops or {}) do
-      if hop.nodes then
+      if hop.nodes or hop.selector then
         self:hop(hop, ("chains[%d].hops[%d]"):format(i - 1, j - 1))
       end
     end

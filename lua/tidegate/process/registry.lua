@@ -71,7 +71,11 @@ end
 local function build_hops(self, config)
   for _, item in ipairs(config.hops or {}) do
     if not self.hops[item.name] then
-      local made, err = hop.new(item, { strategies = self.strategies, registry = self })
+      local made, err = hop.new(item, {
+        strategies = self.strategies,
+        registry = self,
+        data = self:data_of("hops", item),
+      })
       if not made then
         return nil, err:during("hop " .. item.name)
       end
@@ -92,6 +96,9 @@ local function build_chains(self, config)
       end
       self.chains[item.name] = made
       self.own[#self.own + 1] = made
+      for _, own in ipairs(made.own) do
+        keep_loadable(self, "chains/" .. item.name, made.configs[own], own)
+      end
     end
   end
   return true
@@ -254,8 +261,8 @@ function methods:as_chain(value)
   }
 end
 
--- What stands for a service when no client asked.
-local function own_service(self)
+--- What stands for a service when no client asked.
+function methods:own_service()
   if not self.service then
     self.service = {
       name = "script",
@@ -271,7 +278,7 @@ local function own_service(self)
 end
 
 local function own_context(self, options)
-  local ctx = context.new(own_service(self))
+  local ctx = context.new(self:own_service())
   ctx.remote, ctx.local_address, ctx.client, ctx.client_ip = "@", "@", "@", ""
   ctx.deadline = options and options.deadline
   return ctx
@@ -287,6 +294,15 @@ end
 --- The same for a packet endpoint, to one destination or with the address "" to any.
 function methods:packets(network, address, options)
   return own_context(self, options):packets(network, address, options)
+end
+
+--- Begin to probe the nodes that ask for it, when the generation comes into force.
+function methods:start_probes()
+  for _, object in ipairs(self.own) do
+    if object.start_probes then
+      object:start_probes()
+    end
+  end
 end
 
 --- Close hops and chains, and take back what scripts registered; connections that use them go on.

@@ -3,7 +3,8 @@
 local addr = require "tidegate.net.addr"
 local context = require "tidegate.process.context"
 local failure = require "tidegate.failure"
-local hop = require "tidegate.chain.hop"
+local forwarder = require "tidegate.chain.forwarder"
+local group = require "tidegate.chain.group"
 local instance = require "tidegate.process.instance"
 local kinds = require "tidegate.policy.kinds"
 local log = require "tidegate.process.log"
@@ -56,35 +57,22 @@ local function make_log(config, all)
 end
 
 local function make_forwarder(self, config)
-  local forwarder = config.forwarder
-  if not forwarder then
+  if not config.forwarder then
     return true
   end
-  local name = forwarder.hop or forwarder.name
-  if name and name ~= "" then
-    self.forwarder = self.registry.hops[name]
-    if not self.forwarder then
-      return nil, failure.new("config", ("no hop %q"):format(name))
-    end
-    return true
-  end
-
   local err
-  self.forwarder, err = hop.new({ nodes = forwarder.nodes, selector = forwarder.selector }, {
-    scope = "service/" .. self.name,
-    strategies = self.registry.strategies,
-    targets = true,
-  })
+  self.forwarder, err = forwarder.new(config.forwarder, self.registry, self.name)
   return self.forwarder and true or nil, err
 end
 
 local function make_chain(self, config)
-  local handler = config.handler or {}
   if self.md.ignoreChain then
     return true
   end
-  self.chain = self.registry:chain_of(handler.chain)
-  return true
+  local err
+  self.chain, err = group.chains(config.handler or {}, self.registry, self.name, "service " .. self.name)
+  self.chain_group = self.chain and self.chain.entries and self.chain or nil
+  return not err, err
 end
 
 local function make_sockets(self)
@@ -477,13 +465,29 @@ function methods:drain()
   end
 end
 
+--- Begin to probe what the service uses, when its generation comes into force.
+function methods:start_probes()
+  if self.probing then
+    return
+  end
+  self.probing = true
+  self.registry:start_probes()
+  for _, part in ipairs { self.forwarder or false, self.chain_group or false } do
+    if part then
+      part:start_probes()
+    end
+  end
+end
+
 --- Close the service: connections that run go on.
 function methods:close()
   if not self.heir then
     self:drain()
   end
-  for _, part in ipairs { self.handler or false, self.listener or false, self.forwarder or false } do
-    if part and part.close and part ~= self.registry.hops[part.name] then
+  for _, part in ipairs {
+    self.handler or false, self.listener or false, self.forwarder or false, self.chain_group or false,
+  } do
+    if part and part.close then
       part:close()
     end
   end

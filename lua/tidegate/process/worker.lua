@@ -122,6 +122,9 @@ local function commit(question)
       doors[key] = nil
     end
   end
+  for _, built in pairs(new.services) do
+    built:start_probes()
+  end
   close_old(current, new)
   current = new
   for _, built in pairs(new.services) do

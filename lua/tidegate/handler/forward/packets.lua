@@ -2,6 +2,7 @@
 
 local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
+local load = require "tidegate.chain.load"
 
 local M = {}
 
@@ -53,6 +54,7 @@ function M.connect(self, ctx)
     return nil, target:blame(err)
   end
   target.mark:ok()
+  load.settle(ctx, target, upstream)
   return upstream, nil, address
 end
 

@@ -2,6 +2,7 @@
 
 local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
+local load = require "tidegate.chain.load"
 local proxy_protocol = require "tidegate.net.proxy_protocol"
 
 local M = {}
@@ -45,6 +46,7 @@ function M.connect(self, ctx, network)
     return nil, target:blame(err)
   end
   target.mark:ok()
+  load.settle(ctx, target, upstream)
   return upstream
 end
 
