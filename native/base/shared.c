@@ -100,6 +100,8 @@ static struct tg_shared *make(enum tg_shared_kind kind)
         return tg_dict_make();
     case TG_SHARED_LATENCY:
         return tg_latency_make();
+    case TG_SHARED_CACHE:
+        return tg_cache_make();
     }
     assert(!"kind of shared object");
     return NULL;
@@ -157,6 +159,8 @@ static void destroy(struct tg_shared *s)
     free(s->name);
     if (s->kind == TG_SHARED_DICT)
         tg_dict_free(s);
+    else if (s->kind == TG_SHARED_CACHE)
+        tg_cache_free(s);
     else
         free(s);
 }

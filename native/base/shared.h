@@ -20,7 +20,8 @@
     XX(MARK, "mark") \
     XX(TICKET, "ticket") \
     XX(DICT, "dict") \
-    XX(LATENCY, "latency")
+    XX(LATENCY, "latency") \
+    XX(CACHE, "cache")
 
 enum tg_shared_kind {
 #define XX(name, word) TG_SHARED_##name,
@@ -40,6 +41,8 @@ struct tg_mark;
 struct tg_ticket;
 /** How long something takes lately: a moving average that jumps up at once and comes down slowly. */
 struct tg_latency;
+/** Byte strings to byte strings, bounded: base/cache.h. */
+struct tg_cache;
 /** Byte strings to byte strings, numbers or booleans, with time to live. */
 struct tg_dict;
 

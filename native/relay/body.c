@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define READ_MAX      TG_BUF_LARGE
@@ -77,8 +78,52 @@ static void release_pipe(struct tg_body *b)
     b->pipe = NULL;
 }
 
+void tg_body_capture(struct tg_body *b, size_t max)
+{
+    b->capture.max = max;
+}
+
+/** Room for `len` more bytes, as far as they are wanted.  @return how many fit */
+static size_t capture_room(struct tg_body *b, size_t len)
+{
+    size_t most = b->capture.max - b->capture.len;
+    size_t n = len < most ? len : most;
+    size_t need = b->capture.len + n;
+    if (need <= b->capture.size)
+        return n;
+    size_t size = b->capture.size * 2 > need ? b->capture.size * 2 : need;
+    if (size > b->capture.max)
+        size = b->capture.max;
+    uint8_t *data = realloc(b->capture.data, size);
+    if (data == NULL)
+        return 0;
+    b->capture.data = data;
+    b->capture.size = size;
+    return n;
+}
+
+static void capture(struct tg_body *b, const uint8_t *data, size_t len)
+{
+    if (b->capture.max == 0 || b->capture.cut || len == 0)
+        return;
+    size_t n = capture_room(b, len);
+    if (n > 0)
+        memcpy(b->capture.data + b->capture.len, data, n);
+    b->capture.len += n;
+    b->capture.cut = n < len;
+}
+
+/** @return whether bytes still have to be looked at, so that none may bypass us */
+static bool capturing(const struct tg_body *b)
+{
+    return b->capture.max > 0 && !b->capture.cut;
+}
+
 void tg_body_close(struct tg_body *b)
 {
+    free(b->capture.data);
+    b->capture.data = NULL;
+    b->capture.len = b->capture.size = 0;
     release(b);
     release_pipe(b);
     tg_gunzip_close(b->gunzip);
@@ -99,6 +144,7 @@ static int put(struct tg_body *b, const uint8_t *data, size_t len, struct tg_err
     size_t held = b->pending != NULL ? tg_buf_len(b->pending) : 0;
     if (held + len == 0)
         return 0;
+    capture(b, data, len);
     if (b->to == NULL) {
         b->moved += len;
         return 0;
@@ -214,7 +260,7 @@ static bool splicing(struct tg_body *b)
 {
     if (b->pipe != NULL)
         return true;
-    if (b->busy < BUSY_READS || b->pipes == NULL || b->to == NULL ||
+    if (b->busy < BUSY_READS || b->pipes == NULL || b->to == NULL || capturing(b) ||
         b->framing == TG_BODY_CHUNKED || tg_stream_fd(b->from) < 0 || tg_stream_fd(b->to) < 0)
         return false;
     b->pipe = tg_pipe_get(b->pipes);

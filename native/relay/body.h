@@ -44,6 +44,12 @@ struct tg_body {
     uint64_t left;            /**< TG_BODY_LENGTH: bytes still to be read */
     uint64_t moved;           /**< bytes of the body that `to` took (or that were dropped) */
     uint64_t prefix;          /**< bytes put in front that `to` has not taken yet */
+    /** Bytes that are passed on are copied here as well, from the first on; see tg_body_capture() */
+    struct {
+        uint8_t *data; /**< malloc()ed, or NULL */
+        size_t len, size, max;
+        bool cut; /**< there were more than `max` */
+    } capture;
     uint8_t framing;
     uint8_t shape;
     uint8_t busy;     /**< reads in a row that were as long as they could be */
@@ -67,6 +73,10 @@ int tg_body_set_shape(struct tg_body *b, enum tg_body_shape shape);
  * it if that is there already.  Before the first step.
  * @return 0 or TG_LIMIT */
 int tg_body_prefix(struct tg_body *b, const void *data, size_t len);
+
+/** Keep a copy of the first `max` bytes as they go to `to` (chunk sizes included, if those go there).
+ * tg_body_close() frees it.  Before the first step. */
+void tg_body_capture(struct tg_body *b, size_t max);
 
 /** Move what can be moved, bounded.
  * @return 0: all of it was written; TG_AGAIN: see the wants; else a negative code with `err`

@@ -9,6 +9,7 @@ int luaopen_tidegate_native_body(lua_State *L);
 
 #define COPY_MT   "tidegate.body.copy"
 #define QUIET_MAX 4096u
+#define CAPTURE_MAX 1073741824.0
 
 /** A copy that has to wait; lives on the waiting task's stack. */
 struct copy {
@@ -21,27 +22,38 @@ struct copy {
     uint64_t progress;              /* bytes moved when the timer was started */
 };
 
-/** How it went: bytes | nil, err, the side which failed, bytes. */
+static int push_capture(lua_State *L, const struct tg_body *b)
+{
+    if (b->capture.max == 0)
+        return 0;
+    lua_pushlstring(L, b->capture.data != NULL ? (const char *)b->capture.data : "",
+                    b->capture.len);
+    lua_pushboolean(L, b->capture.cut);
+    return 2;
+}
+
+/** How it went: bytes | nil, err, the side which failed, bytes; and the copy, if there is one. */
 static int push_result(lua_State *L, const struct tg_body *b, int code, const struct tg_error *err)
 {
     if (code == 0) {
         lua_pushnumber(L, (lua_Number)b->moved);
-        return 1;
+        return 1 + push_capture(L, b);
     }
     tg_push_failure(L, err);
     lua_pushstring(L, b->from_failed ? "from" : "to");
     lua_pushnumber(L, (lua_Number)b->moved);
-    return 4;
+    return 4 + push_capture(L, b);
 }
 
 static void finish(struct copy *c, int code, const struct tg_error *err)
 {
+    int results = c->waiter.co != NULL ? push_result(c->waiter.co, &c->body, code, err) : 0;
     tg_timer_stop(c->reactor, &c->idle);
     tg_body_close(&c->body);
     tg_stream_give_back(&c->from);
     tg_stream_give_back(&c->to);
     if (c->waiter.co != NULL)
-        tg_wake(&c->waiter, push_result(c->waiter.co, &c->body, code, err));
+        tg_wake(&c->waiter, results);
 }
 
 static void wait_on(struct copy *c, bool restart)
@@ -175,15 +187,16 @@ static enum tg_body_shape check_shape(lua_State *L, int index)
     return (enum tg_body_shape)luaL_checkoption(L, index, "verbatim", words);
 }
 
-/** copy(from, to | nil, framing[, prefix[, read_idle[, write_idle[, shape]]]])
- *   -> bytes of the body | nil, err, "from" or "to", bytes so far
+/** copy(from, to | nil, framing[, prefix[, read_idle[, write_idle[, shape[, capture]]]]])
+ *   -> bytes of the body[, copy, cut] | nil, err, "from" or "to", bytes so far[, copy, cut]
  *
  * Move one message body: `framing` is its length, "chunked" or "close".  `to`
  * nil drops it.  `prefix` is written in front.  read_idle and write_idle are the
  * ms without progress allowed while waiting for `from` and for `to`; the deadline
  * of `from` bounds the whole.  `shape`: "verbatim" (default); "plain" takes chunk
  * sizes and trailers off; "unpack" unpacks gzip as well; "unpack-chunks" makes new
- * chunks of that. */
+ * chunks of that.  With `capture` (bytes > 0) so many bytes of what goes out after the prefix come
+ * back as a string, and whether there were more. */
 static int l_copy(lua_State *L)
 {
     static const struct tg_waiter nobody;
@@ -194,6 +207,8 @@ static int l_copy(lua_State *L)
     check_ms(L, 5);
     check_ms(L, 6);
     enum tg_body_shape shape = check_shape(L, 7);
+    lua_Number most = luaL_optnumber(L, 8, 0);
+    luaL_argcheck(L, most >= 0 && most <= CAPTURE_MAX, 8, "out of range");
     lua_settop(L, 7);
     bool dropping = lua_isnil(L, 2);
     struct tg_stream *from = tg_stream_check_side(L, 1, TG_READABLE);
@@ -206,6 +221,7 @@ static int l_copy(lua_State *L)
     struct tg_error err = { .code = TG_OK };
     tg_body_open(&body, from, to, framing, length);
     body.pipes = pipes_of(L);
+    tg_body_capture(&body, (size_t)most);
     int code;
     if (tg_body_set_shape(&body, shape) != 0 || tg_body_prefix(&body, prefix, prefix_len) != 0)
         code = tg_error_put(&err, "body", "copy", TG_BUSY, "out of memory");
@@ -213,8 +229,9 @@ static int l_copy(lua_State *L)
         code = tg_body_step(&body, &err);
     if (code == TG_AGAIN)
         return wait_copy(L, &body, dropping);
+    int results = push_result(L, &body, code, &err);
     tg_body_close(&body);
-    return push_result(L, &body, code, &err);
+    return results;
 }
 
 /** quiet(stream) -> true when it is open and has nothing to read: an idle connection
