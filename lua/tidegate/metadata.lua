@@ -1,7 +1,8 @@
 -- Metadata maps: the free part of a configuration, read by the schema each component declares.
 --
 -- A schema maps each key to { type, default, aliases, doc, … }; types are bool int float duration
--- string list map.  A duration becomes a number of seconds.
+-- string list map.  A duration becomes a number of seconds.  A key "cache.status.*" is a family: its
+-- value is a table of what was given, by what stands for the star.
 
 local duration = require "tidegate.config.duration"
 
@@ -149,8 +150,12 @@ end
 local compiled = setmetatable({}, { __mode = "k" }) -- schema → lookup plan
 
 local function compile(schema)
-  local plan = { keys = {}, owner = {} }
+  local plan = { keys = {}, owner = {}, families = {} }
   for key, spec in pairs(schema) do
+    if key:sub(-2) == ".*" then
+      plan.families[#plan.families + 1] = { key = key, spec = spec, prefix = key:sub(1, -2):lower() }
+      goto next
+    end
     local names = { key:lower() }
     for _, alias in ipairs(spec.aliases or {}) do
       names[#names + 1] = alias:lower()
@@ -159,6 +164,7 @@ local function compile(schema)
     for _, name in ipairs(names) do
       plan.owner[name] = key
     end
+    ::next::
   end
   table.sort(plan.keys, function(a, b)
     return a.key < b.key
@@ -167,9 +173,19 @@ local function compile(schema)
   return plan
 end
 
+-- The family a lower-case name belongs to, or nil; and its own part.
+local function family_of(plan, name)
+  for _, family in ipairs(plan.families) do
+    if #name > #family.prefix and name:sub(1, #family.prefix) == family.prefix then
+      return family, name:sub(#family.prefix + 1)
+    end
+  end
+end
+
 --- @return whether a schema has a key of that name or alias
 function metadata.has_key(schema, key)
-  return (compiled[schema] or compile(schema)).owner[key:lower()] ~= nil
+  local plan = compiled[schema] or compile(schema)
+  return plan.owner[key:lower()] ~= nil or family_of(plan, key:lower()) ~= nil
 end
 
 local function read_value(spec, raw)
@@ -207,16 +223,29 @@ end
 function metadata.parse(schema, map)
   local plan = compiled[schema] or compile(schema)
   local lowered, unknown = {}, {}
+  local values, problems = {}, {}
+  for _, family in ipairs(plan.families) do
+    values[family.key] = {}
+  end
   for key, value in pairs(map or {}) do
     local name = tostring(key):lower()
     lowered[name] = { key = key, value = value }
-    if not plan.owner[name] then
+    local family, own = family_of(plan, name)
+    if plan.owner[name] then
+      family = nil
+    elseif not family then
       unknown[#unknown + 1] = tostring(key)
+    end
+    if family then
+      local parsed, problem = read_value(family.spec, value)
+      values[family.key][own] = parsed
+      if problem then
+        problems[#problems + 1] = { key = key, message = problem }
+      end
     end
   end
   table.sort(unknown)
 
-  local values, problems = {}, {}
   for _, entry in ipairs(plan.keys) do
     local spec, value = entry.spec, nil
     for _, name in ipairs(entry.names) do
