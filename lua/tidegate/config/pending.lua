@@ -5,9 +5,7 @@ local pending = {}
 
 --- Lists and objects of the root; what refers to an object of such a list is pending with it.
 pending.root = {
-  recorders = "recorders",
   rewriters = "rewriters",
-  caches = "HTTP caches",
   observers = "observers",
   profiling = "profiling",
   metrics = "the metrics server",
@@ -17,7 +15,6 @@ local LOADERS = "loading it from elsewhere"
 
 --- Fields by object.
 pending.fields = {
-  service = { recorders = "recorders" },
   listener = { chainGroup = "choosing among chains" },
   auther = { plugin = LOADERS },
   hop = { plugin = LOADERS },
@@ -38,7 +35,6 @@ pending.metadata = {
     ["^sniffing$"] = "sniffing",
     ["^sniffing%."] = "sniffing",
     ["^mitm%."] = "TLS interception",
-    ["^cache%."] = "HTTP caches",
     ["^observer%."] = "observers",
     ["^observeperiod$"] = "observers",
   },

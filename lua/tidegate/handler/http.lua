@@ -1,6 +1,7 @@
 -- HTTP/1.x proxy: CONNECT tunnels and forwarded requests.
 
 local auth = require "tidegate.handler.http.auth"
+local cache = require "tidegate.handler.http.cache"
 local component = require "tidegate.component"
 local failure = require "tidegate.failure"
 local forward = require "tidegate.handler.http.forward"
@@ -8,6 +9,7 @@ local head = require "tidegate.net.http.head"
 local linger = require "tidegate.net.http.linger"
 local pool = require "tidegate.net.http.pool"
 local probe = require "tidegate.handler.http.probe"
+local recording = require "tidegate.handler.http.record"
 local reply = require "tidegate.handler.http.reply"
 local target = require "tidegate.handler.http.target"
 local udp = require "tidegate.handler.http.udp"
@@ -86,6 +88,10 @@ local METADATA = {
   hash = { type = "string", doc = "`host`: select nodes by the target instead of the client" },
 }
 
+for key, spec in pairs(cache.METADATA) do
+  METADATA[key] = spec
+end
+
 local function milliseconds(seconds)
   return seconds and seconds > 0 and seconds * 1000 or 0
 end
@@ -109,6 +115,7 @@ local function open(self)
     :format((md["http.proxyAgent"]:gsub("[%z\r\n]", "")))
   self.udp_success = udp.success(md)
   self.stall = milliseconds(md.bodyTimeout)
+  cache.open(self)
   self.relay_options = md.idleTimeout > 0 and { idle = md.idleTimeout * 1000 } or nil
   self.pool = md["http.keepalive"] and pool.new() or nil
   return true
@@ -121,7 +128,8 @@ local function close(self)
 end
 
 -- Refuse a request for good; its connection ends.
-local function refuse(stream, request, bytes, err)
+local function refuse(ctx, stream, request, bytes, err)
+  recording.replied(ctx, bytes)
   stream:write(bytes)
   if request.method ~= "CONNECT" and head.request_framing(request) ~= 0 then
     linger(stream)
@@ -132,8 +140,9 @@ end
 local function connect(self, ctx, stream, request)
   local upstream, err = ctx:connect("tcp", request.address)
   if not upstream then
-    return refuse(stream, request, self.unavailable, err)
+    return refuse(ctx, stream, request, self.unavailable, err)
   end
+  recording.replied(ctx, self.established)
   local ok
   ok, err = stream:write(self.established)
   if not ok then
@@ -170,14 +179,14 @@ local function serve(self, ctx, stream, request, follows)
   local datagrams = wants_datagrams(request)
   local problem = unusable(request, datagrams)
   if problem then
-    return refuse(stream, request, self.bad_request, failure.new("protocol", problem))
+    return refuse(ctx, stream, request, self.bad_request, failure.new("protocol", problem))
   end
   local ok, err = ctx:allow(datagrams and "udp" or "tcp", request.address or "")
   if not ok then
     if follows and request.method ~= "CONNECT" then
-      return forward.forbid(stream, request)
+      return forward.forbid(ctx, stream, request, err)
     end
-    return refuse(stream, request, self.forbidden, err)
+    return refuse(ctx, stream, request, self.forbidden, err)
   end
 
   if datagrams then
@@ -209,6 +218,7 @@ local function handle(self, ctx, stream)
       return no_request(self, stream, follows, err)
     end
     target.read(request)
+    request.rec = recording.begin(ctx, request)
     local result
     result, err = serve(self, ctx, stream, request, follows)
     if result ~= KEEP then

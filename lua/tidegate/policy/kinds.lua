@@ -29,6 +29,8 @@ local MODULES = {
   "climiter",
   "rlimiter",
   "quota",
+  "recorder",
+  "cache",
 }
 
 local kinds = {}

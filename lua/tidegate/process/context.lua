@@ -216,8 +216,10 @@ function methods:connect(network, address, options)
   if not real_network then
     return nil, target
   end
+  record.dial(self, target)
   local stream, err = router.connect(self, real_network, target)
   if not stream then
+    record.dial(self, target, true)
     return nil, err
   end
   self[#self + 1] = stream
@@ -238,9 +240,13 @@ function methods:packets(network, address, options)
     if not real_network then
       return nil, target
     end
+    record.dial(self, target)
   end
   local endpoint, err = endpoints.open(self, network, target)
   if not endpoint then
+    if address ~= "" then
+      record.dial(self, target, true)
+    end
     return nil, err
   end
   self[#self + 1] = endpoint

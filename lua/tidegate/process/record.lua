@@ -1,13 +1,17 @@
 -- The end of a connection, and its lines in the log.
 --
 -- A relay runs without Lua, so what the record stage needs travels with it as a string (the tag), and
--- only when somebody wants it: a log at level info, or a hook.
+-- only when somebody wants it: a log at level info, a hook, a recorder, or statistics.
 
+local addr = require "tidegate.net.addr"
 local buffer = require "string.buffer"
+local clock = require "tidegate.process.clock"
+local object = require "tidegate.policy.recorder.object"
 local stage = require "tidegate.stage"
 local task = require "tidegate.native.task"
 
 local INFO = 3
+local HANDLER = "recorder.service.handler"
 
 local M = {}
 
@@ -91,16 +95,105 @@ local function encode_tag(values)
   return tag
 end
 
+-- Recorders --------------------------------------------------------------------------------------
+
+local function send(bound, data)
+  bound.recorder:record(data, bound.meta)
+end
+
+-- The recorder of handlers' objects, or nil.
+local function handler_recorder(ctx)
+  local recorders = ctx.service.recorders
+  return recorders and recorders[HANDLER]
+end
+
+--- @return how a service's handler objects are recorded: { recorder, meta, options }, or nil
+function M.wanted(ctx)
+  return handler_recorder(ctx)
+end
+
+--- Record the address of a client, before anybody is asked whether it may come.
+function M.client(ctx)
+  local recorders = ctx.service.recorders
+  local bound = recorders and recorders["recorder.service.client.address"]
+  if bound then
+    send(bound, ctx.client_ip)
+  end
+end
+
+--- Record where a router dials to.
+-- @param failed it could not, whatever it tried
+function M.dial(ctx, address, failed)
+  local recorders = ctx.service.recorders
+  local bound = recorders
+    and recorders["recorder.service.router.dial.address" .. (failed and ".error" or "")]
+  if bound then
+    send(bound, addr.host(address))
+  end
+end
+
+--- Record a connection or request.
+-- @param result { up, down (bytes), duration (seconds), err }
+-- @param extra nil or what only some protocols know: proto, clientIP, http, tls, dns, redis, websocket …
+function M.write(ctx, result, extra)
+  local bound = handler_recorder(ctx)
+  if not bound then
+    return
+  end
+  extra = extra or {}
+  local seconds, nanos = clock.before(result.duration)
+  local err = result.err
+  send(bound, object.json {
+    node = ctx.node,
+    service = ctx.service.name,
+    labels = ctx.service.md and ctx.service.md.labels,
+    network = ctx.network or "tcp",
+    remote = ctx.remote,
+    ["local"] = ctx.local_address,
+    client = ctx.client,
+    src = ctx.upstream_local,
+    dst = ctx.upstream,
+    host = ctx.target,
+    proto = extra.proto or ctx.sniffed and ctx.sniffed.protocol,
+    clientIP = extra.clientIP,
+    clientID = ctx.user,
+    http = extra.http,
+    websocket = extra.websocket,
+    tls = extra.tls,
+    dns = extra.dns,
+    redis = extra.redis,
+    route = ctx.route,
+    inputBytes = result.up,
+    outputBytes = result.down,
+    redirect = extra.redirect,
+    err = err and err.code ~= "eof" and tostring(err) or nil,
+    sid = ctx.sid,
+    duration = math.floor(result.duration * 1e9 + 0.5),
+    time = clock.rfc3339(seconds, nanos),
+  })
+end
+
+-- Relays -----------------------------------------------------------------------------------------
+
+-- Does anybody want to know how a relay of this connection ends?
+local function is_watched(ctx)
+  return ctx.service.log.level <= INFO or ctx.stages.hooked.record or handler_recorder(ctx)
+end
+
+local function address_of(endpoint, method)
+  return endpoint[method] and endpoint[method](endpoint) or nil
+end
+
 --- A relay begins: `REMOTE <-> TARGET`.
 -- @return the tag to travel with it, or nil when nobody wants to know how it ends
 function M.begin(ctx, a, b)
   local service = ctx.service
-  local logs = service.log.level <= INFO
-  if not logs and not ctx.stages.hooked.record then
+  if not is_watched(ctx) then
     return nil
   end
 
-  local peer = b.remote_address and b:remote_address() or nil
+  local logs = service.log.level <= INFO
+  local peer = address_of(b, "remote_address")
   if logs then
     ctx.log:info(ctx.remote .. " <-> " .. (ctx.target or peer or ""), target_fields(ctx, peer))
   end
@@ -115,6 +208,10 @@ function M.begin(ctx, a, b)
     client = ctx.client ~= ctx.remote and ctx.client or nil,
     route = ctx.route,
     dst = peer,
+    src = handler_recorder(ctx) and address_of(b, "local_address") or nil,
+    node = ctx.node,
+    sniffed = rawget(ctx, "sniffed"),
+    recorded = rawget(ctx, "recorded"),
     vars = ctx.stages.hooked.record and rawget(ctx, "vars") or nil,
   }
 end
@@ -152,12 +249,15 @@ stage.define("record", function(ctx, result)
   if ctx.service.log.level <= INFO then
     log_end(ctx, result)
   end
+  if ctx.recorded ~= false then
+    M.write(ctx, result, ctx.recorded)
+  end
   return true
 end)
 
 --- A connection ended without a relay.
 function M.ended(ctx, err)
-  if ctx.service.log.level > INFO and not ctx.stages.hooked.record then
+  if not is_watched(ctx) then
     return
   end
   local up, down = counts_of(ctx.stream)
@@ -191,6 +291,10 @@ function M.read(tag)
     user = held.user,
     route = held.route,
     upstream = held.dst,
+    upstream_local = held.src,
+    node = held.node,
+    sniffed = held.sniffed,
+    recorded = held.recorded,
     vars = held.vars,
   }
   return fields, held[6], held[7]

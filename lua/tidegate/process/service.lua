@@ -256,6 +256,7 @@ local function walk(ctx, stream, handle)
     return nil, refused(err)
   end
   ctx.stream = upper
+  record.client(ctx)
 
   local ok
   ok, err = stages.admit(ctx)

@@ -10,6 +10,7 @@ local message = require "tidegate.process.message"
 local packet = require "tidegate.native.packet"
 local process = require "tidegate.native.process"
 local quota = require "tidegate.policy.quota"
+local queue = require "tidegate.policy.recorder.queue"
 local registry = require "tidegate.process.registry"
 local relay = require "tidegate.native.relay"
 local service = require "tidegate.process.service"
@@ -154,6 +155,7 @@ local function stop()
   repeat
     task.sleep(0.005)
   until relay.count() + packet.count() == 0 or task.now() > limit
+  queue.flush_all(limit)
   for _, built in pairs(current and current.services or {}) do
     built:close()
   end

@@ -46,6 +46,7 @@ function M.connect(self, ctx)
     return nil, failure.new("config", "no target available")
   end
 
+  ctx.node = target.name
   local address = target.port and target.addr or addr.with_port(target.addr, 0)
   ctx.own_target = true
   local upstream, err = ctx:packets("udp", address)

@@ -38,6 +38,7 @@ function M.connect(self, ctx, network)
     return nil, failure.new("config", "no target available")
   end
 
+  ctx.node = target.name
   local own_network, address = place_of(target, network)
   ctx.own_target = true
   local upstream, err = ctx:connect(own_network, address)

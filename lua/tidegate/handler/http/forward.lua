@@ -1,9 +1,12 @@
 -- Plain HTTP requests: one request to an upstream, one response back, bodies moved in C.
 
 local body = require "tidegate.native.body"
+local cache = require "tidegate.handler.http.cache"
+local copy = require "tidegate.handler.http.copy"
 local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
 local linger = require "tidegate.net.http.linger"
+local recording = require "tidegate.handler.http.record"
 local reply = require "tidegate.handler.http.reply"
 local task = require "tidegate.native.task"
 
@@ -37,6 +40,7 @@ local RESPONSE_DROPPED_PLAIN = set [[ connection keep-alive proxy-connection tra
   trailer ]]
 local RESPONSE_DROPPED_UNPACKED = set [[ connection keep-alive proxy-connection transfer-encoding
   trailer content-length content-encoding ]]
+local STORED_SECONDS = 60 -- in which a client must take a stored response
 local REPEATABLE = set "GET HEAD OPTIONS TRACE"
 
 -- The protocol a request wants to change to, or nil.
@@ -109,8 +113,13 @@ end
 
 -- Runs beside the wait for the response, which may come before the body is through.
 local function upload(job)
-  local moved, err, side = body_copy(job.client, job.upstream, job.framing, job.head, job.stall,
-    job.stall)
+  local room = recording.room(job.rec, job.framing)
+  local moved, err, side, _, kept = body_copy(job.client, job.upstream, job.framing, job.head, job.stall,
+    job.stall, nil, room)
+  if room > 0 then
+    recording.request_body(job.rec, moved and err or kept, job.framing)
+    err = not moved and err or nil
+  end
   job.over, job.ok, job.err, job.side = true, moved ~= nil, err, side
   job.ended = task.now()
   if not moved and side == "from" then
@@ -135,6 +144,7 @@ local function send(self, stream, upstream, request, bytes)
     framing = framing,
     head = bytes,
     stall = self.stall,
+    rec = request.rec,
     waiter = task.waiter(),
     over = false,
   }
@@ -187,12 +197,15 @@ local function receive(self, stream, upstream, request, job)
 end
 
 -- 101: from here on it is a tunnel.
-local function switch(self, ctx, stream, upstream, response, upgrade, job)
+local function switch(self, ctx, stream, upstream, request, response, upgrade, job)
   local agreed = head.get(response, "upgrade")
   if job or not upgrade or not agreed or string_lower(agreed) ~= string_lower(upgrade) then
     stream:write(UNAVAILABLE)
     return nil, failure.new("protocol", "upgrade to " .. tostring(agreed) .. " was not asked for",
       { layer = "http", op = "response" })
+  end
+  if request.rec then
+    recording.response(request.rec, response, 0)
   end
   local ok, err = stream:write(response_head(response, 1, SWITCH_DROPPED,
     "Connection: Upgrade\r\nUpgrade: " .. agreed .. "\r\n"))
@@ -242,18 +255,49 @@ local function settle(ctx, upstream, job)
   return not job or job.ok
 end
 
+-- How a body goes out that came in `framing`.
+local function framing_out(framing, change)
+  return change == "unpack-chunks" and "chunked" or change and "close" or framing
+end
+
+-- Move the body, and keep a copy of it for whoever wants one.
+-- @return as body.copy()
+local function send_body(self, upstream, stream, request, response, framing, bytes, change)
+  local rec, out = request.rec, framing_out(framing, change)
+  local to_store = cache.room(self, request.entry, request, response)
+  local room = math.max(recording.room(rec, out), copy.room(to_store, out))
+  local moved, err, side, so_far, kept, cut = body_copy(upstream, stream, framing, bytes, 0, self.stall, change, room)
+  if moved then
+    kept, cut = err, side
+    err, side = nil, nil
+  end
+  if rec and room > 0 then
+    recording.response_body(rec, kept, out)
+  end
+  if to_store > 0 and moved and not cut then
+    cache.store(self, request.entry, request, response, copy.body(kept, out), to_unpack(request, response, framing))
+  end
+  return moved, err, side, so_far
+end
+
 -- Pass the response on.  @return KEEP | true: it is over | nil, err
 local function respond(self, ctx, stream, upstream, request, response, job)
   local framing = head.response_framing(response, request.method)
   local unread = job ~= nil and not job.ok -- the client's body is not through, and may never be
   local bytes, change, closing = shape(request, response, framing, unread)
   stream:set_deadline(nil)
+  if request.rec then
+    recording.response(request.rec, response, framing)
+  end
 
   local ok, err
   if framing == 0 then
     ok, err = stream:write(bytes)
+    if ok and cache.room(self, request.entry, request, response) > 0 then
+      cache.store(self, request.entry, request, response)
+    end
   else
-    ok, err = body_copy(upstream, stream, framing, bytes, 0, self.stall, change)
+    ok, err = send_body(self, upstream, stream, request, response, framing, bytes, change)
   end
   if not ok then
     return nil, client_failure(job) or err:during("response body")
@@ -304,7 +348,7 @@ local function attempt(self, ctx, stream, request, fresh)
     return nil, failure.new("protocol", "a transfer coding HTTP/1.0 does not know",
       { layer = "http", op = "response" }), "unavailable"
   elseif response.status == 101 then
-    return switch(self, ctx, stream, upstream, response, upgrade, job)
+    return switch(self, ctx, stream, upstream, request, response, upgrade, job)
   end
   return respond(self, ctx, stream, upstream, request, response, job)
 end
@@ -317,22 +361,58 @@ local function refuse(stream, request, bytes)
   end
 end
 
---- Serve one forwarded request whose target is known and allowed.
--- @return KEEP | true: the connection is over, or a relay has it | nil, err
-function M.serve(self, ctx, stream, request)
+-- Answer from the cache.  @return as M.serve
+local function serve_cached(ctx, stream, request)
+  stream:set_deadline(ctx:after(STORED_SECONDS))
+  local ok, err, lives, response = cache.serve(stream, request, request.entry.bytes)
+  if request.rec then
+    recording.response(request.rec, response, response.length or 0)
+    request.rec.extra.http.cached = true
+  end
+  if not ok then
+    return nil, err:during("response")
+  end
+  return lives and KEEP or true
+end
+
+-- Serve a request from the cache or by its origin.  @return as M.serve
+local function exchange(self, ctx, stream, request)
+  local entry = cache.lookup(self, ctx, request)
+  request.entry = entry
+  if entry and entry.fresh then
+    return serve_cached(ctx, stream, request)
+  end
   local result, err, verdict = attempt(self, ctx, stream, request, false)
   if verdict == "again" then
     result, err, verdict = attempt(self, ctx, stream, request, true)
   end
-  if verdict then
+  if verdict and entry and entry.bytes and self.md["cache.serveStale"] then
+    ctx.log:debug("the origin fails, an old response is served: " .. tostring(err))
+    return serve_cached(ctx, stream, request)
+  elseif verdict then
+    recording.replied(ctx, UNAVAILABLE)
     refuse(stream, request, UNAVAILABLE)
   end
   return result, err
 end
 
+--- Serve one forwarded request whose target is known and allowed.
+-- @return KEEP | true: the connection is over, or a relay has it | nil, err
+function M.serve(self, ctx, stream, request)
+  local result, err = exchange(self, ctx, stream, request)
+  if request.rec and not ctx.relayed then
+    recording.finish(request.rec, ctx, err)
+  end
+  return result, err
+end
+
 --- Refuse one request by policy.  @return KEEP | true: the connection is over
-function M.forbid(stream, request)
+function M.forbid(ctx, stream, request, err)
+  recording.replied(ctx, FORBIDDEN)
   refuse(stream, request, FORBIDDEN)
+  if request.rec then
+    recording.finish(request.rec, ctx, err)
+  end
   return request.persistent and head.request_framing(request) == 0 and KEEP or true
 end
 

@@ -142,6 +142,12 @@ function methods:prepare(size)
   return self.fd
 end
 
+--- Close it; it cannot be used any more.
+function methods:close()
+  C.tidegate_log_close(self.fd)
+  self.fd = -1
+end
+
 -- The files rotated so far, oldest first: { path, time, packed }.
 local function backups(self)
   local folder, name = self.path:match("^(.*/)([^/]*)$")

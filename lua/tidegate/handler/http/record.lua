@@ -1,0 +1,122 @@
+-- Records of HTTP requests: one each, with the `http` object.  See tidegate.process.record.
+
+local copy = require "tidegate.handler.http.copy"
+local head = require "tidegate.net.http.head"
+local object = require "tidegate.policy.recorder.object"
+local record = require "tidegate.process.record"
+local task = require "tidegate.native.task"
+
+local M = {}
+
+-- The client that forwarding proxies name, as gost looks for it.
+local function client_ip(request)
+  local ip = head.get(request, "cf-connecting-ip")
+  if not ip or ip == "" then
+    ip = (head.get(request, "x-forwarded-for") or ""):match("^[^,]*")
+  end
+  if ip == "" then
+    ip = head.get(request, "x-real-ip")
+  end
+  return ip and ip:match("^%s*([%x.:]+)%s*$")
+end
+
+local function length_of(message, framing)
+  if framing == "chunked" or framing == "close" then
+    return -1
+  end
+  return message.length or framing
+end
+
+--- A request has come.
+-- @return what is to be said about it at its end, or nil: it is not recorded
+function M.begin(ctx, request)
+  local bound = ctx.service and record.wanted(ctx)
+  if not bound then
+    return nil
+  end
+  local mode = request.private and head.get(request, "gost-record")
+  if mode == "off" then
+    ctx.recorded = false
+    return nil
+  end
+
+  local rx, tx = ctx.http_rx or 0, ctx.http_tx or 0
+  local rec = {
+    began = task.now(),
+    rx = rx,
+    tx = tx,
+    most = mode == "headers" and 0 or bound.options.body,
+    extra = {
+      proto = "http",
+      clientIP = client_ip(request),
+      http = {
+        host = request.host or request.authority or "",
+        method = request.method,
+        proto = "HTTP/1." .. request.minor,
+        scheme = request.method ~= "CONNECT" and request.url_host and request.scheme or "",
+        uri = request.target,
+        request = {
+          contentLength = length_of(request, head.request_framing(request)),
+          header = object.header(request),
+        },
+        response = {},
+      },
+    },
+  }
+  ctx.recorded = rec.extra
+  return rec
+end
+
+--- How many bytes of a body, as it is on the wire, are worth keeping; 0: none.
+function M.room(rec, framing)
+  return rec and copy.room(rec.most, framing) or 0
+end
+
+local function body_of(rec, bytes, framing)
+  if bytes and rec.most > 0 then
+    return copy.body(bytes, framing):sub(1, rec.most)
+  end
+end
+
+--- What was kept of the request's body.
+function M.request_body(rec, bytes, framing)
+  rec.extra.http.request.body = body_of(rec, bytes, framing)
+end
+
+--- The head of the response; `framing` as it goes to the client, `bytes` what was kept of its body.
+function M.response(rec, response, framing)
+  local http = rec.extra.http
+  http.statusCode = response.status
+  http.response = {
+    contentLength = length_of(response, framing),
+    header = object.header(response),
+  }
+end
+
+function M.response_body(rec, bytes, framing)
+  rec.extra.http.response.body = body_of(rec, bytes, framing)
+end
+
+--- A reply of the proxy's own.
+function M.replied(ctx, bytes)
+  local http = ctx.recorded and ctx.recorded.http
+  if http then
+    http.statusCode = tonumber(bytes:match("^HTTP/1%.%d (%d+)")) or 0
+    http.response = { contentLength = 0, header = object.header(bytes:match("\r\n(.*\r\n)\r\n") or "") }
+  end
+end
+
+--- The request is over: write its record.  What follows on the connection gets one of its own.
+function M.finish(rec, ctx, err)
+  local rx, tx = ctx.stream:counts()
+  ctx.http_rx, ctx.http_tx = rx, tx
+  ctx.recorded = false
+  record.write(ctx, {
+    up = rx - rec.rx,
+    down = tx - rec.tx,
+    duration = (task.now() - rec.began) / 1000,
+    err = err,
+  }, rec.extra)
+end
+
+return M

@@ -1,0 +1,204 @@
+-- Records on their way to a sink: whoever records never waits.
+--
+-- Each worker has a queue of its own.  What the sink does not take is tried again, each time a little
+-- later; meanwhile records gather, up to a bound, and what does not fit is dropped and counted.
+--
+-- A sink has
+--   write(self, list, from) → how many of list[from], list[from + 1] … it took | that and an error.
+--       An error with `rejected` is about the next record alone, which is then given up.
+--   close(self)   optional; write() may be called again afterwards
+--   lanes, batch  how many writes at once (default 1), how many records each (default 1)
+
+local failure = require "tidegate.failure"
+local health = require "tidegate.process.health"
+local shared = require "tidegate.native.shared"
+local task = require "tidegate.native.task"
+
+local M = {}
+local methods = {}
+local mt = { __name = "tidegate.recorder", __index = methods }
+
+local MOST = 16384 -- records that may wait
+local MOST_BYTES = 16777216
+local PAUSES = { 0.1, 0.2, 0.5, 1, 2, 5 } -- seconds between attempts; the last for ever
+local PATIENCE_MS = 10000 -- that a closed queue tries to get rid of what it holds
+
+local alive = setmetatable({}, { __mode = "k" })
+
+--- @return whether something is a queue
+function M.is(value)
+  return getmetatable(value) == mt
+end
+
+--- @param sink see above
+-- @param name of the recorder
+-- @param options nil or { log =, most = records, bytes = }
+function M.new(sink, name, options)
+  options = options or {}
+  local self = setmetatable({
+    sink = sink,
+    name = name,
+    first = 1, -- index of the oldest that waits
+    last = 0,
+    bytes = 0,
+    lanes = 0, -- at work
+    most = options.most or MOST,
+    most_bytes = options.bytes or MOST_BYTES,
+    pausing = {}, -- lane → waiter
+    records = shared.counter(("recorder/%s/records"):format(name)),
+    dropped = shared.counter(("recorder/%s/dropped"):format(name)),
+    health = health.new("recorder/" .. name, "recorder " .. name, options.log),
+    full = health.new("recorder/" .. name .. "/full", "recorder " .. name, options.log),
+  }, mt)
+  alive[self] = true
+  return self
+end
+
+local function size_of(entry)
+  return #entry.data + 64
+end
+
+local function take(self)
+  local batch, count = {}, math.min(self.sink.batch or 1, self.last - self.first + 1)
+  for i = 1, count do
+    local entry = self[self.first]
+    self[self.first] = nil
+    self.first = self.first + 1
+    self.bytes = self.bytes - size_of(entry)
+    batch[i] = entry
+  end
+  return count > 0 and batch or nil
+end
+
+local function drop(self, count)
+  self.dropped:add(count)
+end
+
+local function lost_since(self)
+  return function()
+    local count = self.dropped:get() - (self.dropped_before or 0)
+    self.dropped_before = self.dropped:get()
+    return count > 0 and ("%d records were dropped"):format(count) or nil
+  end
+end
+
+-- Wait before another attempt; whoever closes the queue cuts it short.
+local function pause(self, lane, tries)
+  local waiter = task.waiter()
+  self.pausing[lane] = waiter
+  waiter:wait(task.now() + PAUSES[math.min(tries, #PAUSES)] * 1000)
+  self.pausing[lane] = nil
+end
+
+-- Hand a batch over, however long it takes.
+local function deliver(self, lane, batch)
+  local done, tries = 0, 0
+  while done < #batch do
+    local ok, count, err = pcall(self.sink.write, self.sink, batch, done + 1)
+    if not ok then
+      count, err = 0, failure.new("io", tostring(count), { rejected = true })
+    end
+    done = done + count
+    if not err then
+      self.health:good(lost_since(self))
+      tries = 0
+    else
+      self.health:bad(err, err.rejected and "the record is given up" or "records wait")
+      if err.rejected then
+        done = done + 1
+        drop(self, 1)
+      elseif self.give_up and task.now() >= self.give_up then
+        drop(self, #batch - done)
+        return
+      else
+        tries = count > 0 and 1 or tries + 1
+        pause(self, lane, tries)
+      end
+    end
+  end
+end
+
+local function close_sink(self)
+  if self.sink.close then
+    self.sink:close()
+  end
+end
+
+local function run(self, lane)
+  local batch = take(self)
+  while batch do
+    deliver(self, lane, batch)
+    if self.first > self.last then
+      self.full:good(lost_since(self))
+    end
+    batch = take(self)
+  end
+  self.lanes = self.lanes - 1
+  if self.lanes == 0 then
+    self.first, self.last = 1, 0
+  end
+  if self.lanes == 0 and self.give_up then
+    close_sink(self)
+  end
+end
+
+--- Queue a record; never waits.
+-- @param data bytes
+-- @param meta the metadata of the binding, for plugins and scripts
+-- @return true | nil, err (code "limit")
+function methods:record(data, meta)
+  local entry = { data = data, meta = meta }
+  self.records:add(1)
+  if self.last - self.first + 1 >= self.most or self.bytes + size_of(entry) > self.most_bytes then
+    drop(self, 1)
+    local err = failure.new("limit", ("%d records wait already"):format(self.last - self.first + 1))
+    self.full:bad(err, "further ones are dropped")
+    return nil, err
+  end
+  self.last = self.last + 1
+  self[self.last] = entry
+  self.bytes = self.bytes + size_of(entry)
+  if self.lanes < (self.sink.lanes or 1) then
+    self.lanes = self.lanes + 1
+    task.spawn(run, self, {})
+  end
+  return true
+end
+
+--- @return how many records wait or are being written
+function methods:waiting()
+  return self.last - self.first + 1 + self.lanes
+end
+
+--- Wait until all is written, at most until `deadline` (ms).
+function methods:flush(deadline)
+  while self.lanes > 0 and task.now() < deadline do
+    task.sleep(0.005)
+  end
+  return self.lanes == 0
+end
+
+--- No more records are expected.  What waits is written, and what comes all the same (relays that outlive
+-- a reload) as well.
+function methods:close()
+  self.give_up = task.now() + PATIENCE_MS
+  for _, waiter in pairs(self.pausing) do
+    waiter:wake()
+  end
+  if self.lanes == 0 then
+    close_sink(self)
+  end
+end
+
+--- Wait until all queues of this VM are empty, at most until `deadline` (ms).
+function M.flush_all(deadline)
+  local all = {}
+  for self in pairs(alive) do
+    all[#all + 1] = self
+  end
+  for _, self in ipairs(all) do
+    self:flush(deadline)
+  end
+end
+
+return M
