@@ -249,12 +249,15 @@ recorders:
 services:
 - name: entry
   addr: 127.0.0.1:0
+  logger: quiet
   metadata: {labels: {long: "%s"}}
   recorders: [{name: out, record: recorder.service.handler}]
   handler: {type: tcp}
   forwarder: {nodes: [{name: t, addr: "%s"}]}
 recorders:
 - {name: out, file: {path: "%s", sep: "\n", rotation: {maxSize: 1}}}
+loggers:
+- {name: quiet, log: {output: none}}
 ]]):format(labels, echo, path)) }, { services = 1 })
     local where, waits = "127.0.0.1:" .. p:port(1), {}
     for i = 1, 20 do
