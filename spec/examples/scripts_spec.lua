@@ -57,7 +57,7 @@ local function get(port, url, host, more)
   return ask(port, ("GET %s HTTP/1.1\r\nHost: %s\r\n%sConnection: close\r\n\r\n"):format(url, host, more or ""))
 end
 
-local FREE = { env = { "LISTEN=127.0.0.1:0" }, services = 1 }
+local FREE = { env = { LISTEN = "127.0.0.1:0" }, services = 1 }
 
 describe("examples", function()
   after_each(helpers.task(function()
@@ -114,5 +114,20 @@ describe("examples", function()
     end
     assert.same("", ask(p:port(1), "x\r\n\r\n"))
     p:logged("127.0.0.1 comes too often", true)
+  end))
+
+  it("work-hours.lua looks at the clock", helpers.task(function()
+    local function status_at(from, to, host)
+      local p = proxy.start({ "-C", "examples/work-hours.lua" }, {
+        env = { LISTEN = "127.0.0.1:0", WORK_FROM = from, WORK_TO = to }, services = 1,
+      })
+      local answer = get(p:port(1), "http://" .. host .. "/", host)
+      p:stop()
+      return answer:match "^HTTP/1.1 (%d+)"
+    end
+    local target = web "target"
+    assert.same("403", status_at(0, 24, "www.video.example"))
+    assert.same("200", status_at(0, 24, target))
+    assert.same("503", status_at(0, 0, "www.video.example:1"), "after work it is only not found")
   end))
 end)

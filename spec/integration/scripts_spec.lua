@@ -158,6 +158,25 @@ describe("scripts", function()
     assert.equal(407, status_of(2, "Qk9COng=")) -- BOB:x
   end)
 
+  it("have timers, and dictionaries that all workers share", function()
+    local p = proxy.start({ "-C", write("timers.lua", [[
+      local tg = require "tidegate"
+      tg.service("http://127.0.0.1:0")
+      tg.every(0.01, function()
+        local n = tg.shared.ticks:incr("n")
+        if n == 20 then tg.log:info "twenty ticks" end
+        if n == 5 then error "a bad tick" end
+      end)
+      tg.after(0.01, function() tg.log:info "once" end)
+      local canceled = tg.every(0.01, function() tg.log:info "never" end)
+      canceled:cancel()
+    ]]), "--workers", "2" }, { services = 1 })
+    p:logged "twenty ticks"
+    p:logged "timer of timers: [^\"]*timers%.lua:6: a bad tick"
+    assert.equal(2, select(2, p:log():gsub('"once"', "")), "in each worker")
+    assert.not_matches('"never"', p:log(), 1, true)
+  end)
+
   it("say when there is nothing to wrap", function()
     local result = proxy.run { "-C", write("wrap.lua", [[
       local tg = require "tidegate"

@@ -4,6 +4,7 @@
 local declare = require "tidegate.script.declare"
 local failure = require "tidegate.failure"
 local http = require "tidegate.net.http"
+local guard = require "tidegate.script.guard"
 local kinds = require "tidegate.policy.kinds"
 local log = require "tidegate.process.log"
 local redis = require "tidegate.net.redis"
@@ -257,6 +258,34 @@ local function define_tasks(tg, set)
     end
   end
 
+  local function timer(seconds, fn, again)
+    check(seconds, "number", "a timer's time")
+    check(fn, "function", "what a timer calls")
+    local handle = { canceled = false, cancel = function(self)
+      self.canceled = true
+    end }
+    tg.spawn(function()
+      local safe = guard.new(fn, ("timer of %s"):format(set.stem), nil, tg.log)
+      repeat
+        tg.sleep(seconds)
+        if not handle.canceled then
+          safe()
+        end
+      until not again or handle.canceled
+    end)
+    return handle
+  end
+
+  --- after(seconds, fn): call fn() once, later.  every(seconds, fn): again and again.  An error of fn is
+  -- reported and ends neither.  @return timer with cancel()
+  function tg.after(seconds, fn)
+    return timer(seconds, fn, false)
+  end
+
+  function tg.every(seconds, fn)
+    return timer(seconds, fn, true)
+  end
+
   --- now() → ms on the loop's clock
   tg.now = task.now
 
@@ -315,6 +344,12 @@ function M.new(set)
     bucket = shared.bucket,
     ticket = shared.ticket,
     dict = shared.dict,
+    --- shared.NAME: the dictionary of that name, one for all workers; the same as dict("NAME")
+    shared = setmetatable({}, {
+      __index = function(_, name)
+        return shared.dict(name)
+      end,
+    }),
   }
   define_service(tg, set)
   define_chains(tg, set)
