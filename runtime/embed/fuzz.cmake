@@ -9,6 +9,7 @@ file(GLOB_RECURSE fuzzed_sources CONFIGURE_DEPENDS
   ${CMAKE_SOURCE_DIR}/native/codec/*.c ${CMAKE_SOURCE_DIR}/native/session/*.c
   ${CMAKE_SOURCE_DIR}/native/match/*.c
   ${CMAKE_SOURCE_DIR}/native/stream/stream.c ${CMAKE_SOURCE_DIR}/native/stream/pair.c
+  ${CMAKE_SOURCE_DIR}/native/stream/meter.c
   ${CMAKE_SOURCE_DIR}/native/packet/packet.c ${CMAKE_SOURCE_DIR}/native/packet/framed.c)
 list(FILTER fuzzed_sources EXCLUDE REGEX "_lua\\.c$")
 file(GLOB target_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/spec/fuzz/*_fuzz.c)
