@@ -94,6 +94,7 @@ end
 
 M.release = patterns.release
 M.files = patterns.files
+M.declare = patterns.declare
 
 --- Make an admission.
 -- @param env.data of prepare(); nil: the inline addresses and networks are compiled here

@@ -4,6 +4,7 @@
 -- A bypass is a table with `contains(self, ctx, network, address, info)` → bool, and maybe `whitelist`,
 -- which says how it joins others in a group.
 
+local addr = require "tidegate.net.addr"
 local patterns = require "tidegate.policy.patterns"
 
 local M = {
@@ -25,6 +26,7 @@ end
 
 M.release = patterns.release
 M.files = patterns.files
+M.declare = patterns.declare
 
 local function open(config, data)
   if data then
@@ -60,9 +62,28 @@ function methods:load(data)
   return true
 end
 
+-- What was asked for, where it is not what is dialed: "host:port", or nil.
+local function original(address, info)
+  local host = info and info.host
+  if not host or host == "" or host == address then
+    return nil
+  end
+  local bare, port = addr.split(host)
+  if not port then
+    local dialed
+    dialed, port = addr.split(address)
+    if dialed == bare then
+      return nil
+    end
+  end
+  return port and addr.join(bare, port) or host
+end
+
 --- Is an address, "host:port", to be kept out?
 -- @param network "tcp" or "udp"
-function methods:contains(_, network, address)
+-- @param info nil or { host = what the client asked for }: where that is a name and the address what it
+--   stands for, both are looked at
+function methods:contains(_, network, address, info)
   if not address or address == "" then
     return false
   elseif self.network and self.network ~= network then
@@ -70,7 +91,12 @@ function methods:contains(_, network, address)
   elseif self.patterns.count == 0 then
     return self.network ~= nil and not self.whitelist
   end
-  return self.patterns:contains(address) ~= self.whitelist
+  local matched = self.patterns:contains(address)
+  if not matched then
+    local other = original(address, info)
+    matched = other ~= nil and self.patterns:contains(other)
+  end
+  return matched ~= self.whitelist
 end
 
 function methods:close()

@@ -160,6 +160,15 @@ function methods:close()
   self.list:close()
 end
 
+--- What a script's table declares: gost's keys, or a list of patterns alone.
+function M.declare(spec)
+  local copy = {}
+  for key, value in pairs(spec) do
+    copy[key] = value
+  end
+  return spec[1] ~= nil and { matchers = copy } or copy
+end
+
 --- Names of objects that `singular` and `plural` of a configuration mention, in order.
 function M.names(config, singular, plural)
   local names = {}

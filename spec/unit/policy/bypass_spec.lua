@@ -188,6 +188,20 @@ describe("policy.bypass decision", function()
     end)
   end
 
+  it("looks at what was asked for as well as at what is dialed", function()
+    local black, white = of { "a.test:443", "192.0.2.0/24" }, of({ ".a.test" }, { whitelist = true })
+    for _, row in ipairs {
+      { "198.51.100.1:443", "a.test:443", true, true }, { "198.51.100.1:443", "a.test", true, true },
+      { "198.51.100.1:80", "a.test:80", false, true }, { "198.51.100.1:80", "a.test", false, true },
+      { "192.0.2.1:1", "b.test:1", true, false }, { "198.51.100.1:1", "b.test", false, false },
+      { "a.test:443", "a.test", true, true }, { "a.test:443", "", true, true }, { "a.test:443", nil, true, true },
+      { "[2001:db8::1]:443", "a.test", true, true }, { "b.test:443", "b.test:443", false, false },
+    } do
+      assert.equal(row[3], black:contains(nil, "tcp", row[1], { host = row[2] }), row[1])
+      assert.equal(not row[4], white:contains(nil, "tcp", row[1], { host = row[2] }), row[1])
+    end
+  end)
+
   it("takes reverse for whitelist", function()
     assert.is_true(of(SOME, { reverse = true }):contains(nil, "tcp", "b.test:1"))
   end)
