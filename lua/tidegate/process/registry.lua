@@ -126,6 +126,7 @@ function M.new(config, scripts, data)
     stages = stage.set(),
     own = {},
     by_url = {},
+    url_policies = {},
     urls = 0,
     scripts = scripts,
   }, mt)
@@ -180,7 +181,34 @@ local function forget_urls(self)
   for _, made in pairs(self.by_url) do
     made:close()
   end
-  self.by_url, self.urls = {}, 0
+  for _, item in ipairs(self.url_policies) do
+    self[item.list][item.name] = nil
+    if item.object.close then
+      item.object:close()
+    end
+  end
+  self.by_url, self.url_policies, self.urls = {}, {}, 0
+end
+
+-- The policies that a URL brings along, such as `bypass=…`; their names are theirs alone.
+local function adopt(self, config)
+  for list, items in pairs(config) do
+    local kind = kinds.by_list(list)
+    for _, item in ipairs(kind and items or {}) do
+      if self[list][item.name] then -- of an earlier attempt
+        break
+      end
+      local made, err = policy.make(kind, item, {
+        name = item.name, registry = self, log = self.log:with { "kind", kind.kind, kind.kind, item.name },
+      })
+      if not made then
+        return nil, err
+      end
+      self[list][item.name] = made
+      table.insert(self.url_policies, { list = list, name = item.name, object = made })
+    end
+  end
+  return true
 end
 
 -- The hop that a URL describes; made once.
@@ -189,18 +217,24 @@ local function hop_of_url(self, text)
   if made then
     return made
   end
-  local config, err = declare.hop_of_url(text, text)
+  if self.urls >= MAX_URLS then
+    forget_urls(self)
+  end
+  local others = {}
+  local config, err = declare.hop_of_url(text, text, others, "url")
   if not config then
+    return nil, err
+  end
+  self.urls = self.urls + 1
+  local ok
+  ok, err = adopt(self, others)
+  if not ok then
     return nil, err
   end
   made, err = hop.new(config, { scope = "url", strategies = self.strategies, registry = self })
   if not made then
     return nil, err
   end
-  if self.urls >= MAX_URLS then
-    forget_urls(self)
-  end
-  self.urls = self.urls + 1
   self.by_url[text] = made
   return made
 end
