@@ -582,9 +582,8 @@ end
 
 --- The lists of named objects of the root, in load order (what others refer to comes first).
 schema.LISTS = {
-  "loggers", "authers", "admissions", "bypasses", "resolvers", "hosts", "ingresses", "routers",
-  "sds", "observers", "recorders", "rewriters", "caches", "limiters", "quotas", "climiters",
-  "rlimiters", "hops", "chains", "services",
+  "loggers", "authers", "admissions", "bypasses", "resolvers", "hosts", "ingresses", "routers", "sds", "observers",
+  "recorders", "rewriters", "caches", "limiters", "quotas", "climiters", "rlimiters", "hops", "chains", "services",
 }
 
 --- The other lists of the root, joined like those.
