@@ -156,7 +156,7 @@ end
 
 local function say_skipped(self, one, name, err)
   if err and self.log:enabled "debug" then
-    self.log:debug(("nameserver %s: %s: %s"):format(one.name, name, tostring(err)))
+    self.log:debug(("nameserver %s: %s: %s"):format(one.name, name, tostring(err.cause or err)))
   end
 end
 

@@ -2,6 +2,7 @@
 -- their reference.
 
 local declare = require "tidegate.script.declare"
+local dns = require "tidegate.net.dns"
 local failure = require "tidegate.failure"
 local http = require "tidegate.net.http"
 local guard = require "tidegate.script.guard"
@@ -238,6 +239,22 @@ local function run_task(set, fn, ...)
   end
 end
 
+local function resolve_by(set, host, options)
+  local deadline = options.timeout and task.now() + options.timeout * 1000 or options.deadline
+  if not options.resolver then
+    return resolve.lookup(host, deadline)
+  end
+  local resolver = set.registry and set.registry.resolvers[options.resolver]
+  if not resolver then
+    return nil, failure.new("config", ("there is no resolver %q"):format(tostring(options.resolver)))
+  end
+  local ips, err = resolver:resolve(nil, options.network or "ip", host, deadline)
+  if ips and #ips == 0 then
+    return nil, failure.new("resolve", ("%s has no address"):format(host))
+  end
+  return ips, err
+end
+
 local function define_tasks(tg, set)
   --- spawn(fn, …): run something beside; only in workers, in each of them.
   function tg.spawn(fn, ...)
@@ -289,8 +306,11 @@ local function define_tasks(tg, set)
   --- now() → ms on the loop's clock
   tg.now = task.now
 
-  --- resolve(host) → list of IP addresses | nil, err
-  tg.resolve = resolve.lookup
+  --- resolve(host [, { resolver = name, network = "ip4" or "ip6", timeout = seconds }]) → list of IP
+  -- addresses | nil, err; without a resolver by the system
+  function tg.resolve(host, options)
+    return resolve_by(set, host, type(options) == "table" and options or { deadline = options })
+  end
 
   --- connect(network, address [, { chain = name, URL or list }]) → stream | nil, err.  The caller
   -- closes the stream.
@@ -323,6 +343,15 @@ local function define_clients(tg, set)
       request.url = check(url, "string", "a URL")
       return http.request(request)
     end,
+  }
+
+  tg.dns = {
+    --- dns.query { server, name, type, timeout, client_ip, hostname, chain, … } → answer | nil, err
+    query = function(options)
+      return dns.query(with_registry(set, check(options, "table", "a question")))
+    end,
+    --- dns.addresses(answer) → its IP addresses
+    addresses = dns.addresses,
   }
 
   tg.redis = {

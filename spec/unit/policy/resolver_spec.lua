@@ -312,7 +312,7 @@ describe("resolver", function()
     it("asks it all the same when it is the only one", test(function()
       local server = fake.zone(BOTH)
       local r = of("tcp://" .. server.address)
-      r.servers[1]:note("down")
+      r.servers[1]:note(require("tidegate.failure").new("refused", "down"))
       assert.same({ "192.0.2.1" }, resolve(r))
     end))
 

@@ -85,12 +85,14 @@ function methods:rested()
 end
 
 -- One line when it stops answering, one when it answers again.
+-- @param err a failure, or nil when it has answered
 function methods:note(err)
   if err then
     self.rest_until = task.now() + REST_MS
     if not self.failing then
       self.failing = true
-      self.log:warn(("nameserver %s: %s; others are asked first until it answers"):format(self.name, tostring(err)))
+      local why = tostring(err.cause or err)
+      self.log:warn(("nameserver %s: %s; others are asked first until it answers"):format(self.name, why))
     end
   elseif self.failing then
     self.failing = nil
