@@ -30,9 +30,8 @@ local function node(name, address, more)
 end
 
 local function build(config)
-  config.services = { {
-    name = "s", handler = { type = "tcp", chain = config.chains and "c" }, resolver = config.resolver, hosts = config.host,
-  } }
+  local handler = { type = "tcp", chain = config.chains and "c" }
+  config.services = { { name = "s", handler = handler, resolver = config.resolver, hosts = config.host } }
   local built, problems = plane.build(config)
   assert.same({}, problems)
   local ctx = built.s:context()
