@@ -1,4 +1,6 @@
 #include "session/h2.h"
+#include "session/h2_grpc.h"
+#include "session/h2_http1.h"
 
 #include "base/mem.h"
 #include "bind/task.h"
@@ -23,6 +25,7 @@ struct box {
 struct wait {
     struct tg_waiter waiter;
     struct tg_stream *stream; /* NULL: not waiting */
+    bool keep;
 };
 
 static struct box *check_box(lua_State *L)
@@ -282,13 +285,14 @@ static struct tg_stream *check_stream(lua_State *L, unsigned event)
 }
 
 /* @return number of results pushed, 0 to wait on */
-static int step_headers(lua_State *L, struct tg_stream *s)
+static int step_headers(lua_State *L, struct tg_stream *s, bool keep)
 {
     struct tg_error err;
     const struct tg_h2_block *headers = tg_h2_headers(s);
     if (headers != NULL) {
         push_block(L, headers);
-        tg_h2_forget_headers(s);
+        if (!keep)
+            tg_h2_forget_headers(s);
         return 1;
     }
     return tg_h2_is_over(s, &err) ? tg_push_failure(L, &err) : 0;
@@ -300,7 +304,7 @@ static void on_headers(void *arg, struct tg_stream *s)
     w->stream = NULL;
     if (w->waiter.co != NULL)
         tg_wake(&w->waiter,
-                s == NULL ? fail_stream(w->waiter.co) : step_headers(w->waiter.co, s));
+                s == NULL ? fail_stream(w->waiter.co) : step_headers(w->waiter.co, s, w->keep));
 }
 
 static void on_headers_timeout(struct tg_waiter *waiter)
@@ -322,14 +326,15 @@ static int l_wait_gc(lua_State *L)
     return 0;
 }
 
-/** headers(stream) → the peer's header, once: { name, value, … , [name] = value } | nil, err; waits
- * for it until the stream's deadline */
+/** headers(stream[, keep]) → the peer's header, once unless it is kept: { name, value, … ,
+ * [name] = value } | nil, err; waits for it until the stream's deadline */
 static int l_headers(lua_State *L)
 {
     struct tg_stream *s = check_stream(L, TG_READABLE);
     if (s == NULL)
         return fail_stream(L);
-    int count = step_headers(L, s);
+    bool keep = lua_toboolean(L, 2);
+    int count = step_headers(L, s, keep);
     if (count > 0)
         return count;
     struct wait *w = lua_newuserdata(L, sizeof(*w));
@@ -337,6 +342,7 @@ static int l_headers(lua_State *L)
     luaL_getmetatable(L, WAIT_MT);
     lua_setmetatable(L, -2);
     tg_check_parkable(L, &w->waiter);
+    w->keep = keep;
     w->waiter.on_timeout = on_headers_timeout;
     w->stream = s;
     tg_h2_on_headers(s, on_headers, w);
@@ -401,6 +407,35 @@ static int l_reset(lua_State *L)
     return 0;
 }
 
+static struct tg_stream *take_stream(lua_State *L)
+{
+    struct tg_stream *s = tg_stream_check(L, 1);
+    luaL_argcheck(L, s != NULL && tg_h2_is_stream(s), 1, "no stream of HTTP/2");
+    return tg_stream_take(L, 1);
+}
+
+/** grpc(stream, client) → the byte stream in its gRPC messages; it takes the stream over */
+static int l_grpc(lua_State *L)
+{
+    tg_stream_push(L, tg_h2_grpc_open(take_stream(L), lua_toboolean(L, 2)));
+    return 1;
+}
+
+/** http1(stream) → a server's stream in the shape of HTTP/1.1; it takes the stream over | nil, the
+ * stream again: the request has no such shape */
+static int l_http1(lua_State *L)
+{
+    struct tg_stream *s = take_stream(L);
+    struct tg_stream *upper = tg_h2_http1_open(s);
+    if (upper != NULL) {
+        tg_stream_push(L, upper);
+        return 1;
+    }
+    lua_pushnil(L);
+    tg_stream_push(L, s);
+    return 2;
+}
+
 static void new_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc)
 {
     luaL_newmetatable(L, name);
@@ -424,7 +459,7 @@ int luaopen_tidegate_native_h2(lua_State *L)
     static const luaL_Reg functions[] = {
         { "start", l_start },       { "headers", l_headers }, { "respond", l_respond },
         { "finish", l_finish },     { "trailers", l_trailers }, { "reset", l_reset },
-        { NULL, NULL },
+        { "grpc", l_grpc },         { "http1", l_http1 },     { NULL, NULL },
     };
     new_class(L, SESSION_MT, methods, l_gc);
     new_class(L, WAIT_MT, none, l_wait_gc);

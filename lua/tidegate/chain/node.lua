@@ -76,13 +76,13 @@ end
 -- Dialers of TCP have keepalive settings of their own.
 local function keepalive_of(dialer)
   local md = dialer and dialer.md
-  if not md or not md.keepalive then
+  if not md or not (md.keepalive or md["tcp.keepalive"]) then
     return nil
   end
   return {
-    idle = md["keepalive.idle"] or 15,
-    interval = md["keepalive.interval"] or 15,
-    count = md["keepalive.count"] or 9,
+    idle = md["keepalive.idle"] or md["tcp.keepalive.idle"] or 15,
+    interval = md["keepalive.interval"] or md["tcp.keepalive.interval"] or 15,
+    count = md["keepalive.count"] or md["tcp.keepalive.count"] or 9,
   }
 end
 

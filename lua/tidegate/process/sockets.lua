@@ -21,10 +21,10 @@ local LISTENER_KEYS = {
   fastopen = { type = "bool", default = false },
   tproxy = { type = "bool", default = false },
   mode = { type = "string" },
-  keepalive = { type = "bool", default = false },
-  ["keepalive.idle"] = { type = "duration", default = 0 },
-  ["keepalive.interval"] = { type = "duration", default = 0 },
-  ["keepalive.count"] = { type = "int", default = 0 },
+  keepalive = { type = "bool", default = false, aliases = { "tcp.keepalive" } },
+  ["keepalive.idle"] = { type = "duration", default = 0, aliases = { "tcp.keepalive.idle" } },
+  ["keepalive.interval"] = { type = "duration", default = 0, aliases = { "tcp.keepalive.interval" } },
+  ["keepalive.count"] = { type = "int", default = 0, aliases = { "tcp.keepalive.count" } },
 }
 local SERVICE_KEYS = { netns = { type = "string" } }
 
