@@ -1,0 +1,34 @@
+-- Traffic limiters that are plugins.
+
+local LIMIT = {
+  path = "/proto.Limiter/Limit",
+  verb = "POST",
+  request = {
+    { 1, "network", "string" }, { 2, "addr", "string" }, { 3, "client", "string" }, { 4, "src", "string" },
+    { 5, "service", "string" }, { 6, "scope", "string" },
+  },
+  reply = { { 1, "in", "int64" }, { 2, "out", "int64" } },
+}
+
+return function(_, client)
+  local object = {}
+
+  --- @param subject whose traffic: fields service, network, target, client, user
+  -- @param scope "service", "conn" or "client"
+  -- @return bytes per second in, out; 0: no limit | nothing when the plugin fails: what was known holds
+  function object:limit(subject, scope) -- luacheck: ignore self
+    local reply = client:call(LIMIT, {
+      network = subject.network,
+      addr = subject.target,
+      client = subject.user,
+      src = subject.client,
+      service = subject.service and subject.service.name,
+      scope = scope,
+    })
+    if reply then
+      return math.max(reply["in"], 0), math.max(reply.out, 0)
+    end
+  end
+
+  return object
+end
