@@ -26,8 +26,10 @@ local function in_task(test)
   end)
 end
 
+local QUIET = { log = function() end }
+
 local function open(server, kind, more, log)
-  local object = assert(plugin.object(kind, { name = "p", plugin = server:config(kind, more) }, { log = log }))
+  local object = assert(plugin.object(kind, { name = "p", plugin = server:config(kind, more) }, { log = log or QUIET }))
   opened[#opened + 1] = object
   return object
 end
@@ -42,7 +44,6 @@ local function last(server, count)
 end
 
 local CTX = { service = { name = "service-0" }, client = "127.0.0.1:4711", user = "ann" }
-local GRPC_ONLY = {} -- keys that gRPC has, and HTTP omits when they are empty
 
 -- The request as both protocols tell it: bytes as text, what was omitted as empty.
 local function plain(request)
@@ -55,7 +56,7 @@ local function plain(request)
       out[key] = value
     end
   end
-  return out, GRPC_ONLY
+  return out
 end
 
 local function keys_of(object)

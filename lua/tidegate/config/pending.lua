@@ -11,13 +11,9 @@ pending.root = {
   metrics = "the metrics server",
 }
 
-local LOADERS = "loading it from elsewhere"
-
 --- Fields by object.
 pending.fields = {
   listener = { chainGroup = "choosing among chains" },
-  auther = { plugin = LOADERS },
-  hop = { plugin = LOADERS },
   node = {
     http = "rewriting HTTP",
     tls = "TLS towards targets",

@@ -330,10 +330,8 @@ object("auther", {
 })
 
 object("lockout", {
-  { "failures", "int", "so many shut a user out, 0: never; 5" },
-  { "window", "dur", "within so long; 1m" },
-  { "duration", "dur", "for so long; 5m" },
-  { "delay", "dur", "before each refusal; none" },
+  { "failures", "int", "so many shut a user out, 0: never; 5" }, { "window", "dur", "within so long; 1m" },
+  { "duration", "dur", "for so long; 5m" }, { "delay", "dur", "before each refusal; none" },
 })
 
 object("file_loader", {

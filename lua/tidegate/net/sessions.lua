@@ -50,16 +50,17 @@ end
 -- Runs as long as there are sessions.
 local function keep_sweeping(self)
   while #self.sessions > 0 do
-    task.sleep(self.closed and 1 or self.idle and math.min(SWEEP, self.idle / 1000) or SWEEP)
+    local seconds = self.closed and 1 or self.idle and math.min(SWEEP, self.idle / 1000) or SWEEP
+    self.sweeping:wait(task.now() + seconds * 1000)
     sweep(self)
   end
-  self.sweeping = false
+  self.sweeping = nil
 end
 
 local function add(self, session)
   self.sessions[#self.sessions + 1] = { session = session }
   if not self.sweeping then
-    self.sweeping = true
+    self.sweeping = task.waiter()
     task.spawn(keep_sweeping, self)
   end
 end
@@ -150,6 +151,9 @@ end
 function methods:close()
   self.closed = true
   sweep(self)
+  if self.sweeping then
+    self.sweeping:wake()
+  end
 end
 
 return M

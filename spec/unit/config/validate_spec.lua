@@ -97,9 +97,6 @@ log: {level: debug}
     -- pending
     { service "admission: a", "error 1 services[0].admission: there is no admission \"a\"" },
     { "profiling: {addr: localhost}", "is not available in this version (profiling)" },
-    { "api: {addr: ':1'}", "error 1 api: is not available in this version (the REST API)" },
-    { "authers: [{name: a, plugin: {type: http, addr: x}}]",
-      "error 1 authers[0].plugin: is not available in this version (loading" },
     { "hops: [{name: h, nodes: [{name: n, addr: 'a:1', " .. NODE .. ", http: {host: x}}]}]",
       "is not available in this version (rewriting HTTP)" },
     -- choosing

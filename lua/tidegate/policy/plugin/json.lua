@@ -12,6 +12,7 @@ local failure = require "tidegate.failure"
 local M = {}
 
 local decoder = cjson.new()
+decoder.decode_invalid_numbers(false)
 
 local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
 local REPLACEMENT = "\239\191\189"

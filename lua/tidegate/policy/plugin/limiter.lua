@@ -10,6 +10,12 @@ local LIMIT = {
   reply = { { 1, "in", "int64" }, { 2, "out", "int64" } },
 }
 
+local MOST = 2 ^ 53
+
+local function rate(value)
+  return math.min(math.max(value, 0), MOST)
+end
+
 return function(_, client)
   local object = {}
 
@@ -26,7 +32,7 @@ return function(_, client)
       scope = scope,
     })
     if reply then
-      return math.max(reply["in"], 0), math.max(reply.out, 0)
+      return rate(reply["in"]), rate(reply.out)
     end
   end
 
