@@ -15,6 +15,9 @@ local M = {}
 local methods = {}
 local mt = { __name = "tidegate.probe", __index = methods }
 
+--- The number of the worker that probes.
+M.worker = 1
+
 local INTERVAL, TIMEOUT = 30, 10 -- seconds
 local MAX_LINE = 8192
 
@@ -59,22 +62,30 @@ local function ask_http(config, stream, deadline)
   return true
 end
 
-local function over_stream(self, deadline)
-  local ctx = context.new(self.registry:own_service())
-  ctx.remote, ctx.local_address, ctx.client, ctx.client_ip = "@", "@", "@", ""
+local function visit(self, ctx, deadline)
   local began = uv.hrtime()
   local stream, err = self.open(ctx, deadline)
   if not stream then
     return nil, err
   end
+  ctx:own(stream)
   local took = (uv.hrtime() - began) / 1e9
   local ok = true
   if self.config.type == "http" then
     ok, err = ask_http(self.config, stream, deadline)
   end
-  stream:close()
-  context.close(ctx)
   return ok and took, err
+end
+
+local function over_stream(self, deadline)
+  local ctx = context.new(self.registry:own_service())
+  ctx.remote, ctx.local_address, ctx.client, ctx.client_ip = "@", "@", "@", ""
+  local ok, latency, err = pcall(visit, self, ctx, deadline)
+  context.close(ctx)
+  if not ok then
+    error(latency, 0)
+  end
+  return latency, err
 end
 
 local function by_command(self, deadline)
@@ -95,7 +106,7 @@ local function by_command(self, deadline)
   handle:close()
   if code == nil then
     return nil, failure.new("timeout", "the command was killed at the timeout")
-  elseif code ~= 0 then
+  elseif code ~= 0 or signal ~= 0 then
     return nil, failure.new("io", signal ~= 0 and ("the command died of signal %d"):format(signal)
       or ("the command ended with %d"):format(code))
   end
@@ -181,7 +192,7 @@ end
 
 --- Begin, in the worker that probes.
 function methods:start()
-  if process.id() ~= 1 or self.started then
+  if process.id() ~= M.worker or self.started then
     return
   end
   self.started = true

@@ -1,5 +1,7 @@
+local health = require "tidegate.chain.health"
 local mark = require "tidegate.chain.mark"
 local selector = require "tidegate.chain.selector"
+local shared = require "tidegate.native.shared"
 
 local unique = 0
 
@@ -124,5 +126,117 @@ describe("selector", function()
   it("asks the strategies of scripts", function()
     local s = fresh({ strategy = "last" }, { last = function(list) return list[#list] end })
     assert.same("333", pick(s, items({}, {}, {}), 3))
+  end)
+
+  -- Items whose last probes took that long; false: failed, 0: not probed.
+  local function probed(...)
+    local list = {}
+    for i, latency in ipairs { ... } do
+      unique = unique + 1
+      list[i] = { name = tostring(i), health = health.new("spec-" .. unique) }
+      if latency ~= 0 then
+        list[i].health:note(latency or nil)
+      end
+    end
+    return list
+  end
+
+  for _, strategy in ipairs { "lowestlatency", "lowest", "ll" } do
+    it(strategy .. " takes the fastest of those whose probe succeeded", function()
+      local s = fresh { strategy = strategy }
+      assert.same("33", pick(s, probed(0.03, 0, 0.01, false), 2))
+      assert.same("11", pick(s, probed(0, false, 0), 2))
+      assert.same("11", pick(s, probed(false, false), 2))
+    end)
+  end
+
+  it("leaves slow and failed ones out, not those without a result", function()
+    local s = fresh { maxLatency = 0.02 }
+    assert.same("2323", pick(s, probed(0.03, 0.01, 0, false), 4))
+    assert.same("1", pick(s, probed(0.03), 1))
+  end)
+
+  it("goes by slow ones rather than by none", function()
+    assert.same("1212", pick(fresh { maxLatency = 0.02 }, probed(0.03, 0.04), 4))
+  end)
+
+  -- Items with so many connections, and an average latency.
+  local function loaded(...)
+    local list = {}
+    for i, fields in ipairs { ... } do
+      unique = unique + 1
+      list[i] = {
+        name = tostring(i), weight = fields.weight,
+        load = shared.counter("spec-load-" .. unique), latency = shared.latency("spec-latency-" .. unique),
+      }
+      list[i].load:add(fields[1])
+      if fields[2] then
+        list[i].latency:note(fields[2])
+      end
+    end
+    return list
+  end
+
+  it("says what its strategy has to look at", function()
+    assert.same({ load = true }, fresh { strategy = "leastconn" }.needs)
+    assert.same({ load = true }, fresh { strategy = "p2c" }.needs)
+    assert.same({ load = true, latency = true }, fresh { strategy = "ewma" }.needs)
+    assert.same({}, fresh().needs)
+  end)
+
+  it("takes the one with the fewest connections", function()
+    local s = fresh { strategy = "leastconn" }
+    assert.same("22", pick(s, loaded({ 3 }, { 1 }, { 2 }), 2))
+    assert.same("11", pick(s, loaded({ 3, weight = 4 }, { 1 }, { 2 }), 2))
+  end)
+
+  it("takes turns among equally busy ones", function()
+    local list = loaded({ 0 }, { 0 }, { 0 })
+    local s, count = fresh { strategy = "leastconn" }, {}
+    for name in pick(s, list, 300):gmatch "." do
+      count[name] = (count[name] or 0) + 1
+    end
+    assert.same({ ["1"] = 100, ["2"] = 100, ["3"] = 100 }, count)
+  end)
+
+  it("fills all alike when connections stay", function()
+    local list, s = loaded({ 0 }, { 0 }, { 0 }), fresh { strategy = "leastconn" }
+    for _ = 1, 31 do
+      s:select(list).load:add(1)
+    end
+    for _, item in ipairs(list) do
+      assert.is_true(item.load:get() >= 10 and item.load:get() <= 11)
+    end
+  end)
+
+  it("takes the less busy of two at random", function()
+    local s = fresh { strategy = "p2c" }
+    assert.is_nil(pick(s, loaded({ 9 }, { 1 }), 20):find "1")
+    local picks = pick(s, loaded({ 9 }, { 1 }, { 5 }), 200)
+    assert.is_nil(picks:find "1")
+    assert.is_truthy(picks:find "2")
+    assert.is_truthy(picks:find "3")
+  end)
+
+  it("takes the one where a connection is expected to wait least", function()
+    local s = fresh { strategy = "ewma" }
+    assert.same("22", pick(s, loaded({ 0, 0.2 }, { 0, 0.05 }), 2))
+    assert.same("11", pick(s, loaded({ 0, 0.2 }, { 9, 0.05 }), 2))
+    assert.same("22", pick(s, loaded({ 0, 0.2 }, { 0 }), 2)) -- nothing known of it: tried
+  end)
+
+  it("gives all candidates to a race with parallel", function()
+    local list = items({}, {}, {})
+    local chosen = fresh { strategy = "parallel" }:select(list)
+    assert.same(list, chosen.racers)
+    assert.equal(list[1], fresh { strategy = "parallel" }:select { list[1] })
+  end)
+
+  it("takes turns among chains and hops where a strategy is for nodes alone", function()
+    for _, strategy in ipairs { "parallel", "ll", "leastconn", "p2c", "ewma" } do
+      unique = unique + 1
+      local s = selector.new({ strategy = strategy, maxLatency = 1 }, "spec-" .. unique, nil, true)
+      assert.same("1212", pick(s, items({}, {}), 4))
+    end
   end)
 end)
