@@ -24,7 +24,9 @@ local function probed(config, node)
   node.name, node.probe = node.name or "n", config
   node.addr = node.addr or plane.nobody()
   local built, problems = plane.build {
-    services = { { name = name, handler = { type = "tcp" }, forwarder = { nodes = node.connector and {} or { node } } } },
+    services = { {
+      name = name, handler = { type = "tcp" }, forwarder = { nodes = node.connector and {} or { node } },
+    } },
     hops = node.connector and { { name = name, nodes = { node } } } or nil,
   }
   assert.same({}, problems)

@@ -1,0 +1,292 @@
+-- A whole tidegate that chooses among proxies which die and come back.
+
+local helpers = require "spec.helpers"
+local luv = require "luv"
+local plane = require "spec.helpers.plane"
+local proxy = require "spec.helpers.proxy"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
+
+local LIMIT_MS = 10000
+
+local folder
+
+local function write(name, text)
+  local path = folder .. "/" .. name
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+  return path
+end
+
+local function start(text, services)
+  return proxy.start({ "-C", write("config.yaml", text) }, { services = services or 1 })
+end
+
+-- A proxy that can be killed and revived on its port; "relay" speaks at once, so it is known to be there.
+local function backend(port)
+  local p = proxy.start { "-L", "socks5://127.0.0.1:" .. (port or 0) }
+  return p, p:port(1)
+end
+
+-- Open a tunnel through a tcp forwarder and see that it works.  @return stream | nil
+local function tunnel(p)
+  local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + LIMIT_MS))
+  s:set_deadline(task.now() + LIMIT_MS)
+  s:write "x"
+  if s:read_exact(1) == "x" then
+    return s
+  end
+  s:close()
+end
+
+local function works(p)
+  local s = tunnel(p)
+  if s then
+    s:close()
+  end
+  return s ~= nil
+end
+
+-- How many tunnels a proxy has carried so far.
+local function count(p)
+  return select(2, p:log():gsub(" <%-> ", ""))
+end
+
+local function node(name, port, more)
+  return ("{name: %s, addr: '127.0.0.1:%d', connector: {type: socks5}, dialer: {type: tcp}%s}"):format(name, port,
+    more or "")
+end
+
+describe("selection", function()
+  setup(function()
+    folder = assert(luv.fs_mkdtemp((os.getenv "TMPDIR" or "/tmp") .. "/tidegate-selection-XXXXXX"))
+  end)
+  after_each(helpers.task(function()
+    proxy.stop_all()
+    plane.cleanup()
+  end))
+
+  it("leaves a proxy whose probe fails, and comes back to it", helpers.task(function()
+    local a, port_a = backend()
+    local b, port_b = backend()
+    local probe = ", probe: {type: tcp, addr: x, interval: 50ms, timeout: 1s}, metadata: {failTimeout: 1h}"
+    local p = start(([[
+services: [{name: s, addr: "127.0.0.1:0", handler: {type: tcp, chain: c}, listener: {type: tcp},
+  forwarder: {nodes: [{name: t, addr: "%s"}]}}]
+chains: [{name: c, hops: [{name: h, selector: {strategy: fifo}, nodes: [%s, %s]}]}]
+]]):format(plane.echo(), node("a", port_a, probe), node("b", port_b, probe)))
+    p:logged "node h/a is up"
+    p:logged "node h/b is up"
+    for _ = 1, 4 do
+      assert.is_true(works(p))
+    end
+    helpers.eventually(function()
+      return count(a) == 4
+    end)
+    assert.same(0, count(b))
+
+    a:stop "sigkill"
+    p:logged "node h/a is down: "
+    for _ = 1, 4 do
+      assert.is_true(works(p))
+    end
+    helpers.eventually(function()
+      return count(b) == 4
+    end)
+
+    a = backend(port_a)
+    helpers.eventually(function()
+      return select(2, p:log():gsub("node h/a is up", "")) == 2
+    end)
+    assert.is_true(works(p))
+    helpers.eventually(function()
+      return count(a) == 1
+    end)
+    assert.same(1, select(2, p:log():gsub("node h/a is down", ""))) -- once for two workers and many probes
+  end))
+
+  it("changes to another chain when one fails, and fails when all do", helpers.task(function()
+    local a, port_a = backend()
+    local b, port_b = backend()
+    local p = start(([[
+services: [{name: s, addr: "127.0.0.1:0", listener: {type: tcp}, handler: {type: tcp, retries: 1, chainGroup: {
+  selector: {strategy: fifo}, chains: [a, {chain: b}]}}, forwarder: {nodes: [{name: t, addr: "%s"}]}}]
+chains: [{name: a, hops: [{name: ha, nodes: [%s]}]}, {name: b, hops: [{name: hb, nodes: [%s]}]}]
+]]):format(plane.echo(), node("a", port_a), node("b", port_b)))
+    assert.is_true(works(p))
+    helpers.eventually(function()
+      return count(a) == 1
+    end)
+    a:stop "sigkill"
+    for _ = 1, 3 do
+      assert.is_true(works(p))
+    end
+    helpers.eventually(function()
+      return count(b) == 3
+    end)
+    b:stop "sigkill"
+    assert.is_false(works(p))
+    assert.is_false(works(p))
+    p:logged("all chains of the group have failed", true)
+  end))
+
+  it("revives a chain by the probe of its entry", helpers.task(function()
+    local a, port_a = backend()
+    local b, port_b = backend()
+    local echo = plane.echo()
+    local p = start(([[
+services: [{name: s, addr: "127.0.0.1:0", listener: {type: tcp}, handler: {type: tcp, chainGroup: {
+  selector: {strategy: fifo, failTimeout: 1h},
+  chains: [{chain: a, probe: {addr: "%s", interval: 50ms, timeout: 1s}}, b]}}, forwarder: {nodes: [{name: t,
+  addr: "%s"}]}}]
+chains: [{name: a, hops: [{name: ha, nodes: [%s]}]}, {name: b, hops: [{name: hb, nodes: [%s]}]}]
+]]):format(echo, echo, node("a", port_a), node("b", port_b)))
+    p:logged "chain a of service s is up"
+    a:stop "sigkill"
+    p:logged "chain a of service s is down"
+    assert.is_true(works(p))
+    helpers.eventually(function()
+      return count(b) == 1
+    end)
+    a = backend(port_a)
+    helpers.eventually(function()
+      return select(2, p:log():gsub("chain a of service s is up", "")) == 2
+    end)
+    assert.is_true(works(p))
+    assert.same(1, count(b))
+  end))
+
+  it("races a dead and a silent node against a live one", helpers.task(function()
+    local a, port_a = backend()
+    local dead = plane.nobody()
+    local p = proxy.start { "-L", "tcp://127.0.0.1:0/" .. plane.echo(),
+      "-F", ("socks5://%s,192.0.2.1:1080,127.0.0.1:%d?strategy=parallel"):format(dead, port_a) }
+    for _ = 1, 4 do
+      local began = task.now()
+      assert.is_true(works(p))
+      assert.is_true(task.now() - began < 3000)
+    end
+    helpers.eventually(function()
+      return count(a) == 4
+    end)
+  end))
+
+  it("spreads tunnels by how many each target has, over all workers", helpers.task(function()
+    local open, addresses = {}, {}
+    for i = 1, 3 do
+      open[i] = 0
+      addresses[i] = plane.accept(function(s)
+        open[i] = open[i] + 1
+        local bytes = s:read()
+        while bytes and s:write(bytes) do
+          bytes = s:read()
+        end
+        s:close()
+        open[i] = open[i] - 1
+      end)
+    end
+    local p = proxy.start { "-L", "tcp://127.0.0.1:0/" .. table.concat(addresses, ",") .. "?strategy=leastconn" }
+    local tunnels = {}
+    for i = 1, 30 do
+      tunnels[i] = assert(tunnel(p))
+    end
+    assert.same({ 10, 10, 10 }, open)
+    -- those of one target end; the next ones all go there
+    for i = 1, 30 do
+      tunnels[i]:close()
+    end
+    helpers.eventually(function()
+      return open[1] + open[2] + open[3] == 0
+    end)
+    for i = 1, 6 do
+      tunnels[i] = assert(tunnel(p))
+    end
+    assert.same({ 2, 2, 2 }, open)
+    for i = 1, 6 do
+      tunnels[i]:close()
+    end
+  end))
+
+  it("sends targets to the proxies their rules name", helpers.task(function()
+    local a, port_a = backend()
+    local b, port_b = backend()
+    local echo = plane.echo()
+    local port = tonumber(echo:match ":(%d+)$")
+    local p = start(([[
+services: [{name: s, addr: "127.0.0.1:0", handler: {type: http, chain: c}, listener: {type: tcp}}]
+chains: [{name: c, hops: [{name: h, nodes: [%s, %s]}]}]
+]]):format(node("a", port_a, ", matcher: {rule: 'Host(`localhost`)'}"),
+      node("b", port_b, ", matcher: {rule: 'Host(`127.0.0.1`) && Network(`tcp`)'}")))
+    for _, host in ipairs { "localhost", "127.0.0.1", "localhost" } do
+      local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + LIMIT_MS))
+      s:set_deadline(task.now() + LIMIT_MS)
+      s:write(("CONNECT %s:%d HTTP/1.1\r\n\r\n"):format(host, port))
+      assert.is_truthy(s:read_until("\r\n\r\n", 4096):find "^HTTP/1.1 200")
+      s:write "x"
+      assert.same("x", s:read_exact(1))
+      s:close()
+    end
+    helpers.eventually(function()
+      return count(a) == 2 and count(b) == 1
+    end)
+  end))
+
+  it("takes nodes from a file, and follows its changes", helpers.task(function()
+    local a, port_a = backend()
+    local b, port_b = backend()
+    local function nodes(port)
+      return ('[{"name": "n", "addr": "127.0.0.1:%d", "connector": {"type": "socks5"}, "dialer": {"type": "tcp"},'
+        .. ' "probe": {"type": "tcp", "addr": "x", "interval": 50000000, "timeout": 1000000000}}]'):format(port)
+    end
+    local path = write("nodes.json", nodes(port_a))
+    local p = start(([[
+services: [{name: s, addr: "127.0.0.1:0", handler: {type: tcp, chain: c}, listener: {type: tcp},
+  forwarder: {nodes: [{name: t, addr: "%s"}]}}]
+chains: [{name: c, hops: [{name: h, file: {path: "%s"}}]}]
+]]):format(plane.echo(), path))
+    assert.is_true(works(p))
+    helpers.eventually(function()
+      return count(a) == 1
+    end)
+    p:logged "node h/n is up"
+
+    write("nodes.json", nodes(port_b))
+    helpers.eventually(function()
+      return works(p) and count(b) > 0
+    end)
+    write("nodes.json", "[{") -- makes no sense: the nodes stay
+    p:logged "hop h: file: "
+    local before = count(b)
+    assert.is_true(works(p))
+    helpers.eventually(function()
+      return count(b) == before + 1
+    end)
+  end))
+
+  it("refuses a rule that makes no sense, saying where", function()
+    local path = write("bad.yaml", [[
+services:
+- name: s
+  addr: 127.0.0.1:0
+  handler: {type: tcp, chain: c}
+  listener: {type: tcp}
+chains:
+- name: c
+  hops:
+  - name: h
+    nodes:
+    - name: n
+      addr: 127.0.0.1:1
+      connector: {type: socks5}
+      dialer: {type: tcp}
+      matcher:
+        rule: Host(`a`) && Hots(`b`)
+]])
+    local result = proxy.run { "-C", path }
+    assert.is_true(result.code ~= 0)
+    local place = path .. ":16: chains[0].hops[0].nodes[0].matcher.rule: rule, column 14: there is no function "
+      .. '"Hots"; did you mean Host?'
+    assert.is_truthy((result.stderr .. result.stdout):find(place, 1, true), result.stderr)
+  end)
+end)
