@@ -224,6 +224,93 @@ bypasses:
   end))
 end)
 
+describe("bypass of a hop", function()
+  after_each(helpers.task(stop_all))
+
+  for what, hop in pairs {
+    ["on the command line"] = function(url)
+      return { "-L", "http://127.0.0.1:0", "-F", url }
+    end,
+    ["of a URL that a script makes"] = function(url)
+      local path = programs.file(programs.folder(), "script.lua", ([[
+local tg = require "tidegate"
+tg.chain("made", function(ctx) return { %q } end)
+tg.service { name = "s", addr = "127.0.0.1:0", handler = "http", chain = "made" }
+]]):format(url))
+      return { "-C", path }
+    end,
+    ["that a script declares"] = function(url)
+      local path = programs.file(programs.folder(), "script.lua", ([[
+local tg = require "tidegate"
+tg.bypass("list", { "127.0.0.1", ".near.test" })
+tg.chain("made", { { nodes = { { addr = %q, connector = "socks5", dialer = "tcp" } }, bypass = "list" } })
+tg.service { name = "s", addr = "127.0.0.1:0", handler = "http", chain = "made" }
+]]):format(url:match "//([^?]+)"))
+      return { "-C", path }
+    end,
+  } do
+    it("ends the route: " .. what, test(function()
+      local port, nobody = hello(), programs.free_port()
+      local p = proxy.start(hop("socks5://127.0.0.1:" .. nobody .. "?bypass=127.0.0.1,.near.test"), { services = 1 })
+      local via = "http://127.0.0.1:" .. p:port(1)
+      assert.equal(200, (curl("-x", via, "http://127.0.0.1:" .. port .. "/")))
+      assert.equal(503, (curl("-x", via, "http://localhost:" .. port .. "/")))
+      assert.equal(200, (curl("-x", via, "http://127.0.0.1:" .. port .. "/")))
+    end))
+  end
+
+  it("of a node leaves the others", test(function()
+    local port = hello()
+    local other = proxy.start { "-L", "socks5://127.0.0.1:0" }
+    local file = config_file(([[
+services:
+- {name: s, addr: "127.0.0.1:0", handler: {type: http, chain: c}, listener: {type: tcp}}
+chains:
+- name: c
+  hops:
+  - name: h
+    nodes:
+    - {name: a, addr: "127.0.0.1:%d", connector: {type: socks5}, bypass: b}
+    - {name: b, addr: "127.0.0.1:%d", connector: {type: socks5}}
+bypasses:
+- {name: b, matchers: [localhost]}
+]]):format(programs.free_port(), other:port(1)))
+    local p = proxy.start({ "-C", file }, { services = 1 })
+    local via = "http://127.0.0.1:" .. p:port(1)
+    for _ = 1, 4 do
+      assert.equal(200, (curl("-x", via, "http://localhost:" .. port .. "/")))
+    end
+  end))
+end)
+
+describe("a script's", function()
+  after_each(helpers.task(stop_all))
+
+  it("bypass and admission decide, and keep people out when they raise", test(function()
+    local port = hello()
+    local path = programs.file(programs.folder(), "script.lua", [[
+local tg = require "tidegate"
+tg.bypass("b", function(ctx, network, address, info)
+  if address:find "^raise" then error "oops" end
+  return address:find "^localhost:" ~= nil
+end)
+tg.admission("a", function(ctx, network, address)
+  return network == "tcp" and address:find "^127%.0%.0%.1:" ~= nil
+end)
+tg.admission("broken", function() error "oops" end)
+tg.service { name = "s", addr = "127.0.0.1:0", handler = "http", bypass = "b", admission = "a" }
+tg.service { name = "t", addr = "127.0.0.1:0", handler = "http", admissions = { "a", "broken" } }
+]])
+    local p = proxy.start({ "-C", path }, { services = 2 })
+    local via = "http://127.0.0.1:" .. p:port(1)
+    assert.equal(200, (curl("-x", via, "http://127.0.0.1:" .. port .. "/")))
+    assert.equal(403, (curl("-x", via, "http://localhost:" .. port .. "/")))
+    assert.equal(403, (curl("-x", via, "http://raise.test/")))
+    assert.is_nil((raw(p:port(2)):read()))
+    p:logged 'script.lua:3: oops'
+  end))
+end)
+
 describe("admission", function()
   after_each(helpers.task(stop_all))
 

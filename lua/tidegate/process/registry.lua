@@ -274,8 +274,10 @@ function methods:route(value, ctx, network, address)
   local nodes = {}
   for _, item in ipairs(type(value) == "table" and value or { value }) do
     local node, err = self:node(item, ctx, network, address)
-    if not node then
-      return nil, err or failure.new("config", ("%q is no chain, no hop and no URL"):format(tostring(item)))
+    if err then
+      return nil, err
+    elseif not node then -- the hop's bypass, or nobody left to choose: the route ends here, as a chain's does
+      break
     end
     nodes[#nodes + 1] = node
   end
