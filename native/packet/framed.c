@@ -308,6 +308,7 @@ struct tg_packet *tg_framed_open(struct tg_stream *stream, enum tg_framing frami
     f->base.ops = framing == TG_FRAMING_TUN ? &tun_ops : &u16_ops;
     f->base.reactor = stream->reactor;
     f->base.takes_names = true;
+    f->base.carried = true;
     f->base.any_peer = framing == TG_FRAMING_TUN && fixed == NULL;
     f->stream = stream;
     f->framing = framing;

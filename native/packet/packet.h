@@ -94,6 +94,7 @@ struct tg_packet {
     bool pushes;     /**< looks at `sink` */
     bool takes_names; /**< names are as good as addresses: somebody further on resolves them */
     bool any_peer;    /**< datagrams carry addresses; false: there is one peer */
+    bool carried;     /**< in a stream, whose meters count its bytes already */
 };
 
 static inline int tg_packet_recv(struct tg_packet *p, struct tg_datagram *out, int count)

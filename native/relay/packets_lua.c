@@ -109,17 +109,17 @@ static bool flag(lua_State *L, int index, const char *key)
     return on;
 }
 
-/* The meters of an options table: its list `meters`, then those that its counters and buckets make.
- * The caller drops each after the start. */
-static void read_meters(lua_State *L, int index, struct tg_packets_options *o,
-                        struct tg_meter *meters[METERS_MAX])
+/* The meters of an options table: its list `meters`, unless the stream below `a` has them, then those
+ * that its counters and buckets make.  The caller drops each after the start. */
+static void read_meters(lua_State *L, int index, const struct tg_packet *a,
+                        struct tg_packets_options *o, struct tg_meter *meters[METERS_MAX])
 {
     unsigned n = 0;
     o->meters = meters;
     if (lua_isnoneornil(L, index))
         return;
     lua_getfield(L, index, "meters");
-    int count = lua_istable(L, -1) ? (int)lua_objlen(L, -1) : 0;
+    int count = lua_istable(L, -1) && !a->carried ? (int)lua_objlen(L, -1) : 0;
     luaL_argcheck(L, count < METERS_MAX, index, "too many meters");
     for (int i = 1; i <= count; i++) { /* all that can raise comes before the first hold */
         lua_rawgeti(L, -1, i);
@@ -180,7 +180,7 @@ static bool start(lua_State *L, struct tg_waiter *waiter)
     }
     luaL_argcheck(L, !lua_rawequal(L, 1, 2), 2, "an endpoint cannot be joined with itself");
     struct tg_meter *meters[METERS_MAX];
-    read_meters(L, 3, &o, meters);
+    read_meters(L, 3, tg_packet_check(L, 1), &o, meters);
     struct flight *f = tg_zalloc(sizeof(*f) + len);
     f->home = home_of(L);
     f->waiter = waiter;

@@ -4,6 +4,7 @@ local body = require "tidegate.native.body"
 local helpers = require "spec.helpers"
 local listener = require "tidegate.native.listener"
 local meter = require "tidegate.native.meter"
+local packet = require "tidegate.native.packet"
 local relay = require "tidegate.native.relay"
 local shared = require "tidegate.native.shared"
 local stream = require "tidegate.native.stream"
@@ -274,6 +275,26 @@ describe("meters of relays", function()
     assert.is_true(least > 0 and most <= 4 * least, ("%d to %d bytes"):format(least, most))
   end))
 
+  it("may include others", helpers.task(function()
+    local client, near = stream.pair()
+    local own, part, counter = meter.new(), meter.new(), fresh "counter"
+    near:add_meter(own)
+    own:close()
+    own = meter.new()
+    near:add_meter(own)
+    own:include(part:count(counter, "out"))
+    assert.equal(1, part:users())
+    near:write "counted"
+    client:read()
+    assert.equal(7, counter:get())
+    own:close()
+    assert.equal(1, part:users())
+    near:close()
+    assert.equal(0, part:users())
+    assert.has_error(function() part:include(part) end)
+    assert.has_error(function() near:add_meter(own) end)
+  end))
+
   it("may gain an entry while streams have them", helpers.task(function()
     local client, near = stream.pair()
     local late, counter = meter.new(), fresh "counter"
@@ -284,5 +305,108 @@ describe("meters of relays", function()
     client:write "after"
     near:read()
     assert.equal(5, counter:get())
+  end))
+end)
+
+describe("meters of datagram relays", function()
+  local one, two, client, server, ends
+
+  -- Client → relay → server, over sockets.
+  local function join(meters)
+    server = assert(packet.udp { at = "127.0.0.1:0" })
+    local near = assert(packet.udp { at = "127.0.0.1:0" })
+    client = assert(packet.udp { connect = near:local_address() })
+    ends = helpers.spawn(packet.relay_wait, near, assert(packet.udp {
+      connect = server:local_address(),
+    }), { meters = meters, ask_all = false })
+  end
+
+  local function finish()
+    client:close()
+    server:close()
+    packet.cut_all()
+    return ends()
+  end
+
+  before_each(function()
+    one, two = meter.new(), meter.new()
+  end)
+
+  it("count what passes and let datagrams wait for their turn", helpers.task(function()
+    local up = fresh "counter"
+    one:count(up, "in"):limit(bucket(20000, 2000), "in")
+    two:limit(bucket(1e6), "in")
+    join { one, two }
+    local began = task.now()
+    for i = 1, 10 do
+      client:send(("%03d"):format(i) .. ("x"):rep(997))
+    end
+    for i = 1, 10 do
+      local bytes = server:recv()
+      assert.equal(("%03d"):format(i), bytes:sub(1, 3)) -- none lost, none out of order
+    end
+    assert.is_true(task.now() - began >= 380, task.now() - began)
+    assert.equal(10000, up:get())
+    finish()
+  end))
+
+  it("drop what is longer than a burst", helpers.task(function()
+    one:limit(bucket(1e6, 500), "in")
+    join { one }
+    client:send(("x"):rep(501))
+    client:send(("y"):rep(500))
+    assert.equal(("y"):rep(500), (server:recv()))
+    assert.equal(1, finish().dropped)
+  end))
+
+  it("bound what waits", helpers.task(function()
+    one:limit(bucket(1000, 1000), "in")
+    join { one }
+    for _ = 1, 1000 do
+      client:send(("x"):rep(1000))
+    end
+    assert.equal(1000, #server:recv())
+    local result = finish()
+    assert.is_true(result.up <= 2000)
+  end))
+
+  it("end it when a quota is used up, and give slots back", helpers.task(function()
+    local used, cap, places = fresh "counter", fresh "counter", fresh "counter"
+    cap:set(1500)
+    places:take(1)
+    one:quota(used, cap):slot(places)
+    join { one }
+    helpers.pass()
+    one:close()
+    helpers.spawn(function()
+      for _ = 1, 10 do
+        client:send(("x"):rep(1000))
+        helpers.pass()
+      end
+    end)
+    local result = ends()
+    assert.equal("limit", result.err.code)
+    assert.is_true(used:get() >= 1500)
+    assert.equal(0, places:get())
+    client:close()
+    server:close()
+  end))
+
+  it("do not count twice what a stream carries", helpers.task(function()
+    local near, far = stream.pair()
+    local up = fresh "counter"
+    one:count(up, "in")
+    near:add_meter(one)
+    local framed = assert(packet.over_stream(far, "u16"))
+    server = assert(packet.udp { at = "127.0.0.1:0" })
+    assert(packet.relay(assert(packet.over_stream(near, "u16")), assert(packet.udp {
+      connect = server:local_address(),
+    }), { meters = { one } }))
+    framed:send "12345"
+    assert.equal("12345", (server:recv()))
+    assert.equal(7, up:get()) -- with the length in front
+    framed:close()
+    server:close()
+    helpers.eventually(function() return packet.count() == 0 end)
   end))
 end)
