@@ -8,6 +8,8 @@ local task = require "tidegate.native.task"
 local M = {
   kind = "quota",
   list = "quotas",
+  main = "blocked",
+  on_error = false,
 }
 
 local POLL = 0.05 -- seconds between two looks at whether traffic flows again
@@ -59,7 +61,7 @@ function M.attach(service, config)
     if quota then
       service.quotas = service.quotas or {}
       service.quotas[#service.quotas + 1] = quota
-      service.meters[#service.meters + 1] = quota.meter
+      service.meters[#service.meters + 1] = quota.meter -- a script's has none: it only keeps newcomers waiting
     end
   end
   return true
