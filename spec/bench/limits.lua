@@ -109,9 +109,9 @@ scripts: [ "%s" ]
     total, least, most = total + mine, math.min(least, mine), math.max(most, mine)
   end
   local rate, mean = total / passed, total / math.max(#counts, 1)
-  print(("%d worker%s %3d connections %-3s  %9.0f B/s  %+5.2f %%   %4.2f … %4.2f of the mean   %3.0f %% spliced"):format(
-    workers, workers == 1 and ", " or "s,", count, way, rate, (rate / RATE - 1) * 100, least / mean, most / mean,
-    splice_share(p) * 100))
+  print(("%d worker%s %3d connections %-3s  %9.0f B/s  %+5.2f %%"):format(
+    workers, workers == 1 and ", " or "s,", count, way, rate, (rate / RATE - 1) * 100)
+    .. ("   %4.2f … %4.2f of the mean   %3.0f %% spliced"):format(least / mean, most / mean, splice_share(p) * 100))
   for _, client in ipairs(clients) do
     client:interrupt()
     client:close()
