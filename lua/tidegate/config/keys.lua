@@ -1,5 +1,7 @@
 -- Metadata that belongs to no single component: schemas for `component.parse_metadata`.
 
+local observer = require "tidegate.policy.observer"
+
 local keys = {}
 
 keys.service = {
@@ -16,11 +18,17 @@ keys.service = {
   dialTimeout = { type = "duration", default = 15, doc = "whole routing attempt; negative: none" },
   labels = { type = "map", doc = "added to logs and records" },
 }
+for key, spec in pairs(observer.METADATA) do
+  keys.service[key] = spec
+end
 
 --- Every handler's metadata, beside what the handler itself declares.
 keys.handler = {
   skipauth = { type = "list", split = ",", doc = "addresses and networks that need not log in" },
 }
+for key, spec in pairs(observer.HANDLER_METADATA) do
+  keys.handler[key] = spec
+end
 
 keys.hop = {
   interface = { type = "string", doc = "default of its nodes" },

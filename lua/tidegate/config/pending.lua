@@ -5,8 +5,6 @@ local pending = {}
 
 --- Lists and objects of the root; what refers to an object of such a list is pending with it.
 pending.root = {
-  rewriters = "rewriters",
-  observers = "observers",
   profiling = "profiling",
   metrics = "the metrics server",
 }
@@ -31,13 +29,6 @@ pending.metadata = {
     ["^sniffing$"] = "sniffing",
     ["^sniffing%."] = "sniffing",
     ["^mitm%."] = "TLS interception",
-    ["^observer%."] = "observers",
-    ["^observeperiod$"] = "observers",
-  },
-  service = {
-    ["^enablestats$"] = "service statistics",
-    ["^observer%."] = "observers",
-    ["^observeperiod$"] = "observers",
   },
 }
 

@@ -29,7 +29,9 @@ local MODULES = {
   "climiter",
   "rlimiter",
   "quota",
+  "observer",
   "recorder",
+  "rewriter",
   "cache",
 }
 

@@ -13,6 +13,7 @@ local relay = require "tidegate.native.relay"
 local router = require "tidegate.chain.router"
 local sid = require "tidegate.process.sid"
 local stage = require "tidegate.stage"
+local stats = require "tidegate.process.stats"
 local task = require "tidegate.native.task"
 
 local now = task.now
@@ -187,6 +188,7 @@ function methods:allow(network, address)
   self.network, self.target = network, address
   local ok, err = self.stages.request(self, network, address)
   if ok then
+    stats.client(self)
     return true
   end
   self.asked = nil
@@ -241,6 +243,8 @@ function methods:packets(network, address, options)
       return nil, target
     end
     record.dial(self, target)
+  else
+    stats.client(self)
   end
   local endpoint, err = endpoints.open(self, network, target)
   if not endpoint then

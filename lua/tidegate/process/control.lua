@@ -20,6 +20,7 @@ local script = require "tidegate.script"
 local signature = require "tidegate.process.signature"
 local sockets = require "tidegate.process.sockets"
 local source = require "tidegate.config.source"
+local status = require "tidegate.process.status"
 local systemd = require "tidegate.process.systemd"
 local task = require "tidegate.native.task"
 local uv = require "luv"
@@ -175,6 +176,7 @@ local function try_to_apply(config)
   end
   announce(config, bound, state.bound)
   state.running, state.bound, state.data = config, bound, data
+  status.apply(config, bound)
   run_commands(new, old, "postUp")
   run_commands(old, new, "postDown")
   return true
@@ -325,7 +327,11 @@ local face = {
     return state.running
   end,
   marks = function()
-    return {}
+    local marks = {}
+    for _, service in ipairs(state.running.services or {}) do
+      marks[service] = { status = status.read(service.name) }
+    end
+    return marks
   end,
   change = M.change,
   reload = function()
@@ -418,6 +424,7 @@ local function drain(signal)
   systemd.notify "STOPPING=1"
   local services = names_of(state.running)
   run_commands(services, {}, "preDown")
+  status.close()
   local deadline = task.now() + seconds * 1000
   local answers = message.call({ type = "drain" }, task.now() + ANSWER_MS) or {}
   release_all() -- refuse whoever comes now, rather than let them queue
@@ -474,6 +481,9 @@ local function run(config, options)
   log.configure(config.log)
   process.on_uncaught(function(traceback)
     say("error", traceback, { "kind", "process" })
+  end)
+  message.handle("accepting", function(question, from)
+    status.accepting(question.service, from, question.ok)
   end)
   message.open()
   if not process.start_workers(options.workers or process.cpus()) then

@@ -17,6 +17,7 @@ local registry = require "tidegate.process.registry"
 local script = require "tidegate.script"
 local sockets = require "tidegate.chain.sockets"
 local stage = require "tidegate.stage"
+local stats = require "tidegate.process.stats"
 local task = require "tidegate.native.task"
 
 local M = {}
@@ -256,6 +257,7 @@ local function walk(ctx, stream, handle)
     return nil, refused(err)
   end
   ctx.stream = upper
+  stats.accepted(ctx)
   record.client(ctx)
 
   local ok
@@ -319,6 +321,9 @@ local function finish(ctx, ok, done, err)
   elseif not done then
     err = failure.wrap(err)
     report(ctx, err)
+  end
+  if err then
+    stats.failed(ctx.service, err)
   end
   if not ctx.relayed then
     record.ended(ctx, err)

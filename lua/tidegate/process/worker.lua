@@ -7,6 +7,7 @@ local guard = require "tidegate.script.guard"
 local listener = require "tidegate.native.listener"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
+local observer = require "tidegate.policy.observer"
 local packet = require "tidegate.native.packet"
 local process = require "tidegate.native.process"
 local quota = require "tidegate.policy.quota"
@@ -37,6 +38,7 @@ local function open_door(key, place, built)
       quota.park(door)
       return door.service:serve(stream)
     end, function(shortage)
+      message.send(0, { type = "accepting", service = door.service.name, ok = not shortage })
       if shortage then
         log.default():warn("accepting pauses: " .. tostring(shortage), { service = door.service.name })
       else
@@ -163,6 +165,13 @@ local function stop()
   return {}
 end
 
+-- The control thread has something for an observer.
+local function observe(question)
+  local _, any = next(current and current.services or {})
+  local told, err = observer.tell(any and any.registry.observers, question.observer, question.events)
+  return { told = told, err = err and tostring(err) }
+end
+
 -- What people ask for through the REPL.
 local function serve_repl()
   evaluate.provide("services", function()
@@ -202,6 +211,7 @@ function M.main()
     registry.load(question.key, question.data)
     return {}
   end)
+  message.handle("observe", observe)
   message.handle("drain", drain)
   message.handle("alive", alive)
   message.handle("stop", stop)

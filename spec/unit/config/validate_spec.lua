@@ -123,7 +123,7 @@ log: {level: debug}
       "warning 1 services[0].handler.chainGroup.selector.strategy: parallel chooses among nodes only" },
     { "services: [{name: s, handler: {type: zz, metadata: {sniffing: true}}, listener: {type: yy}}]",
       "error 1 services[0].handler.metadata.sniffing: is not available in this version (sniffing)" },
-    { service "metadata: {enableStats: true}", "is not available in this version (service statistics)" },
+    { service "metadata: {enableStats: perhaps}", "metadata.enableStats: must be true or false" },
     -- types and metadata
     { "services: [{name: s, handler: {type: zy}, listener: {type: yy}}]",
       'error 1 services[0].handler.type: unknown handler "zy"; did you mean zz?; known here: zz' },
