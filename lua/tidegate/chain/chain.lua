@@ -108,8 +108,10 @@ function methods:route(ctx, network, address)
 
   local nodes = {}
   for i = 1, #self.hops do
-    local node = self.hops[i]:select(ctx, network, address)
-    if not node then
+    local node, err = self.hops[i]:select(ctx, network, address)
+    if err then
+      return nil, err
+    elseif not node then
       break
     end
     nodes[i] = node

@@ -105,7 +105,9 @@ local function new_group(config, registry, scope, word, label)
     label = label,
     entries = {},
     conditional = false,
-    selector = selector.new(config.selector, scope, registry.strategies, true),
+    selector = selector.new(config.selector, scope, {
+      strategies = registry.strategies, filters = registry.filters, of_group = true,
+    }),
   }
 end
 
@@ -126,9 +128,14 @@ function chains:route(ctx, network, address)
   if #list == 0 then
     return route.DIRECT
   end
-  local entry = #list == 1 and list[1] or self.selector:select(list, ctx)
+  local entry, err = list[1], nil
+  if #list > 1 then
+    entry, err = self.selector:select(list, ctx)
+  end
   if entry then
     return entry.target:route(ctx, network, address)
+  elseif err then
+    return nil, err
   elseif self.fallback then
     return route.DIRECT
   end

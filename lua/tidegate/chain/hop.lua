@@ -72,7 +72,9 @@ function M.new(config, options)
     name = name,
     nodes = {},
     make = options.targets and node.target or node.new,
-    selector = selector.new(config.selector, scope, options.strategies),
+    selector = selector.new(config.selector, scope, {
+      strategies = options.strategies, filters = options.registry and options.registry.filters,
+    }),
     loads = config.file ~= nil or config.redis ~= nil or config.http ~= nil,
     registry = options.registry,
     loaded = {},
@@ -102,7 +104,7 @@ function M.new(config, options)
 end
 
 --- A hop whose nodes a script chooses.
--- @param pick function(ctx, network, address, request) → node, or nil for none
+-- @param pick function(ctx, network, address, request) → node, or nil for none | nil, err
 function M.scripted(name, pick)
   return setmetatable({ name = name, nodes = {}, pick = pick }, mt)
 end
@@ -222,9 +224,9 @@ local function select_mixed(self, list, ctx)
   local wants_primary = has_primary(list)
   for _, group in ipairs(groups_of(list)) do
     if not wants_primary or has_primary(group) then
-      local item = self.selector:select(group, ctx)
-      if item then
-        return item
+      local item, err = self.selector:select(group, ctx)
+      if item or err then
+        return item, err
       end
     end
   end
@@ -273,7 +275,7 @@ end
 -- @param address where the connection goes, as it is dialed; "" in forwarders, where it is not known yet
 -- @param request what rules look at (tidegate.chain.rule); nil: network and host of the connection, as
 --   they were asked for
--- @return node, or nil when the hop has none for it
+-- @return node, or nil when the hop has none for it: the route ends there | nil, err
 function methods:select(ctx, network, address, request)
   if self.pick then
     return self.pick(ctx, network, address, request)

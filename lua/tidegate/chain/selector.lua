@@ -5,6 +5,7 @@
 -- round robin, are one for all workers.
 
 local bit = require "bit"
+local failure = require "tidegate.failure"
 local race = require "tidegate.chain.race"
 local shared = require "tidegate.native.shared"
 
@@ -198,11 +199,22 @@ local function without_slow(self, items)
   return #kept > 0 and kept or items
 end
 
+-- What the filters of scripts leave.  Nothing left is an error, not a reason to go around the hop.
+local function filtered(self, items, ctx)
+  for i = 1, #self.filters do
+    items = self.filters[i](items, ctx)
+    if type(items) ~= "table" or #items == 0 then
+      return nil, failure.new("blocked", ("filter %q leaves nothing"):format(self.filter_names[i]))
+    end
+  end
+  return items
+end
+
 local methods = {}
 local mt = { __name = "tidegate.selector", __index = methods }
 
 --- Pick one of several items.
--- @return an item, or nil when all have failed
+-- @return an item, or nil when all have failed | nil, err
 function methods:select(items, ctx)
   if #items > 1 then
     items = without_failed(self, items)
@@ -212,6 +224,13 @@ function methods:select(items, ctx)
   end
   if #items > 1 and self.max_latency then
     items = without_slow(self, items)
+  end
+  if self.filters then
+    local err
+    items, err = filtered(self, items, ctx)
+    if not items then
+      return nil, err
+    end
   end
   if #items <= 1 then
     return items[1]
@@ -223,13 +242,27 @@ local function positive(value)
   return value and value > 0 and value or nil
 end
 
+local function read_filters(names, known)
+  local filters, kept = {}, {}
+  for _, name in ipairs(names or {}) do
+    if known and known[name] then
+      filters[#filters + 1], kept[#kept + 1] = known[name], name
+    end
+  end
+  if #filters > 0 then
+    return filters, kept
+  end
+end
+
 --- Make a selector.  Its `needs` says what its strategy looks at: { load, latency }.
--- @param config {strategy, maxFails, failTimeout, maxLatency (seconds)} or nil for round robin, 1, 10 s
+-- @param config {strategy, maxFails, failTimeout, maxLatency (seconds), filters} or nil for round robin,
+--   1, 10 s
 -- @param name what makes the selector unique in the process
--- @param custom strategies by name, those of scripts: function(items, ctx) → item
--- @param of_group whether its items are chains or hops, not nodes
-function M.new(config, name, custom, of_group)
-  config = config or {}
+-- @param options nil or { strategies = those of scripts by name: function(items, ctx) → item, filters =
+--   the same: function(items, ctx) → items, of_group = whether its items are chains or hops, not nodes }
+function M.new(config, name, options)
+  config, options = config or {}, options or {}
+  local of_group, custom = options.of_group, options.strategies
   local strategy = config.strategy or "round"
   strategy = ALIASES[strategy] or strategy
 
@@ -241,7 +274,10 @@ function M.new(config, name, custom, of_group)
       return scripted(items, ctx)
     end
   end
+  local filters, filter_names = read_filters(config.filters, options.filters)
   return setmetatable({
+    filters = filters,
+    filter_names = filter_names,
     strategy = pick or strategies.round,
     ticket = shared.ticket("selector/" .. name),
     needs = needs or {},

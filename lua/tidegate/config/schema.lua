@@ -236,6 +236,7 @@ object("selector", {
   { "maxFails*", "int", "failures before an item is left out" },
   { "failTimeout*", "dur", "for how long it is left out" },
   { "maxLatency", "dur", "leave out what the last probe found slower" },
+  { "filters", "[]string", "filters of scripts, in order; not gost's" },
 })
 
 object("filter", {

@@ -123,6 +123,8 @@ function M.new(config, scripts, data)
     hops = {},
     chains = {},
     strategies = {},
+    filters = {},
+    matchers = {},
     stages = stage.set(),
     own = {},
     by_url = {},

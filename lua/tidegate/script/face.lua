@@ -129,6 +129,18 @@ local function define_policies(tg, set)
     return name
   end
 
+  --- filter(name, function(items, ctx) → items): for `selector: {filters: [name]}`.
+  function tg.filter(name, fn)
+    set.filters[check(name, "string", "a filter's name")] = check(fn, "function", "a filter")
+    return name
+  end
+
+  --- matcher(name, function(request) → truth): for rules, as Matcher(`name`).
+  function tg.matcher(name, fn)
+    set.matchers[check(name, "string", "a matcher's name")] = check(fn, "function", "a matcher")
+    return name
+  end
+
   --- wrap(kind, name, function(next, …) [, options]): put a function around an object's main method.
   function tg.wrap(word, name, fn, options)
     local kind = kinds.by_word(word)

@@ -23,6 +23,8 @@ function M.new()
     policies = {}, -- list → name → { spec, options }
     wraps = {}, -- list → name → { { fn, options }, … }
     strategies = {},
+    filters = {}, -- name → function(items, ctx)
+    matchers = {}, -- name → function(request)
     components = {},
     modules = {}, -- modules the scripts required
     registry = nil, -- set when installed
@@ -42,7 +44,11 @@ end
 
 local function scripted_hop(registry, name, pick)
   return hop.scripted(name, function(ctx, network, address)
-    return registry:node(pick(ctx, network, address), ctx, network, address)
+    local value, err = pick(ctx, network, address)
+    if value == nil and err then
+      return nil, err
+    end
+    return registry:node(value, ctx, network, address)
   end)
 end
 
@@ -78,6 +84,12 @@ function methods:install(registry)
     registry.strategies[name] = guard.new(pick, ("selector %q"):format(name), function(items)
       return items[1]
     end, registry.log)
+  end
+  for name, keep in pairs(self.filters) do -- one that raises leaves nothing: the connection fails
+    registry.filters[name] = guard.new(keep, ("filter %q"):format(name), nil, registry.log)
+  end
+  for name, test in pairs(self.matchers) do
+    registry.matchers[name] = guard.new(test, ("matcher %q"):format(name), false, registry.log)
   end
   for name, compose in pairs(self.chains) do
     local what = ("chain %q"):format(name)

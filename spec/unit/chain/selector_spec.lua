@@ -7,7 +7,7 @@ local unique = 0
 
 local function fresh(config, custom)
   unique = unique + 1
-  return selector.new(config, "spec-" .. unique, custom)
+  return selector.new(config, "spec-" .. unique, { strategies = custom })
 end
 
 local function items(...)
@@ -235,8 +235,28 @@ describe("selector", function()
   it("takes turns among chains and hops where a strategy is for nodes alone", function()
     for _, strategy in ipairs { "parallel", "ll", "leastconn", "p2c", "ewma" } do
       unique = unique + 1
-      local s = selector.new({ strategy = strategy, maxLatency = 1 }, "spec-" .. unique, nil, true)
+      local s = selector.new({ strategy = strategy, maxLatency = 1 }, "spec-" .. unique, { of_group = true })
       assert.same("1212", pick(s, items({}, {}), 4))
+    end
+  end)
+
+  it("asks the filters of scripts, and fails when they leave nothing", function()
+    local filters = {
+      odd = function(list) return { list[1], list[3] } end,
+      none = function() return {} end,
+      broken = function() end,
+    }
+    local function with(...)
+      unique = unique + 1
+      return selector.new({ filters = { ... } }, "spec-" .. unique, { filters = filters })
+    end
+    assert.same("1313", pick(with "odd", items({}, {}, {}), 4))
+    assert.same("123", pick(with "unknown", items({}, {}, {}), 3))
+    for _, name in ipairs { "none", "broken" } do
+      local item, err = with("odd", name):select(items({}, {}, {}))
+      assert.is_nil(item)
+      assert.same("blocked", err.code)
+      assert.is_truthy(tostring(err):find(name, 1, true))
     end
   end)
 end)

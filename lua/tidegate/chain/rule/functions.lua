@@ -276,6 +276,14 @@ define("Admission", 1, 1, function(args, env)
   end
 end)
 
+-- What scripts define (tg.matcher).
+define("Matcher", 1, 1, function(args, env)
+  return function(request)
+    local matcher = object_of(env, "matchers", args[1])
+    return matcher ~= nil and matcher(request) and true or false
+  end
+end)
+
 -- Finding them ------------------------------------------------------------------------------------
 
 local by_spelling, names = {}, {}
