@@ -230,7 +230,7 @@ static ssize_t grpc_read(struct tg_stream *s, void *buf, size_t len)
         if (data && n > 0)
             got += (size_t)n;
     }
-    int code = judge_header(g);
+    int code = s->state == TG_STREAM_OPEN ? judge_header(g) : s->error.code;
     if (got > 0)
         return (ssize_t)got; /* what came behind is told by the next call */
     if (code < 0)

@@ -474,8 +474,10 @@ static void feed(struct tg_h2 *h, const uint8_t *data, size_t len)
         return; /* a callback gave up */
     if (n == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
         tg_h2_blame(h, TG_PROTOCOL, "the client does not speak HTTP/2");
+    else if (n == NGHTTP2_ERR_FLOODED)
+        tg_h2_blame(h, TG_LIMIT, "the peer floods us with frames that want an answer");
     else
-        tg_h2_blame(h, n == NGHTTP2_ERR_FLOODED ? TG_LIMIT : TG_PROTOCOL, nghttp2_strerror((int)n));
+        tg_h2_blame(h, TG_PROTOCOL, nghttp2_strerror((int)n));
 }
 
 void tg_h2_receive(struct tg_h2 *h)
