@@ -1,5 +1,6 @@
 -- The examples, run as their first lines say.
 
+local base64 = require "tidegate.net.http.base64"
 local helpers = require "spec.helpers"
 local plane = require "spec.helpers.plane"
 local proxy = require "spec.helpers.proxy"
@@ -129,5 +130,36 @@ describe("examples", function()
     assert.same("403", status_at(0, 24, "www.video.example"))
     assert.same("200", status_at(0, 24, target))
     assert.same("503", status_at(0, 0, "www.video.example:1"), "after work it is only not found")
+  end))
+
+  it("http-auth.lua asks the directory once, and nobody new gets in while it is gone", helpers.task(function()
+    local asked, alive = {}, true
+    local directory = plane.accept(function(s)
+      local head = alive and s:read_until("\r\n\r\n", 4096)
+      if head then
+        local body = s:read_exact(tonumber(head:match "Content%-Length: (%d+)"))
+        asked[#asked + 1] = body
+        local good = body:find("user=ann", 1, true) and body:find("password=p%26%20w", 1, true)
+        s:write(good and "HTTP/1.1 200 OK\r\nX-Group: staff\r\n" or "HTTP/1.1 403 No\r\n", "Content-Length: 0\r\n\r\n")
+      end
+      s:close()
+    end)
+    local target = web "target"
+    local p = proxy.start({ "--workers", "1", "-C", "examples/http-auth.lua" },
+      { env = { LISTEN = "127.0.0.1:0", DIRECTORY = "http://" .. directory .. "/login" }, services = 1 })
+    local function as(credentials)
+      local answer = get(p:port(1), "http://" .. target .. "/", target,
+        "Proxy-Authorization: Basic " .. base64.encode(credentials) .. "\r\n")
+      return answer:match "^HTTP/1.1 (%d+)"
+    end
+    assert.same("200", as "ann:p& w")
+    assert.same("200", as "ann:p& w")
+    assert.equal(1, #asked)
+    assert.is_truthy(asked[1]:find("client=127.0.0.1", 1, true))
+    assert.same("407", as "ann:other")
+    alive = false
+    assert.same("407", as "bob:x")
+    p:logged("the directory does not answer", true)
+    assert.same("200", as "ann:p& w")
   end))
 end)

@@ -5,8 +5,31 @@ local failure = require "tidegate.failure"
 
 local M = {}
 
--- Credentials that travel with the component, or nil.
+local FILE_MAX = 64 * 1024
+
+-- The first line of a file that is no comment: "user password".  @return user, password | nil
+local function first_line(path)
+  local file = io.open(path, "rb")
+  local text = file and file:read(FILE_MAX) or ""
+  if file then
+    file:close()
+  end
+  for line in text:gmatch "[^\r\n]+" do
+    local user, password = line:match "^%s*([^#%s]%S*)%s*(.-)%s*$"
+    if user then
+      return user, password
+    end
+  end
+end
+
+-- Credentials that travel with the component, or nil.  A file that can be read wins.
 local function credentials(auth)
+  if auth and auth.file and auth.file ~= "" then
+    local user, password = first_line(auth.file)
+    if user then
+      return { username = user, password = password }
+    end
+  end
   if auth and auth.username and auth.username ~= "" then
     return { username = auth.username, password = auth.password or "" }
   end

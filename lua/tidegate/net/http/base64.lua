@@ -1,62 +1,66 @@
--- Base64 (RFC 4648) for the short strings of HTTP heads: credentials, encoded host names.
+-- Base64 (RFC 4648): credentials and encoded host names in HTTP heads, bytes in JSON.
 
-local string_byte = string.byte
-local string_char = string.char
-local table_concat = table.concat
+local bit = require "bit"
+local ffi = require "ffi"
+
+local band, lshift, rshift = bit.band, bit.lshift, bit.rshift
+local BYTES = ffi.typeof "uint8_t[?]"
+local SOURCE = ffi.typeof "const uint8_t *"
+local FOREIGN = 255
 
 local base64 = {}
 
 local function alphabet(last_two)
-  local encode, decode = {}, {}
   local letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789" .. last_two
-  for i = 1, 64 do
-    encode[i - 1] = letters:sub(i, i)
-    decode[string_byte(letters, i)] = i - 1
+  local made = { encode = BYTES(64), decode = BYTES(256) }
+  ffi.fill(made.decode, 256, FOREIGN)
+  for i = 0, 63 do
+    local letter = letters:byte(i + 1)
+    made.encode[i], made.decode[letter] = letter, i
   end
-  return { encode = encode, decode = decode }
+  return made
 end
 
 local STANDARD = alphabet("+/")
 local URL = alphabet("-_")
 
 local function encode(bytes, letters)
-  local out, n = {}, 0
-  for i = 1, #bytes, 3 do
-    local a, b, c = string_byte(bytes, i, i + 2)
-    local word = a * 65536 + (b or 0) * 256 + (c or 0)
-    out[n + 1] = letters[math.floor(word / 262144)]
-    out[n + 2] = letters[math.floor(word / 4096) % 64]
-    out[n + 3] = b and letters[math.floor(word / 64) % 64] or ""
-    out[n + 4] = c and letters[word % 64] or ""
+  local size = #bytes
+  local source, out, n = ffi.cast(SOURCE, bytes), BYTES(math.ceil(size / 3) * 4), 0
+  for i = 0, size - 1, 3 do
+    local b = i + 1 < size and source[i + 1] or 0
+    local c = i + 2 < size and source[i + 2] or 0
+    local word = source[i] * 65536 + b * 256 + c
+    out[n] = letters[rshift(word, 18)]
+    out[n + 1] = letters[band(rshift(word, 12), 63)]
+    out[n + 2] = letters[band(rshift(word, 6), 63)]
+    out[n + 3] = letters[band(word, 63)]
     n = n + 4
   end
-  return table_concat(out)
+  return ffi.string(out, math.ceil(size * 4 / 3))
 end
 
 -- @return the bytes | nil when a letter is foreign or the length impossible
 local function decode(text, letters)
-  if #text % 4 == 1 then
+  local size = #text
+  if size % 4 == 1 then
     return nil
   end
-  local out, n = {}, 0
-  for i = 1, #text, 4 do
-    local a, b, c, d = string_byte(text, i, i + 3)
-    local bits_a, bits_b = letters[a], letters[b]
-    local bits_c, bits_d = c and letters[c] or not c and 0, d and letters[d] or not d and 0
-    if not (bits_a and bits_b and bits_c and bits_d) then
+  local source, out, n = ffi.cast(SOURCE, text), BYTES(size), 0
+  local word, bits = 0, 0
+  for i = 0, size - 1 do
+    local value = letters[source[i]]
+    if value == FOREIGN then
       return nil
     end
-    local word = bits_a * 262144 + bits_b * 4096 + bits_c * 64 + bits_d
-    n = n + 1
-    if d then
-      out[n] = string_char(math.floor(word / 65536), math.floor(word / 256) % 256, word % 256)
-    elseif c then
-      out[n] = string_char(math.floor(word / 65536), math.floor(word / 256) % 256)
-    else
-      out[n] = string_char(math.floor(word / 65536))
+    word, bits = band(lshift(word, 6) + value, 0xffff), bits + 6
+    if bits >= 8 then
+      bits = bits - 8
+      out[n] = band(rshift(word, bits), 255)
+      n = n + 1
     end
   end
-  return table_concat(out)
+  return ffi.string(out, n)
 end
 
 --- Encode with the standard alphabet and padding.
