@@ -63,7 +63,7 @@ static int walk(const uint8_t *in, size_t len, record_cb each, void *arg, struct
         return tg_error_put(err, "dns", "decode", TG_LIMIT, "the message is too long");
     size_t questions = read16(in + 4);
     size_t records = read16(in + 6) + read16(in + 8) + read16(in + 10);
-    if (questions + records > TG_DNS_RECORDS_MAX)
+    if (questions + records > (LDNS_QR_WIRE(in) ? TG_DNS_RECORDS_MAX : TG_DNS_QUERY_MAX))
         return tg_error_put(err, "dns", "decode", TG_LIMIT, "the message has too many records");
     size_t at = TG_DNS_HEAD;
     for (size_t i = 0; i < questions + records; i++) {

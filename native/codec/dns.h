@@ -21,7 +21,8 @@
 
 #define TG_DNS_HEAD 12u
 #define TG_DNS_MESSAGE_MAX 65535u
-#define TG_DNS_RECORDS_MAX 2048u /**< of one message */
+#define TG_DNS_RECORDS_MAX 1024u /**< of one message */
+#define TG_DNS_QUERY_MAX 32u     /**< the same of a query: anybody may send one */
 #define TG_DNS_WORD 32u          /**< enough for the text of a type, class or code */
 
 enum tg_dns_section {

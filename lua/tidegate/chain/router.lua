@@ -93,7 +93,7 @@ function M.target(ctx, network, address, deadline, owner)
     return address
   end
   local host = addr.split(address)
-  if host == "" or addr.is_ip(host) then
+  if host == "" or addr.is_ip(host) or rawget(ctx, "socks_command") then -- RESOLVE: for the last node to answer
     return address
   elseif not from.resolver then
     local ips = from.hosts:lookup(ctx, "ip", host)
@@ -385,8 +385,9 @@ function M.retry(ctx, once, network, address)
   local result, err
   for try = 0, service.retries do
     local deadline = ctx:after(service.dial_timeout)
-    if ctx.deadline and (not deadline or ctx.deadline < deadline) then
-      deadline = ctx.deadline
+    local limit = rawget(ctx, "deadline")
+    if limit and (not deadline or limit < deadline) then
+      deadline = limit
     end
     result, err = once(ctx, network, address, deadline, try)
     if result then

@@ -165,7 +165,7 @@ local function server_of(options)
   end
   local server, err = M.open {
     addr = options.server, timeout = options.timeout, hostname = options.hostname, tls = options.tls,
-    chain = options.chain, registry = options.registry,
+    chain = options.chain, registry = options.chain and options.registry or nil,
   }
   if server and key then
     if kept_count >= SERVERS_MAX then

@@ -8,6 +8,7 @@ local shared = require "tidegate.native.shared"
 
 local SMALL = 256 -- names a Lua table holds at most
 local SPARE = 1048576 -- bytes a dictionary gets beyond what is put into it
+local SERIAL = "" -- no name: tells what the dictionary holds now
 
 local string_find, string_lower, string_sub = string.find, string.lower, string.sub
 
@@ -133,6 +134,7 @@ local function share(names, count)
     end
     one.suffixes = one.suffixes or host:byte() == 46
   end
+  dict:set(SERIAL, one.serial)
   made[one.name] = one
   return data_of(one)
 end
@@ -184,7 +186,7 @@ end
 --- Take another table.
 function methods:load(data)
   self.names, self.suffixes = data.names, data.suffixes
-  self.dict = data.dict and shared.dict(data.dict) or nil
+  self.dict, self.serial = data.dict and shared.dict(data.dict) or nil, data.serial
 end
 
 local function find(self, name)
@@ -193,6 +195,11 @@ local function find(self, name)
     return dict:get(name)
   end
   return self.names[name]
+end
+
+-- Connections of a former configuration may outlive its tables; the dictionary may be somebody else's by then.
+local function is_gone(self, name)
+  return self.dict and self.dict:get(SERIAL) ~= self.serial or name == SERIAL
 end
 
 -- The name itself, the same as suffix, then what follows each dot; last the name for all.
@@ -222,7 +229,8 @@ end
 --- @param network "ip", "ip4" or "ip6"
 -- @return list of IPs | nil
 function methods:lookup(_, network, host)
-  local found = match(self, (string_lower(host):gsub("%.$", "")))
+  local name = string_lower(host):gsub("%.$", "")
+  local found = not is_gone(self, name) and match(self, name)
   if not found then
     return nil
   end

@@ -75,11 +75,15 @@ local function known(self, one, key)
   return found, left
 end
 
+-- Whoever waits is told, whatever happens.
 local function fetch(self, one, key, name, record_type)
-  local found, err = one:ask(name, record_type, self.negative)
+  local ok, found, err = pcall(one.ask, one, name, record_type, self.negative)
   local waiters = self.inflight[one][key]
   self.inflight[one][key] = nil
-  if found then
+  if not ok then
+    found, err = nil, failure.wrap(found)
+    self.log:error(("nameserver %s: raised: %s"):format(one.name, tostring(err)))
+  elseif found then
     store(self, one, key, found)
   end
   for i = 1, #waiters do
@@ -162,6 +166,14 @@ end
 
 -- Those that do not answer come last.
 local function in_order(self)
+  local failing = false
+  for i = 1, #self.servers do
+    failing = failing or self.servers[i].failing
+  end
+  if not failing then
+    return self.servers
+  end
+
   local first, last = {}, {}
   for i = 1, #self.servers do
     local list = self.servers[i]:rested() and first or last

@@ -91,6 +91,12 @@ describe("hosts", function()
     hosts.release(again)
     assert.same({ "10.0.0.1" }, h:lookup(nil, "ip", "host-1.example"))
     hosts.release(data)
+    assert.is_nil(h:lookup(nil, "ip", "host-1.example"))
+    lines[1] = "192.0.2.1 host-1.example"
+    local _, other = make(nil, { file = lines })
+    assert.same(data.dict, other.dict)
+    assert.is_nil(h:lookup(nil, "ip", "host-1.example"), "the table is another's now")
+    hosts.release(other)
     assert.same(0, require("tidegate.native.shared").dict(data.dict):count())
   end)
 
