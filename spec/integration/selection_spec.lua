@@ -232,6 +232,29 @@ chains: [{name: c, hops: [{name: h, nodes: [%s, %s]}]}]
     end)
   end))
 
+  it("goes around a proxy whose bypass contains the target", helpers.task(function()
+    local a, port_a = backend()
+    local echo = plane.echo()
+    local function through(bypass)
+      local p = proxy.start { "-L", "http://127.0.0.1:0", "-F",
+        ("socks5://127.0.0.1:%d?bypass=%s"):format(port_a, bypass) }
+      local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + LIMIT_MS))
+      s:set_deadline(task.now() + LIMIT_MS)
+      s:write(("CONNECT %s HTTP/1.1\r\n\r\n"):format(echo))
+      assert.is_truthy(s:read_until("\r\n\r\n", 4096):find "^HTTP/1.1 200")
+      s:close()
+      p:stop()
+    end
+    through "127.0.0.0/8"
+    through "~*.example.com"
+    assert.same(0, count(a))
+    through "*.example.com"
+    through "~127.0.0.1"
+    helpers.eventually(function()
+      return count(a) == 2
+    end)
+  end))
+
   it("takes nodes from a file, and follows its changes", helpers.task(function()
     local a, port_a = backend()
     local b, port_b = backend()

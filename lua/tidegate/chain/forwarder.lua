@@ -53,16 +53,16 @@ local NOTHING = {} -- known of a raw connection
 
 --- Choose a target.
 -- @param request what is known of the request (tidegate.chain.rule); nil: nothing
--- @return node, or nil for none
+-- @return node, or nil for none | nil, err
 function methods:select(ctx, network, address, request)
-  local node = self.source:select(ctx, network, address or "", request or NOTHING)
+  local node, err = self.source:select(ctx, network, address or "", request or NOTHING)
   if node and node.racers then -- only chains can dial several at once
     node = node.racers[1]
   end
   if node then
     load.claim(ctx, node)
   end
-  return node
+  return node, err
 end
 
 --- Begin to probe the targets that ask for it.

@@ -1,5 +1,6 @@
 -- What the last probe of something found, for all workers: nothing yet, a failure, or how long it took.
 
+local key = require "tidegate.chain.key"
 local shared = require "tidegate.native.shared"
 
 local M = {}
@@ -11,7 +12,7 @@ local mt = { __name = "tidegate.health", __index = methods }
 
 --- @param name what makes the thing unique in the process
 function M.new(name)
-  return setmetatable({ counter = shared.counter("health/" .. name) }, mt)
+  return setmetatable({ counter = shared.counter("health/" .. key(name)) }, mt)
 end
 
 --- Note a result: the latency in seconds, or nil for a failure.  One task of the process does this.

@@ -3,6 +3,7 @@
 -- An item has failed when it failed `max_fails` times in a row and the last time was less than
 -- `fail_timeout` seconds ago.  Nothing but a success resets the count.
 
+local key = require "tidegate.chain.key"
 local shared = require "tidegate.native.shared"
 
 local M = {}
@@ -16,7 +17,7 @@ local mt = { __name = "tidegate.mark", __index = methods }
 -- @param max_fails, fail_timeout of the item itself; nil or ≤ 0: those of the selector that asks
 function M.new(name, max_fails, fail_timeout)
   return setmetatable({
-    mark = shared.mark(name),
+    mark = shared.mark(key(name)),
     max_fails = max_fails and max_fails > 0 and max_fails or nil,
     fail_timeout = fail_timeout and fail_timeout > 0 and fail_timeout or nil,
   }, mt)

@@ -14,6 +14,7 @@ local proxy_protocol = require "tidegate.net.proxy_protocol"
 local resolver = require "tidegate.policy.resolver"
 local router = require "tidegate.chain.router"
 local shared = require "tidegate.native.shared"
+local short = require "tidegate.chain.key"
 local sockets = require "tidegate.chain.sockets"
 
 local M = {}
@@ -104,8 +105,8 @@ end
 local function read_health(self, config, options)
   self.health = health.new(self.id)
   local needs = options.needs or {}
-  self.load = needs.load and shared.counter("load/" .. self.id) or nil
-  self.latency = needs.latency and shared.latency("latency/" .. self.id) or nil
+  self.load = needs.load and shared.counter("load/" .. short(self.id)) or nil
+  self.latency = needs.latency and shared.latency("latency/" .. short(self.id)) or nil
   self.probe = probe.new(config.probe, {
     id = self.id,
     label = "node " .. self.label,

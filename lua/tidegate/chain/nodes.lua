@@ -57,11 +57,12 @@ function M.prepare(config, loaded)
   for _, source in ipairs(SOURCES) do
     local text = loaded[source]
     local list, err
-    if type(text) == "string" then
+    if type(text) == "string" and text ~= kept.bad then
       list, err = M.parse(text)
       if list then
         kept[source] = list
       else
+        kept.bad = text -- said once
         log.default():warn(("hop %s: %s: %s"):format(config.name or "", source, tostring(err)),
           { "kind", "hop", "hop", config.name or "" })
       end

@@ -82,7 +82,8 @@ end
 
 --- Ask for the node of one connection.  @return node, or nil for none
 function methods:select(ctx, network, address, request)
-  local text, err = self.client:select(ctx, network, address, request or { network = network, host = address })
+  request = request or { network = network, host = ctx and rawget(ctx, "target") or address }
+  local text, err = self.client:select(ctx, network, address, request)
   local made = nil
   if type(text) == "string" and text ~= "" then
     made, err = node_of(self, text)

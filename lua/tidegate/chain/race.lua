@@ -13,6 +13,9 @@ function M.new(nodes)
 end
 
 local function run_one(race, node, try)
+  if race.winner then
+    return
+  end
   local cancel = task.cancelable()
   race.running[cancel] = true
   local ok, stream, err = pcall(try, node)

@@ -245,7 +245,7 @@ local function race_for(ctx, stages, path, at, deadline)
     local way = { unpack(path, 1, at) }
     way[at], ways[node] = node, way
     local before, made, err
-    if at > 1 then
+    if at > 1 and not node.dialer.multiplex then -- such a dialer asks for its way itself
       before, err = travel(ctx, stages, way, deadline, at - 1, contest)
       if not before then
         return nil, err

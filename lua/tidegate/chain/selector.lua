@@ -4,34 +4,15 @@
 -- have `health`, and `load` and `latency` where a strategy asks for them.  All of these, and the counter of
 -- round robin, are one for all workers.
 
-local bit = require "bit"
+local crc32 = require "tidegate.chain.crc32"
 local failure = require "tidegate.failure"
+local key = require "tidegate.chain.key"
 local race = require "tidegate.chain.race"
 local shared = require "tidegate.native.shared"
 
-local band, bxor, rshift = bit.band, bit.bxor, bit.rshift
 local string_byte = string.byte
 
 local M = {}
-
--- CRC-32 as in IEEE 802.3.
-local crc_table = {}
-for i = 0, 255 do
-  local value = i
-  for _ = 1, 8 do
-    value = bxor(rshift(value, 1), band(value, 1) == 1 and 0xedb88320 or 0)
-  end
-  crc_table[i] = value
-end
-
---- @return the checksum that decides where the strategy "hash" sends a text
-function M.crc32(text)
-  local crc = -1
-  for i = 1, #text do
-    crc = bxor(rshift(crc, 8), crc_table[band(bxor(crc, string_byte(text, i)), 255)])
-  end
-  return bxor(crc, -1) % 2 ^ 32
-end
 
 local seeded = false
 
@@ -82,7 +63,7 @@ function strategies.hash(_, items, ctx)
   if not source or source == "" then
     return items[math.floor(random(#items)) + 1]
   end
-  return items[M.crc32(source) % #items + 1]
+  return items[crc32(source) % #items + 1]
 end
 
 function strategies.parallel(_, items)
@@ -279,7 +260,7 @@ function M.new(config, name, options)
     filters = filters,
     filter_names = filter_names,
     strategy = pick or strategies.round,
-    ticket = shared.ticket("selector/" .. name),
+    ticket = shared.ticket("selector/" .. key(name)),
     needs = needs or {},
     max_fails = positive(config.maxFails) or 1,
     fail_timeout = positive(config.failTimeout) or 10,

@@ -40,16 +40,19 @@ end
 --- An endpoint to one of the targets.
 -- @return endpoint | nil, err | endpoint, nil, its "host:port"
 function M.connect(self, ctx)
-  local forwarder = self.service.forwarder
-  local target = forwarder and forwarder:select(ctx, "udp", "")
+  local forwarder, target, err = self.service.forwarder, nil, nil
+  if forwarder then
+    target, err = forwarder:select(ctx, "udp", "")
+  end
   if not target then
-    return nil, failure.new("config", "no target available")
+    return nil, err or failure.new("config", "no target available")
   end
 
   ctx.node = target.name
   local address = target.port and target.addr or addr.with_port(target.addr, 0)
   ctx.own_target = true
-  local upstream, err = ctx:packets("udp", address)
+  local upstream
+  upstream, err = ctx:packets("udp", address)
   if not upstream then
     target.mark:fail()
     return nil, target:blame(err)

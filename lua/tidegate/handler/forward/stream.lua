@@ -32,16 +32,19 @@ end
 --- Connect to one of the targets.
 -- @return stream | nil, err
 function M.connect(self, ctx, network)
-  local forwarder = self.service.forwarder
-  local target = forwarder and forwarder:select(ctx, network, "")
+  local forwarder, target, err = self.service.forwarder, nil, nil
+  if forwarder then
+    target, err = forwarder:select(ctx, network, "")
+  end
   if not target then
-    return nil, failure.new("config", "no target available")
+    return nil, err or failure.new("config", "no target available")
   end
 
   ctx.node = target.name
   local own_network, address = place_of(target, network)
   ctx.own_target = true
-  local upstream, err = ctx:connect(own_network, address)
+  local upstream
+  upstream, err = ctx:connect(own_network, address)
   if not upstream then
     target.mark:fail()
     return nil, target:blame(err)

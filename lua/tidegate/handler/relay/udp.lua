@@ -2,6 +2,7 @@
 
 local address = require "tidegate.native.address"
 local failure = require "tidegate.failure"
+local load = require "tidegate.chain.load"
 local message = require "tidegate.native.relay_message"
 local udp = require "tidegate.net.udp"
 
@@ -44,6 +45,7 @@ function M.forward(self, ctx, stream)
     return refuse(stream, HOST_UNREACHABLE, node:blame(err))
   end
   node.mark:ok()
+  load.settle(ctx, node, upstream)
   return serve(ctx, stream, { status = OK }, { mode = "u16", address = node.addr, upstream = upstream })
 end
 
