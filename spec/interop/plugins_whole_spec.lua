@@ -1,7 +1,9 @@
 -- A whole tidegate that asks plugins whom to let in and where to.
 
 local base64 = require "tidegate.net.http.base64"
+local cjson = require "cjson"
 local helpers = require "spec.helpers"
+local plane = require "spec.helpers.plane"
 local plugin_server = require "spec.helpers.plugin_server"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
@@ -33,6 +35,7 @@ for _, protocol in ipairs { "http", "grpc" } do
   describe("tidegate with plugins over " .. protocol, function()
     after_each(in_task(function()
       proxy.stop_all()
+      plane.cleanup()
       programs.stop_all()
     end))
 
@@ -80,6 +83,71 @@ authers: [ { name: people, plugin: %s } ]
       end)
       p:logged("works again", true)
       assert.equal(1, count(p:log(), "works again"))
+    end))
+
+    it("finds names, nodes and limits, and tells what happens", in_task(function()
+      local server = plugin_server.start(protocol)
+      local function part(kind)
+        local config = server:config(kind)
+        return ("{ type: %s, addr: '%s' }"):format(config.type, config.addr)
+      end
+      local web = plane.accept(function(s)
+        local head = s:read_until("\r\n\r\n", 4096)
+        s:write("HTTP/1.1 200 ", head and head:match "^(%u+)" or "?", "\r\nContent-Length: 0\r\n\r\n")
+        s:close()
+      end)
+      local port = web:match ":(%d+)$"
+      local config = ([[
+services:
+- { name: hosted, addr: "127.0.0.1:0", hosts: h, limiter: l, observer: o, handler: { type: http },
+    listener: { type: tcp }, recorders: [ { name: r, record: recorder.service.handler } ] }
+- { name: resolved, addr: "127.0.0.1:0", resolver: res, handler: { type: http }, listener: { type: tcp } }
+- { name: chained, addr: "127.0.0.1:0", handler: { type: http, chain: c }, listener: { type: tcp } }
+hosts: [ { name: h, plugin: %s } ]
+limiters: [ { name: l, plugin: %s } ]
+observers: [ { name: o, plugin: %s } ]
+recorders: [ { name: r, plugin: %s } ]
+resolvers: [ { name: res, plugin: %s } ]
+chains: [ { name: c, hops: [ { name: hop, plugin: %s } ] } ]
+]]):format(part "hosts", part "limiter", part "observer", part "recorder", part "resolver", part "hop")
+      local p = proxy.start({ "-C", programs.file(programs.folder(), "c.yaml", config) }, { services = 3 })
+      local function through(index, target)
+        local s = assert(stream.dial("127.0.0.1:" .. p:port(index), nil, task.now() + 5000))
+        s:set_deadline(task.now() + 10000)
+        s:write(("GET http://%s/ HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"):format(target, target))
+        local line = s:read_until("\r\n", 1000)
+        s:close()
+        return line
+      end
+      assert.equal("HTTP/1.1 200 GET\r\n", through(1, "local.test:" .. port))
+      assert.equal("HTTP/1.1 200 GET\r\n", through(2, "local.test:" .. port))
+      assert.truthy(through(3, web))
+
+      local seen
+      local function called(name, check)
+        helpers.eventually(function()
+          for _, one in ipairs(server:calls()) do
+            if one.call == name and (not check or check(one.request)) then
+              seen = one.request
+              return true
+            end
+          end
+        end, name .. " was not called\n" .. p:log())
+        return seen
+      end
+      assert.equal("local.test", called("Lookup").host)
+      assert.equal("local.test", called("Resolve").host)
+      assert.equal(web, called("Select").host)
+      assert.truthy(called("Limit", function(request)
+        return request.service == "hosted" and request.scope == "service"
+      end))
+      local data = called("Record").data
+      local record = cjson.decode(base64.decode(type(data) == "table" and data.bytes or data))
+      assert.equal("hosted", record.service)
+      assert.equal("ready", called("Observe", function(request)
+        return request.events[1].status and request.events[1].status.state == "ready"
+      end).events[1].status.state)
+      assert.is_nil(p:log():find('"level":"error"', 1, true))
     end))
   end)
 end

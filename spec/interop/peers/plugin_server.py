@@ -11,6 +11,7 @@ import base64
 import json
 import ssl
 import sys
+import threading
 import time
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,9 +57,11 @@ KNOWN = {}  # of service discovery
 
 
 def lookup(request):
-    found = request.get("host") in ("known.test", "notok.test")
-    ips = ["192.0.2.1", "no address", "2001:db8::1"] if found else []
-    return {"ips": ips, "ok": request.get("host") == "known.test"}
+    host = request.get("host")
+    if host == "local.test":
+        return {"ips": ["127.0.0.1"], "ok": True}
+    ips = ["192.0.2.1", "no address", "2001:db8::1"] if host in ("known.test", "notok.test") else []
+    return {"ips": ips, "ok": host == "known.test"}
 
 
 def register(request):
@@ -98,9 +101,14 @@ DECIDE = {
 }
 
 
+LOCK = threading.Lock()
+
+
 def note(call, request, token, **more):
     line = {"call": call, "request": request, "token": token, **more}
-    print(json.dumps(line, default=lambda b: {"bytes": base64.b64encode(b).decode()}), flush=True)
+    text = json.dumps(line, default=lambda b: {"bytes": base64.b64encode(b).decode()})
+    with LOCK:
+        print(text, flush=True)
 
 
 # HTTP ---------------------------------------------------------------------------------------------
