@@ -179,6 +179,19 @@ describe("names", function()
     assert.same(61, #native.addresses(answer))
   end, 60))
 
+  it("from unbound by HTTPS, which is HTTP/2 there", helpers.task(function()
+    local https = programs.free_port()
+    local _, _, ca = unbound(("  interface: 127.0.0.1@%d\n  https-port: %d\n"):format(https, https))
+    local at = web()
+    local p = start(SERVICE .. ("  - { addr: 'https://127.0.0.1:%d/dns-query', hostname: dns.test, ttl: -1s }\n")
+      :format(https), { SSL_CERT_FILE = ca })
+    for _ = 1, 6 do
+      assert.same("here\n", get(p, at))
+    end
+    assert.same("", get(p, at, "missing.test"))
+    p:logged("DNS NXDOMAIN for missing.test.", true)
+  end, 60))
+
   it("from a DoH server, on one connection", helpers.task(function()
     local port, ca, server = doh()
     local p = start(SERVICE .. ("  - { addr: 'https://localhost:%s/dns-query', ttl: -1s }\n"):format(port),
@@ -188,7 +201,7 @@ describe("names", function()
       assert.same("here\n", get(p, at))
     end
     assert.same(6, count(server.stdout, "post"))
-    assert.is_true(count(server.stdout, "connection") <= 2) -- one for each worker
+    assert.is_true(count(server.stdout, "connection") <= 4) -- for each worker one, and one to ask for HTTP/2
     local untrusted = start(SERVICE .. ("  - { addr: 'https://localhost:%s/dns-query' }\n"):format(port))
     assert.same("", get(untrusted, at))
   end, 60))

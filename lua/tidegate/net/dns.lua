@@ -8,6 +8,7 @@
 local addr = require "tidegate.net.addr"
 local address = require "tidegate.net.dns.address"
 local failure = require "tidegate.failure"
+local https = require "tidegate.net.dns.https"
 local native = require "tidegate.native.dns"
 local pool = require "tidegate.net.http.pool"
 local task = require "tidegate.native.task"
@@ -28,17 +29,17 @@ end
 
 -- HTTPS is always verified, TLS when it was said whom to expect there.
 local function prepare_tls(self, options)
-  local https = self.at.transport == "https"
+  local is_https = self.at.transport == "https"
   local hostname = text(options.hostname)
   self.tls = { serverName = hostname }
   for key, value in pairs(options.tls or {}) do
     self.tls[key] = value
   end
   if self.tls.secure == nil then
-    self.tls.secure = https or hostname ~= nil
+    self.tls.secure = is_https or hostname ~= nil
   end
-  if https then
-    self.url = "https://" .. self.at.authority .. self.at.path
+  if is_https then
+    https.prepare(self)
   else
     self.pool = pool.new { idle = IDLE, per_key = IDLE_MAX }
   end
@@ -63,6 +64,9 @@ function M.open(options)
     timeout = options.timeout and options.timeout > 0 and options.timeout or TIMEOUT,
     ask = transport[at.transport],
   }, mt)
+  if self.chain then
+    self.dial = transport.dialer(self)
+  end
   if at.transport == "tls" or at.transport == "https" then
     prepare_tls(self, options)
   end
@@ -151,6 +155,8 @@ end
 function methods:close()
   if self.pool then
     self.pool:close()
+  elseif self.sessions then
+    https.close(self)
   end
 end
 

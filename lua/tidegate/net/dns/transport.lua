@@ -6,14 +6,12 @@
 local addr = require "tidegate.net.addr"
 local connection = require "tidegate.net.connection"
 local failure = require "tidegate.failure"
-local http = require "tidegate.net.http"
+local https = require "tidegate.net.dns.https"
 local packet = require "tidegate.native.packet"
 local resolve = require "tidegate.net.resolve"
 local task = require "tidegate.native.task"
 
 local FIRST_RESEND_MS = 1000 -- a datagram may get lost; the pauses double
-local ANSWER_MAX = 65535
-local MEDIA_TYPE = "application/dns-message"
 local STALE = { eof = true, reset = true, closed = true }
 local POOL_KEY = "" -- a pool belongs to one server
 
@@ -31,14 +29,16 @@ local function through_chain(server, method, network, deadline)
   })
 end
 
+--- How a server behind a chain is dialed.
+function M.dialer(server)
+  return function(_, deadline)
+    return through_chain(server, "connect", "tcp", deadline)
+  end
+end
+
 -- @return stream | nil, err
 local function dial(server, deadline, secure)
-  local options = { deadline = deadline, tls = secure and server.tls or nil }
-  if server.chain then
-    function options.dial()
-      return through_chain(server, "connect", "tcp", deadline)
-    end
-  end
+  local options = { dial = server.dial, deadline = deadline, tls = secure and server.tls or nil }
   return connection.open(server.at, options, secure)
 end
 
@@ -177,34 +177,13 @@ function M.tls(server, query, accept, deadline)
   return answer
 end
 
--- HTTPS (RFC 8484) --------------------------------------------------------------------------------
-
-local function refused(response)
-  return nil, failure.new("protocol", ("the server answers with status %d"):format(response.status), {
-    layer = "dns over https",
-  })
-end
-
 function M.https(server, query, accept, deadline)
-  local response, err = http.request {
-    url = server.url,
-    method = "POST",
-    headers = { ["content-type"] = MEDIA_TYPE, accept = MEDIA_TYPE },
-    body = query,
-    deadline = deadline,
-    limit = ANSWER_MAX,
-    tls = server.tls,
-    chain = server.chain,
-    registry = server.registry,
-    repeatable = true,
-  }
-  if not response then
+  local bytes, err = https.ask(server, query, deadline)
+  if not bytes then
     return nil, err
-  elseif response.status ~= 200 then
-    return refused(response)
   end
   local answer
-  answer, err = accept(response.body)
+  answer, err = accept(bytes)
   return answer, not answer and err or nil
 end
 
