@@ -96,6 +96,40 @@ static void put_escaped(struct tg_text *out, uint8_t c, bool json)
     }
 }
 
+/* The code point of a character of `n` > 1 bytes. */
+static uint32_t rune_of(const uint8_t *s, size_t n)
+{
+    uint32_t rune = s[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++)
+        rune = rune << 6 | (s[i] & 0x3f);
+    return rune;
+}
+
+/* Spaces but the ordinary one, controls, marks without a shape, private use; beyond ASCII. */
+static bool is_unprintable(uint32_t rune)
+{
+    static const uint32_t ranges[][2] = {
+        { 0x80, 0xa0 },     { 0xad, 0xad },     { 0x600, 0x605 },     { 0x61c, 0x61c },
+        { 0x6dd, 0x6dd },   { 0x70f, 0x70f },   { 0x1680, 0x1680 },   { 0x180e, 0x180e },
+        { 0x2000, 0x200f }, { 0x2028, 0x202f }, { 0x205f, 0x206f },   { 0x3000, 0x3000 },
+        { 0xe000, 0xf8ff }, { 0xfeff, 0xfeff }, { 0xfff0, 0xfffb },   { 0xfffd, 0xffff },
+        { 0xe0000, 0xe00ff }, { 0xe01f0, 0x10ffff },
+    };
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+        if (rune >= ranges[i][0] && rune <= ranges[i][1])
+            return true;
+    return false;
+}
+
+/* \u00a0 or \U000e0001, as strconv.Quote writes it; U+FFFD it leaves as it is. */
+static void put_rune(struct tg_text *out, uint32_t rune)
+{
+    int digits_left = rune > 0xffff ? 8 : 4;
+    tg_text_add(out, digits_left == 8 ? "\\U" : "\\u", 2);
+    while (digits_left-- > 0)
+        tg_text_add(out, &digits[rune >> digits_left * 4 & 15], 1);
+}
+
 /* Length of the run at the front that needs no second look. */
 static size_t plain_run(const uint8_t *s, size_t len)
 {
@@ -103,6 +137,14 @@ static size_t plain_run(const uint8_t *s, size_t len)
     while (n < len && s[n] >= ' ' && s[n] < 0x7f && s[n] != '"' && s[n] != '\\')
         n++;
     return n;
+}
+
+/* Of the characters beyond ASCII. */
+static bool is_escaped(uint32_t rune, bool json)
+{
+    if (json)
+        return rune == 0x2028 || rune == 0x2029;
+    return rune != 0xfffd && is_unprintable(rune);
 }
 
 static void put_quoted(struct tg_text *out, const uint8_t *s, size_t len, bool json)
@@ -118,6 +160,8 @@ static void put_quoted(struct tg_text *out, const uint8_t *s, size_t len, bool j
             } else if (n == 0 || (n == 1 && (*s != 0x7f || !json))) {
                 put_escaped(out, *s, json);
                 n = 1;
+            } else if (n > 1 && is_escaped(rune_of(s, n), json)) {
+                put_rune(out, rune_of(s, n));
             } else {
                 tg_text_add(out, s, n);
             }
@@ -135,13 +179,14 @@ void tg_logline_json(struct tg_text *out, const char *s, size_t len)
     put_quoted(out, (const uint8_t *)s, len, true);
 }
 
+/* As Go's slog decides; it takes DEL for printable there. */
 static bool needs_quotes(const uint8_t *s, size_t len)
 {
     if (len == 0)
         return true;
     while (len > 0) {
         size_t n = utf8_length(s, len);
-        if (n == 0 || *s <= ' ' || *s == '"' || *s == '=' || *s == 0x7f)
+        if (n == 0 || *s <= ' ' || *s == '"' || *s == '=' || (n > 1 && is_unprintable(rune_of(s, n))))
             return true;
         s += n;
         len -= n;

@@ -44,6 +44,15 @@ describe("log text", function()
     { "caf\195\169", "caf\195\169" },
     { "bad\255", [["bad\xff"]] },
     { "[::1]:80", "[::1]:80" },
+    { "no\194\160break", [["no\u00a0break"]] },
+    { "zero\226\128\139width", [["zero\u200bwidth"]] },
+    { "bidi\226\128\174", [["bidi\u202e"]] },
+    { "tag\243\160\128\129", [["tag\U000e0001"]] },
+    { "\239\187\191bom", [["\ufeffbom"]] },
+    { "\227\129\130", "\227\129\130" },
+    { "\240\159\140\138", "\240\159\140\138" },
+    { "del\127", "del\127" },
+    { "del\127 and blank", [["del\x7f and blank"]] },
   } do
     it(("quotes where slog does, case %d"):format(i), function()
       assert.same("time=" .. TIME .. " level=info msg=m k=" .. case[2] .. "\n", text_of { "k", case[1] })
