@@ -25,6 +25,11 @@ M.TYPES = {
 
 local SINKS = { "file", "tcp", "http", "redis" } -- the first that is configured is used
 
+-- Whoever is away may be back; any other answer of a plugin or script is its last word.
+local AWAY = {
+  refused = true, unreachable = true, reset = true, timeout = true, closed = true, eof = true, resolve = true,
+}
+
 local BODY_SIZE, BODY_MAX = 65536, 1048576
 
 --- Settings of a binding (`service.recorders[].metadata`).
@@ -68,7 +73,7 @@ function called_mt.__index:write(list, from)
   local ok, err = self.object:record(entry.data, entry.meta)
   if ok == nil and err ~= nil then
     err = failure.wrap(err)
-    err.rejected = true -- these protocols know no second attempt
+    err.rejected = not AWAY[err.code]
     return 0, err
   end
   return 1
