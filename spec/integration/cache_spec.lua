@@ -63,8 +63,21 @@ recorders: [{name: out, file: {path: "%s/records", sep: "\n"}}]
 ]]):format(metadata or "", memory or "ttl: 60s", folder)) }, { services = 1 })
   end
 
-  -- One request by a client of its own.  @return head, body
+  local function records()
+    local list = {}
+    local file = io.open(folder .. "/records")
+    for line in file and file:lines() or function() end do
+      list[#list + 1] = cjson.decode(line)
+    end
+    if file then
+      file:close()
+    end
+    return list
+  end
+
+  -- One request by a client of its own; it is over when it is recorded.  @return head, body
   local function fetch(method, path, fields, version)
+    local before = #records()
     local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + LIMIT_MS))
     s:set_deadline(task.now() + LIMIT_MS)
     s:write(("%s http://%s%s HTTP/%s\r\nHost: %s\r\n%s\r\n"):format(method, from.address, path, version or "1.1",
@@ -83,6 +96,9 @@ recorders: [{name: out, file: {path: "%s/records", sep: "\n"}}]
       body = s:read_exact(framing)
     end
     s:close()
+    helpers.eventually(function()
+      return #records() > before
+    end, "not recorded")
     return response, body
   end
 
@@ -97,19 +113,11 @@ recorders: [{name: out, file: {path: "%s/records", sep: "\n"}}]
     assert.equal(1, from.asked)
     fetch("GET", "/b") -- another URI
     assert.equal(2, from.asked)
-    local records = {}
-    helpers.eventually(function()
-      records = {}
-      local file = io.open(folder .. "/records")
-      for line in file and file:lines() or function() end do
-        records[#records + 1] = cjson.decode(line)
-      end
-      return #records == 3
-    end, "no records")
-    assert.same({ false, true, false },
-      { records[1].http.cached, records[2].http.cached, records[3].http.cached })
-    assert.equal(200, records[2].http.statusCode)
-    assert.equal("", records[2].dst)
+    local list = records()
+    assert.equal(3, #list)
+    assert.same({ false, true, false }, { list[1].http.cached, list[2].http.cached, list[3].http.cached })
+    assert.equal(200, list[2].http.statusCode)
+    assert.equal("", list[2].dst)
   end))
 
   it("serves chunked and unframed bodies to any client", helpers.task(function()

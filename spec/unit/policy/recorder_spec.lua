@@ -10,7 +10,6 @@ local queue = require "tidegate.policy.recorder.queue"
 local recorder = require "tidegate.policy.recorder"
 local shared = require "tidegate.native.shared"
 local sinks = require "spec.helpers.sinks"
-local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
 local number = 0
