@@ -4,6 +4,8 @@ local helpers = require "spec.helpers"
 local luv = require "luv"
 local plane = require "spec.helpers.plane"
 local proxy = require "spec.helpers.proxy"
+local redis = require "tidegate.net.redis"
+local redis_server = require "spec.helpers.redis"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
@@ -285,6 +287,51 @@ chains: [{name: c, hops: [{name: h, file: {path: "%s"}}]}]
     helpers.eventually(function()
       return count(b) == before + 1
     end)
+  end))
+
+  it("takes nodes from Redis and a URL, and keeps them when these are gone", helpers.task(function()
+    local a, port_a = backend()
+    local b, port_b = backend()
+    local function nodes(name, port)
+      return ('[{"name": "%s", "addr": "127.0.0.1:%d", "connector": {"type": "socks5"}, "dialer": {"type": "tcp"}}]')
+        :format(name, port)
+    end
+    local up = true
+    local url = plane.accept(function(s)
+      s:read_until("\r\n\r\n", 8192)
+      local body = nodes("b", port_b)
+      s:write(up and ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"):format(#body) .. body
+        or "HTTP/1.1 500 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+      s:close()
+    end)
+    local server = redis_server.start()
+    local client = redis.open { addr = server.addr }
+    assert(client:call("SET", "proxies", nodes("a", port_a)))
+    local p = start(([[
+services: [{name: s, addr: "127.0.0.1:0", handler: {type: tcp, chain: c}, listener: {type: tcp},
+  forwarder: {nodes: [{name: t, addr: "%s"}]}}]
+chains: [{name: c, hops: [{name: h, reload: 1s, redis: {addr: "%s", key: proxies}, http: {url: "http://%s/"}}]}]
+]]):format(plane.echo(), server.addr, url))
+    local function spread()
+      local before_a, before_b = count(a), count(b)
+      for _ = 1, 4 do
+        assert.is_true(works(p))
+      end
+      helpers.eventually(function()
+        return count(a) - before_a + count(b) - before_b == 4
+      end)
+      return count(a) - before_a, count(b) - before_b
+    end
+    assert.same({ 2, 2 }, { spread() })
+
+    up = false
+    client:close()
+    server.process:stop "sigkill"
+    p:logged("what was read before stays", true)
+    helpers.eventually(function()
+      return select(2, p:log():gsub("what was read before stays", "")) == 2
+    end)
+    assert.same({ 2, 2 }, { spread() })
   end))
 
   it("refuses a rule that makes no sense, saying where", function()

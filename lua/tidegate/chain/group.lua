@@ -190,12 +190,16 @@ local function visit_hop(target, ctx, _, deadline)
 end
 
 --- Choose a hop, and in it the node.
--- @return node, or nil for none
+-- @return node, or nil for none | nil, err
 function hops:select(ctx, network, address, request)
   local list = eligible(self, request or {})
   local entry = list[1]
   if #list > 1 then
-    entry = self.selector:select(list, ctx) or entry
+    local chosen, err = self.selector:select(list, ctx)
+    if err then
+      return nil, err
+    end
+    entry = chosen or entry
   end
   return entry and entry.target:select(ctx, network, address, request or {})
 end
