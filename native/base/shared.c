@@ -18,6 +18,7 @@
 #define UNITS_PER_MS 16000000u
 #define UNITS_PER_S 16000000000u
 #define CHARGE_SPAN (16u * (uint64_t)UNITS_PER_MS) /* a bucket that is charged holds this much at least */
+#define SPAN_MAX ((uint64_t)1 << 62) /* nothing takes longer */
 #define OWED_MAX UNITS_PER_S /* that is left of a debt when the rate changes */
 #define PORTIONS 64u /* a second's worth is given out in so many, when there is a queue */
 #define PORTION_MIN 1024u
@@ -216,7 +217,8 @@ int64_t tg_counter_reset(struct tg_counter *c)
 
 static uint64_t units_for(uint64_t tokens, uint64_t rate)
 {
-    return (uint64_t)(((unsigned __int128)tokens * UNITS_PER_S + rate - 1) / rate);
+    unsigned __int128 units = ((unsigned __int128)tokens * UNITS_PER_S + rate - 1) / rate;
+    return units < SPAN_MAX ? (uint64_t)units : SPAN_MAX;
 }
 
 static uint64_t tokens_in(uint64_t units, uint64_t rate)
@@ -324,11 +326,15 @@ uint32_t tg_bucket_charge(struct tg_bucket *b, uint64_t n, uint64_t now_ms)
         return 0;
     uint64_t now = now_ms * UNITS_PER_MS, units = units_for(n, rate), next;
     uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed);
-    do
-        next = (full_at > now ? full_at : now) + units;
-    while (!atomic_compare_exchange_weak_explicit(&b->full_at, &full_at, next,
-                                                  memory_order_relaxed, memory_order_relaxed));
-    uint64_t span = span_of(b, rate), missing = next - now;
+    uint64_t missing;
+    do {
+        missing = (full_at > now ? full_at - now : 0) + units;
+        if (missing > SPAN_MAX)
+            missing = SPAN_MAX;
+        next = now + missing;
+    } while (!atomic_compare_exchange_weak_explicit(&b->full_at, &full_at, next,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    uint64_t span = span_of(b, rate);
     uint64_t wait = missing > span ? (missing - span + UNITS_PER_MS - 1) / UNITS_PER_MS : 0;
     return wait < UINT32_MAX ? (uint32_t)wait : UINT32_MAX;
 }

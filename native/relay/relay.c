@@ -178,18 +178,6 @@ static enum step fail_sys(struct tg_relay *relay, int side, const char *op, int 
     return fail(relay, side);
 }
 
-/* How much of `most` may be written once it is read; the rest is not read before.
- * @return 0: see *out */
-static size_t room(struct tg_relay *relay, int i, size_t most, enum step *out)
-{
-    ssize_t n = tg_stream_reserve(relay->side[1 - i], TG_WRITABLE, most);
-    relay->flow[i].held_back = n == TG_AGAIN;
-    if (n > 0)
-        return (size_t)n;
-    *out = n == TG_AGAIN ? STEP_WAIT : fail(relay, 1 - i);
-    return 0;
-}
-
 static bool holds_bytes(const struct flow *f)
 {
     return f->stuck != NULL || (f->pipe != NULL && f->pipe->held > 0);
@@ -213,6 +201,18 @@ static enum step lose_sink(struct tg_relay *relay, int i)
     leave_splice(relay, f);
     f->ended = f->done = true;
     return STEP_LOST;
+}
+
+/* How much of `most` may be written once it is read; the rest is not read before.
+ * @return 0: see *out */
+static size_t room(struct tg_relay *relay, int i, size_t most, enum step *out)
+{
+    ssize_t n = tg_stream_reserve(relay->side[1 - i], TG_WRITABLE, most);
+    relay->flow[i].held_back = n == TG_AGAIN;
+    if (n > 0)
+        return (size_t)n;
+    *out = n == TG_AGAIN ? STEP_WAIT : lose_sink(relay, i);
+    return 0;
 }
 
 /* Keep what the sink did not take. */

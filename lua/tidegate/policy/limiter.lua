@@ -176,7 +176,7 @@ function M.accepted(ctx)
   if not limiter then
     return
   end
-  if only ~= "conn" then
+  if only == "" or only == "service" then
     add(ctx, limiter, "service", live.is_static(limiter) and "$" or service.name, times)
   end
   if only == "" or only == "conn" then

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/reactor.h"
 #include "base/shared.h"
 
 #include <pthread.h>
@@ -253,12 +254,114 @@ static void objects_come_and_go_between_threads(void **state)
     in_threads(come_and_go);
 }
 
+static void charging_goes_into_debt_and_keeps_turns(void **state)
+{
+    (void)state;
+    struct tg_bucket *b = get(TG_SHARED_BUCKET, "debt");
+    uint32_t wait;
+    assert_int_equal(0, tg_bucket_charge(b, 1000000, 5)); /* no limit yet */
+    assert_true(tg_bucket_burst(b) == UINT64_MAX);
+    tg_bucket_configure(b, 1000, 1000);
+    assert_int_equal(1000, tg_bucket_burst(b));
+    assert_int_equal(0, tg_bucket_charge(b, 1000, 10000));
+    assert_false(tg_bucket_full(b, 10000));
+    assert_int_equal(500, tg_bucket_charge(b, 500, 10000));
+    assert_int_equal(600, tg_bucket_charge(b, 100, 10000)); /* behind the one before */
+    assert_int_equal(350, tg_bucket_charge(b, 250, 10500));
+    assert_int_equal(0, tg_bucket_take(b, 1, 10500, &wait));
+    assert_int_equal(351, wait);
+    tg_bucket_return(b, 250); /* somebody gave up */
+    assert_int_equal(101, tg_bucket_charge(b, 1, 10500));
+    assert_false(tg_bucket_full(b, 11600));
+    assert_true(tg_bucket_full(b, 11601));
+    tg_shared_put(b);
+}
+
+static void portions_are_worth_a_wakeup(void **state)
+{
+    (void)state;
+    struct tg_bucket *b = get(TG_SHARED_BUCKET, "portion");
+    assert_int_equal(77, tg_bucket_portion(b, 77, 1));
+    tg_bucket_configure(b, 640000, 100000);
+    assert_int_equal(100000, tg_bucket_portion(b, 1000000, 1000));
+    assert_int_equal(50, tg_bucket_portion(b, 50, 1000));
+    tg_bucket_charge(b, 60000, 1000);
+    assert_int_equal(40000, tg_bucket_portion(b, 1000000, 1000));
+    tg_bucket_charge(b, 60000, 1000);
+    assert_int_equal(10000, tg_bucket_portion(b, 1000000, 1000)); /* a 64th of a second's worth */
+    tg_bucket_configure(b, 640000, 5000);
+    assert_int_equal(5000, tg_bucket_portion(b, 1000000, 1000));
+    tg_bucket_configure(b, 10, 10);
+    assert_int_equal(10, tg_bucket_portion(b, 1000000, 1000));
+    tg_shared_put(b);
+}
+
+static void all_or_nothing(void **state)
+{
+    (void)state;
+    struct tg_bucket *b = get(TG_SHARED_BUCKET, "all");
+    assert_true(tg_bucket_take_all(b, 1000, 1));
+    tg_bucket_configure(b, 3900, 4000);
+    for (int i = 0; i < 4; i++)
+        assert_true(tg_bucket_take_all(b, 1000, 1000));
+    assert_false(tg_bucket_take_all(b, 1000, 1000));
+    assert_false(tg_bucket_take_all(b, 1000, 1255));
+    assert_true(tg_bucket_take_all(b, 1000, 1257));
+    tg_shared_put(b);
+}
+
+static void absurd_rates_do_not_wrap(void **state)
+{
+    (void)state;
+    struct tg_bucket *b = get(TG_SHARED_BUCKET, "absurd");
+    tg_bucket_configure(b, 1, (uint64_t)1 << 53);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(0, tg_bucket_charge(b, 1 << 20, 1000));
+    for (int i = 0; i < 10000; i++)
+        tg_bucket_charge(b, (uint64_t)1 << 40, 1000);
+    assert_true(tg_bucket_portion(b, 100, 1000) > 0);
+    assert_false(tg_bucket_full(b, 1000));
+    tg_bucket_configure(b, 1000000, 1000000); /* and the debt does not last */
+    uint32_t wait;
+    uint64_t now = tg_clock_ms() + 3000;
+    assert_true(tg_bucket_take(b, 1, now, &wait) == 1);
+    tg_shared_put(b);
+}
+
+static void *take_places(void *arg)
+{
+    struct tg_counter *c = get(TG_SHARED_COUNTER, "places");
+    uintptr_t taken = 0;
+    (void)arg;
+    for (int i = 0; i < ROUNDS; i++)
+        taken += tg_counter_take(c, ROUNDS + 17);
+    tg_shared_put(c);
+    return (void *)taken;
+}
+
+static void places_are_taken_exactly(void **state)
+{
+    (void)state;
+    struct tg_counter *c = get(TG_SHARED_COUNTER, "places");
+    in_threads(take_places);
+    assert_int_equal(ROUNDS + 17, tg_counter_read(c));
+    tg_counter_set(c, 3);
+    assert_true(tg_counter_take(c, 4));
+    assert_false(tg_counter_take(c, 4));
+    tg_shared_put(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_name_and_kind_is_one_object),
         cmocka_unit_test(the_last_put_forgets_the_value),
         cmocka_unit_test(a_bucket_gives_its_burst_and_then_its_rate),
+        cmocka_unit_test(charging_goes_into_debt_and_keeps_turns),
+        cmocka_unit_test(portions_are_worth_a_wakeup),
+        cmocka_unit_test(all_or_nothing),
+        cmocka_unit_test(absurd_rates_do_not_wrap),
+        cmocka_unit_test(places_are_taken_exactly),
         cmocka_unit_test(a_mark_fails_for_a_time),
         cmocka_unit_test(a_dictionary_keeps_values_until_they_expire),
         cmocka_unit_test(a_dictionary_stays_within_its_limit),
