@@ -4,6 +4,7 @@
 local fixture = require "spec.helpers.tls"
 local helpers = require "spec.helpers"
 local listener = require "tidegate.native.listener"
+local meter = require "tidegate.native.meter"
 local relay = require "tidegate.native.relay"
 local shared = require "tidegate.native.shared"
 local stream = require "tidegate.native.stream"
@@ -33,6 +34,23 @@ local function open_descriptors()
   return count
 end
 
+local slots = shared.counter "torture slots"
+
+-- Meters of all kinds for the near end, now and then; below TLS if that comes on top.
+local function metered(near)
+  for _ = 1, math.max(random(5) - 2, 0) do
+    local one = meter.new():slot(slots)
+    slots:add(1)
+    for _ = 1, random(3) do
+      local bucket = shared.bucket("torture meter " .. random(6))
+      bucket:configure(20000000 + random(80000000), 3000 + random(2) * random(2000000))
+      one:limit(bucket, ({ "in", "out", "both" })[1 + random(3)])
+    end
+    near:add_meter(one:count(shared.counter "torture bytes"))
+    one:close()
+  end
+end
+
 local address, accepted, accepting, fds
 
 local function socket_pair()
@@ -40,6 +58,13 @@ local function socket_pair()
   helpers.eventually(function() return accepted[client:local_address()] end)
   local near = accepted[client:local_address()]
   accepted[client:local_address()] = nil
+  metered(near)
+  return client, near
+end
+
+local function memory_pair()
+  local client, near = stream.pair()
+  metered(near)
   return client, near
 end
 
@@ -51,7 +76,7 @@ local function tls_pair()
   return assert(client_top), assert(top)
 end
 
-local makers = { stream.pair, socket_pair, socket_pair, tls_pair }
+local makers = { memory_pair, socket_pair, socket_pair, tls_pair }
 
 local function pause(often)
   if random(often) == 0 then
@@ -160,6 +185,7 @@ describe("relays under random treatment", function()
       for i = 1, TUNNELS do all[i] = helpers.spawn(tunnel) end
       for i = 1, TUNNELS do all[i]() end
       helpers.eventually(function() return relay.count() == 0 end)
+      assert.equal(0, slots:get())
       collectgarbage()
       if round == 2 then
         before = open_descriptors()
