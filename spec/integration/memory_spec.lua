@@ -7,7 +7,7 @@ local proxy = require "spec.helpers.proxy"
 local task = require "tidegate.native.task"
 
 local CLIENTS = "spec/interop/peers/clients.py"
-local TUNNELS = 2000
+local TUNNELS = 4000
 local SHORT = 4000
 
 describe("memory", function()
