@@ -154,8 +154,8 @@ static int push_alternatives(struct work *w, const char *text, size_t len, const
     const char *tail = close < end ? close + 1 : end;
     for (const char *p = open + 1;; p++) {
         const char *stop = alternative_end(p, close);
-        int code = push(w, text, (size_t)(open - text), p, (size_t)(stop - p), tail,
-                        (size_t)(end - tail));
+        int code =
+            push(w, text, (size_t)(open - text), p, (size_t)(stop - p), tail, (size_t)(end - tail));
         if (code < 0 || stop >= close)
             return code;
         p = stop;

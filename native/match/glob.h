@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TG_GLOB_MAX 1024u         /**< bytes of a pattern */
-#define TG_GLOB_ALTERNATIVES 1024 /**< that one pattern may have */
+#define TG_GLOB_MAX          1024u /**< bytes of a pattern */
+#define TG_GLOB_ALTERNATIVES 1024  /**< that one pattern may have */
 
 /** A compiled pattern without alternatives; immutable. */
 struct tg_glob;

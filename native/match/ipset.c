@@ -40,9 +40,8 @@ size_t tg_ip_format(const struct tg_ip *ip, char *out, size_t size)
 {
     uint8_t bytes[16];
     tg_ip_bytes(ip, bytes);
-    return inet_ntop(ip->v6 ? AF_INET6 : AF_INET, bytes, out, (socklen_t)size) != NULL
-               ? strlen(out)
-               : 0;
+    return inet_ntop(ip->v6 ? AF_INET6 : AF_INET, bytes, out, (socklen_t)size) != NULL ? strlen(out)
+                                                                                       : 0;
 }
 
 bool tg_ip_unmap(struct tg_ip *ip)

@@ -41,7 +41,8 @@ bool tg_ip_unmap(struct tg_ip *ip);
 /** Read "address/bits".  Host bits go away, a mapped network becomes an IPv4 one.
  * @return false: it is none */
 bool tg_cidr_parse(const char *text, size_t len, struct tg_ip *first, struct tg_ip *last);
-/** Read "A" or "A-B", blanks around "-" allowed; IPv4 sorts below IPv6.  @return false: it is none */
+/** Read "A" or "A-B", blanks around "-" allowed; IPv4 sorts below IPv6.  @return false: it is none
+ */
 bool tg_range_parse(const char *text, size_t len, struct tg_ip *first, struct tg_ip *last);
 
 /** Add all of first … last, which may be of two families; first > last adds nothing.

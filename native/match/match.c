@@ -12,10 +12,9 @@
 #include <strings.h>
 
 #define PATTERN_MAX TG_NAME_MAX
-#define NOTE_SHOWN 80 /* bytes of a pattern */
+#define NOTE_SHOWN  80 /* bytes of a pattern */
 
-static struct
-{
+static struct {
     pthread_mutex_t lock;
     struct tg_match *first;
     uint64_t last_id;
@@ -184,8 +183,7 @@ static int add_wildcard(struct tg_match *m, const char *pattern, size_t len)
         p.host_len = len;
         const char *colon = memrchr(pattern, ':', len);
         const char *close = memrchr(pattern, ']', len);
-        if (colon != NULL && close != NULL && close < colon &&
-            memchr(pattern, ':', len) == colon &&
+        if (colon != NULL && close != NULL && close < colon && memchr(pattern, ':', len) == colon &&
             read_ports(colon + 1, len - (size_t)(colon + 1 - pattern), &target.ports))
             p.host_len = (size_t)(colon - pattern);
         else
@@ -219,9 +217,9 @@ static int add_address(struct tg_match *m, const char *pattern, size_t len, cons
 }
 
 static const char *const private_nets[] = {
-    "0.0.0.0/8",      "10.0.0.0/8",     "100.64.0.0/10",  "127.0.0.0/8", "169.254.0.0/16",
-    "172.16.0.0/12",  "192.0.0.0/24",   "192.168.0.0/16", "::/127",      "fc00::/7",
-    "fe80::/10",
+    "0.0.0.0/8",      "10.0.0.0/8",    "100.64.0.0/10", "127.0.0.0/8",
+    "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",  "192.168.0.0/16",
+    "::/127",         "fc00::/7",      "fe80::/10",
 };
 
 static int add_private(struct tg_match *m)
@@ -342,7 +340,9 @@ int tg_match_add(struct tg_match *m, const char *pattern, size_t len, const char
     lower(text, pattern, len);
     enum place place = read_place(text, len, &number);
     int code = place != NO_PLACE ? add_place(m, place, number) : add_numbers(m, text, len);
-    if (code == TG_INVALID && m->clients) {
+    if (code == TG_INVALID && m->clients && m->other != NULL) {
+        return m->other(m->other_arg, text, len);
+    } else if (code == TG_INVALID && m->clients) {
         tg_match_note(m, where, line, "is no address, left out", pattern, len);
         return 0;
     }
@@ -379,14 +379,6 @@ int tg_match_add_keyword(struct tg_match *m, const char *text, size_t len)
     int code = add_glob(m, pattern, n, TG_ANY_PORT);
     m->count += code == 0;
     return code;
-}
-
-bool tg_match_is_client(const char *pattern, size_t len)
-{
-    struct tg_ip first, last;
-    uint32_t number;
-    return tg_ip_parse(&first, pattern, len) || tg_cidr_parse(pattern, len, &first, &last) ||
-           read_place(pattern, len, &number) != NO_PLACE;
 }
 
 static int compare_systems(const void *a, const void *b)
@@ -488,8 +480,7 @@ bool tg_match_has(const struct tg_match *m, const char *address, size_t len)
         port = 0;
     lower(host, p.host, p.host_len);
     size_t n = without_root(host, p.host_len);
-    if (find_ip(&ip, host, n) &&
-        (has_ip(m, ip) || (m->has_ip_names && has_ip_name(m, &ip, port))))
+    if (find_ip(&ip, host, n) && (has_ip(m, ip) || (m->has_ip_names && has_ip_name(m, &ip, port))))
         return true;
     return tg_nameset_has(&m->names, host, n, port) || has_glob(m, host, n, port);
 }

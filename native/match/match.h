@@ -18,14 +18,18 @@
 struct tg_mmdb;
 struct tg_glob;
 
-#define TG_MATCH_NOTES 2048u    /**< bytes of notes that are kept */
-#define TG_MATCH_COUNTRIES 676u /**< pairs of letters */
+#define TG_MATCH_NOTES     2048u /**< bytes of notes that are kept */
+#define TG_MATCH_COUNTRIES 676u  /**< pairs of letters */
 
 /** A glob and the ports it is meant for. */
 struct tg_glob_pattern {
     struct tg_glob *glob;
     struct tg_ports ports;
 };
+
+/** Told what a list of clients does not understand, in lower case: host names, perhaps.
+ * @return 0 or TG_BUSY: out of memory */
+typedef int (*tg_match_other_cb)(void *arg, const char *pattern, size_t len);
 
 /** What was found wrong with patterns: lines, each ended by "\n". */
 struct tg_match_notes {
@@ -51,6 +55,8 @@ struct tg_match {
     size_t system_count, system_size;
     struct tg_mmdb *country_db, *system_db; /**< references; NULL: none */
     struct tg_match_notes *notes;           /**< NULL when sealed */
+    tg_match_other_cb other; /**< of a list of clients; NULL: such patterns are noted */
+    void *other_arg;
 };
 
 /** @param clients only IPs, CIDRs, countries and systems are understood
@@ -69,8 +75,6 @@ int tg_match_add_keyword(struct tg_match *m, const char *text, size_t len);
 /** Remember what is wrong with a pattern. */
 void tg_match_note(struct tg_match *m, const char *where, unsigned line, const char *what,
                    const char *text, size_t len);
-/** @return true for what a list of clients understands */
-bool tg_match_is_client(const char *pattern, size_t len);
 
 /** Nothing more will be added. */
 void tg_match_seal(struct tg_match *m);

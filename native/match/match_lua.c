@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "bind/work.h"
+#include "match/big.h"
 #include "match/match.h"
 #include "match/mmdb.h"
 #include "match/rules.h"
@@ -15,10 +16,10 @@
 
 int luaopen_tidegate_native_match(lua_State *L);
 
-#define MATCH_MT "tidegate.match"
-#define WORDS 512
-#define ID_END 9007199254740992.0 /* 2^53 */
-#define REGEXPS_MAX 4096u
+#define MATCH_MT  "tidegate.match"
+#define WORDS     512
+#define ID_END    9007199254740992.0 /* 2^53 */
+#define TEXTS_MAX 4096u
 
 struct box {
     struct tg_match *match;
@@ -29,9 +30,15 @@ struct source {
     char *name; /* for notes; NULL: none */
     char *path; /* a file to read, else the text */
     char *text;
-    size_t len;
+    size_t len, size;
     bool items; /* each pattern ends with a zero byte */
     enum tg_rules_format format;
+};
+
+/* Patterns that are the caller's business. */
+struct texts {
+    char **items;
+    unsigned count;
 };
 
 struct job {
@@ -40,8 +47,7 @@ struct job {
     struct source *sources;
     unsigned source_count;
     char *country, *system; /* files; NULL: none */
-    char **regexps;
-    unsigned regexp_count;
+    struct texts regexps, others;
     struct tg_match_notes notes;
     uint64_t took; /* ms */
     const char *code;
@@ -57,26 +63,47 @@ static void fail(struct job *job, const char *code, const char *what, const char
              what != NULL ? ": " : "", why);
 }
 
+static int keep(struct job *job, struct texts *texts, const char *pattern, size_t len)
+{
+    if (texts->count == TEXTS_MAX) {
+        tg_match_note(job->match, NULL, 0, "one too many of its kind, left out", pattern, len);
+        return 0;
+    }
+    if (texts->items == NULL)
+        texts->items = calloc(TEXTS_MAX, sizeof(*texts->items));
+    char *copy = texts->items != NULL ? strndup(pattern, len) : NULL;
+    if (copy == NULL)
+        return TG_BUSY;
+    texts->items[texts->count++] = copy;
+    return 0;
+}
+
 static int keep_regexp(void *arg, const char *pattern, size_t len)
 {
     struct job *job = arg;
-    if (job->regexp_count == REGEXPS_MAX) {
-        tg_match_note(job->match, NULL, 0, "too many regular expressions, left out", pattern, len);
-        return 0;
-    }
-    if (job->regexps == NULL)
-        job->regexps = calloc(REGEXPS_MAX, sizeof(*job->regexps));
-    char *copy = job->regexps != NULL ? strndup(pattern, len) : NULL;
-    if (copy == NULL)
-        return TG_BUSY;
-    job->regexps[job->regexp_count++] = copy;
-    job->match->count++;
-    return 0;
+    unsigned before = job->regexps.count;
+    int code = keep(job, &job->regexps, pattern, len);
+    job->match->count += job->regexps.count - before;
+    return code;
+}
+
+static int keep_other(void *arg, const char *pattern, size_t len)
+{
+    struct job *job = arg;
+    return keep(job, &job->others, pattern, len);
+}
+
+static void free_texts(struct texts *texts)
+{
+    for (unsigned i = 0; i < texts->count; i++)
+        free(texts->items[i]);
+    free(texts->items);
 }
 
 static int read_all(int fd, struct source *s, size_t size)
 {
-    s->text = malloc(size + 1);
+    s->size = size + 1;
+    s->text = tg_big_alloc(s->size);
     if (s->text == NULL)
         return ENOMEM;
     while (s->len < size) {
@@ -122,10 +149,10 @@ static int add_source(struct job *job, struct source *s)
         fail(job, "config", s->path, strerror(why));
         return TG_IO;
     }
-    int code = s->items ? add_items(job->match, s)
-                        : tg_rules_add(job->match, s->format, s->text, s->len, s->name,
-                                       keep_regexp, job);
-    free(s->text);
+    int code =
+        s->items ? add_items(job->match, s)
+                 : tg_rules_add(job->match, s->format, s->text, s->len, s->name, keep_regexp, job);
+    tg_big_free(s->text, s->size);
     s->text = NULL;
     if (code < 0)
         fail(job, "limit", s->name, "the list does not fit into memory");
@@ -189,11 +216,10 @@ static void drop(struct tg_work *w)
     for (unsigned i = 0; i < job->source_count; i++) {
         free(job->sources[i].name);
         free(job->sources[i].path);
-        free(job->sources[i].text);
+        tg_big_free(job->sources[i].text, job->sources[i].size);
     }
-    for (unsigned i = 0; i < job->regexp_count; i++)
-        free(job->regexps[i]);
-    free(job->regexps);
+    free_texts(&job->regexps);
+    free_texts(&job->others);
     free(job->sources);
     free(job->country);
     free(job->system);
@@ -218,6 +244,16 @@ static void push_notes(lua_State *L, const struct tg_match_notes *notes)
     set_number(L, "note_count", notes->count);
 }
 
+static void push_texts(lua_State *L, const char *key, const struct texts *texts)
+{
+    lua_newtable(L);
+    for (unsigned i = 0; i < texts->count; i++) {
+        lua_pushstring(L, texts->items[i]);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    lua_setfield(L, -2, key);
+}
+
 static void push_info(lua_State *co, const struct job *job, const struct tg_match *m)
 {
     lua_newtable(co);
@@ -229,12 +265,8 @@ static void push_info(lua_State *co, const struct job *job, const struct tg_matc
     set_number(co, "bytes", (double)tg_match_bytes(m));
     set_number(co, "ms", (double)job->took);
     push_notes(co, &job->notes);
-    lua_newtable(co);
-    for (unsigned i = 0; i < job->regexp_count; i++) {
-        lua_pushstring(co, job->regexps[i]);
-        lua_rawseti(co, -2, (int)i + 1);
-    }
-    lua_setfield(co, -2, "regexps");
+    push_texts(co, "regexps", &job->regexps);
+    push_texts(co, "others", &job->others);
 }
 
 static int answer(lua_State *co, struct tg_work *w)
@@ -285,8 +317,10 @@ static void read_items(lua_State *L, int index, struct source *s)
             }
             lua_pop(L, 1);
         }
-        if (pass == 0)
-            s->text = malloc(size + 1);
+        if (pass == 0) {
+            s->size = size + 1;
+            s->text = tg_big_alloc(s->size);
+        }
         if (s->text == NULL)
             luaL_error(L, "out of memory");
     }
@@ -298,7 +332,8 @@ static void read_text(lua_State *L, int index, struct source *s)
 {
     size_t len;
     const char *text = luaL_checklstring(L, index, &len);
-    s->text = malloc(len + 1);
+    s->size = len + 1;
+    s->text = tg_big_alloc(s->size);
     if (s->text == NULL)
         luaL_error(L, "out of memory");
     memcpy(s->text, text, len);
@@ -329,6 +364,10 @@ static void read_job(lua_State *L, struct job *job)
 {
     lua_getfield(L, 1, "clients");
     job->match = tg_match_new(lua_toboolean(L, -1));
+    if (job->match != NULL) {
+        job->match->other = keep_other;
+        job->match->other_arg = job;
+    }
     job->country = copy_field(L, 1, "country");
     job->system = copy_field(L, 1, "asn");
     lua_getfield(L, 1, "sources");
@@ -378,7 +417,8 @@ static struct tg_match *check(lua_State *L)
 /** build{ sources={ { items={…} } | { text=, format= } | { path=, format= }, … }, country=file,
  * asn=file, clients=bool } -> number, info | nil, err.  Waits.  The number stands for the list in
  * every VM until release().  info: count (patterns), names, nets, ranges, globs, bytes, ms,
- * notes (what was left out, at most some), note_count, regexps (left to the caller). */
+ * notes (what was left out, at most some), note_count; and left to the caller: regexps, and others,
+ * which a list of clients does not understand. */
 static int l_build(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -428,15 +468,6 @@ static int l_release(lua_State *L)
     return 0;
 }
 
-/** is_client(pattern) -> is it an IP, a CIDR, or a geoip: or asn: pattern? */
-static int l_is_client(lua_State *L)
-{
-    size_t len;
-    const char *text = luaL_checklstring(L, 1, &len);
-    lua_pushboolean(L, tg_match_is_client(text, len));
-    return 1;
-}
-
 /** list:contains(address) -> is "host" or "host:port" among it? */
 static int l_contains(lua_State *L)
 {
@@ -476,8 +507,8 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg functions[] = {
-    { "build", l_build },     { "compile", l_compile },     { "open", l_open },
-    { "release", l_release }, { "is_client", l_is_client }, { NULL, NULL },
+    { "build", l_build },     { "compile", l_compile }, { "open", l_open },
+    { "release", l_release }, { NULL, NULL },
 };
 
 int luaopen_tidegate_native_match(lua_State *L)

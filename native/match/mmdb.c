@@ -31,8 +31,7 @@ struct tg_mmdb {
     pthread_mutex_t turn;   /* one refreshes at a time */
 };
 
-static struct
-{
+static struct {
     pthread_mutex_t lock;
     struct tg_mmdb *first;
 } all = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -78,6 +77,8 @@ static int open_copy(MMDB_s *db, const char *path, int copy, char *words, size_t
     char name[64];
     snprintf(name, sizeof(name), "/proc/self/fd/%d", copy);
     int code = MMDB_open(name, MMDB_MODE_MMAP, db);
+    if (code == MMDB_FILE_OPEN_ERROR) /* no /proc here */
+        code = MMDB_open(path, MMDB_MODE_MMAP, db);
     if (code == MMDB_SUCCESS)
         return 0;
     return failed(path, code == MMDB_IO_ERROR ? strerror(errno) : MMDB_strerror(code), words, size);
@@ -133,7 +134,12 @@ static struct tg_mmdb *make(const char *path, char *words, size_t size)
     }
     db->path = copy;
     db->refs = 1;
-    pthread_rwlock_init(&db->lock, NULL);
+    pthread_rwlockattr_t kind;
+    pthread_rwlockattr_init(&kind);
+    /* who looks up all the time must not keep a fresh file out */
+    pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&db->lock, &kind);
+    pthread_rwlockattr_destroy(&kind);
     pthread_mutex_init(&db->turn, NULL);
     return db;
 }

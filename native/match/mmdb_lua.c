@@ -8,7 +8,7 @@
 int luaopen_tidegate_native_mmdb(lua_State *L);
 
 #define MMDB_MT "tidegate.mmdb"
-#define WORDS 512
+#define WORDS   512
 
 struct box {
     struct tg_mmdb *db;
@@ -66,7 +66,8 @@ static int answer_refresh(lua_State *co, struct tg_work *w)
 }
 
 static struct job *new_job(lua_State *L, const char *path, struct tg_mmdb *db,
-                           void (*run)(struct tg_work *), int (*done)(lua_State *, struct tg_work *))
+                           void (*run)(struct tg_work *),
+                           int (*done)(lua_State *, struct tg_work *))
 {
     struct job *job = calloc(1, sizeof(*job));
     char *copy = strdup(path);

@@ -2,13 +2,14 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "match/big.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define FIRST_SLOTS 64u
-#define HEAD 7u /* of an entry: 4 bytes ports, 2 bytes length, 1 byte kind */
-#define BATCH 16
+#define HEAD        7u /* of an entry: 4 bytes ports, 2 bytes length, 1 byte kind */
+#define BATCH       16
 
 void tg_nameset_open(struct tg_nameset *set)
 {
@@ -65,7 +66,7 @@ static struct tg_name_slot *slot_of(const struct tg_nameset *set, uint32_t tag,
 static bool grow_slots(struct tg_nameset *set)
 {
     size_t count = set->slot_count == 0 ? FIRST_SLOTS : set->slot_count * 2;
-    struct tg_name_slot *slots = calloc(count, sizeof(*slots));
+    struct tg_name_slot *slots = tg_big_alloc(count * sizeof(*slots));
     if (slots == NULL)
         return false;
     for (size_t i = 0; i < set->slot_count; i++) {
@@ -76,7 +77,7 @@ static bool grow_slots(struct tg_nameset *set)
             at = (at + 1) & (count - 1);
         slots[at] = set->slots[i];
     }
-    free(set->slots);
+    tg_big_free(set->slots, set->slot_count * sizeof(*slots));
     set->slots = slots;
     set->slot_count = count;
     return true;
@@ -91,7 +92,7 @@ static int reserve_text(struct tg_nameset *set, size_t more)
     size_t size = set->text_size == 0 ? 4096 : set->text_size + set->text_size / 2;
     if (size < set->text_len + more)
         size = set->text_len + more;
-    char *text = realloc(set->text, size);
+    char *text = tg_big_resize(set->text, set->text_size, size);
     if (text == NULL)
         return TG_BUSY;
     set->text = text;
@@ -171,7 +172,7 @@ int tg_nameset_add(struct tg_nameset *set, enum tg_name_kind kind, const char *n
 
 void tg_nameset_seal(struct tg_nameset *set)
 {
-    char *less = set->text_len > 0 ? realloc(set->text, set->text_len) : NULL;
+    char *less = set->text_len > 0 ? tg_big_resize(set->text, set->text_size, set->text_len) : NULL;
     if (less != NULL) {
         set->text = less;
         set->text_size = set->text_len;
@@ -259,8 +260,8 @@ size_t tg_nameset_bytes(const struct tg_nameset *set)
 
 void tg_nameset_free(struct tg_nameset *set)
 {
-    free(set->slots);
-    free(set->text);
+    tg_big_free(set->slots, set->slot_count * sizeof(*set->slots));
+    tg_big_free(set->text, set->text_size);
     free(set->ports);
     memset(set, 0, sizeof(*set));
 }

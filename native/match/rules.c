@@ -10,7 +10,7 @@ const char *const tg_rules_words[TG_RULES_FORMATS + 1] = {
 #define XX(name, word) word,
     TG_RULES_MAP(XX)
 #undef XX
-    NULL,
+        NULL,
 };
 
 /* A piece of a line. */
@@ -162,9 +162,9 @@ static int read_dnsmasq(struct reader *r, struct slice s)
 static bool is_own_name(struct slice s)
 {
     static const char *const names[] = {
-        "localhost",     "localhost.localdomain", "local",        "broadcasthost", "ip6-localhost",
-        "ip6-loopback",  "ip6-localnet",          "ip6-mcastprefix", "ip6-allnodes",
-        "ip6-allrouters", "ip6-allhosts",         "0.0.0.0",
+        "localhost",     "localhost.localdomain", "local",        "broadcasthost",
+        "ip6-localhost", "ip6-loopback",          "ip6-localnet", "ip6-mcastprefix",
+        "ip6-allnodes",  "ip6-allrouters",        "ip6-allhosts", "0.0.0.0",
     };
     for (size_t i = 0; i < tg_countof(names); i++)
         if (is(s, names[i]))
@@ -226,10 +226,10 @@ static const struct {
     const char *word;
     enum clash_rule rule;
 } clash_words[] = {
-    { "DOMAIN", EXACT },       { "DOMAIN-SUFFIX", SUFFIX },     { "DOMAIN-KEYWORD", KEYWORD },
-    { "HOST", EXACT },         { "HOST-SUFFIX", SUFFIX },       { "HOST-KEYWORD", KEYWORD },
+    { "DOMAIN", EXACT },        { "DOMAIN-SUFFIX", SUFFIX },     { "DOMAIN-KEYWORD", KEYWORD },
+    { "HOST", EXACT },          { "HOST-SUFFIX", SUFFIX },       { "HOST-KEYWORD", KEYWORD },
     { "DOMAIN-REGEX", REGEXP }, { "DOMAIN-WILDCARD", WILDCARD }, { "IP-CIDR", NUMBERS },
-    { "IP-CIDR6", NUMBERS },   { "IP6-CIDR", NUMBERS },         { "GEOIP", COUNTRY },
+    { "IP-CIDR6", NUMBERS },    { "IP6-CIDR", NUMBERS },         { "GEOIP", COUNTRY },
     { "IP-ASN", SYSTEM },
 };
 

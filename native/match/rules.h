@@ -7,21 +7,21 @@
 
 #include "match/match.h"
 
-#define TG_RULES_MAP(XX) \
-    XX(PATTERNS, "patterns") /* one pattern of tg_match_add() a line, "#" begins a comment */ \
-    XX(AUTO, "auto")         /* each line may be of any of the forms that follow */ \
-    XX(PLAIN, "plain")       /* a domain, with all below it */ \
-    XX(DNSMASQ, "dnsmasq")   /* server=/domain/… */ \
-    XX(HOSTS, "hosts")       /* address name… */ \
-    XX(V2RAY, "v2ray")       /* domain: full: keyword: regexp: geoip: */ \
-    XX(CLASH, "clash")       /* DOMAIN-SUFFIX,… and the like */ \
+#define TG_RULES_MAP(XX)                                                                           \
+    XX(PATTERNS, "patterns") /* one pattern of tg_match_add() a line, "#" begins a comment */      \
+    XX(AUTO, "auto")         /* each line may be of any of the forms that follow */                \
+    XX(PLAIN, "plain")       /* a domain, with all below it */                                     \
+    XX(DNSMASQ, "dnsmasq")   /* server=/domain/… */                                              \
+    XX(HOSTS, "hosts")       /* address name… */                                                 \
+    XX(V2RAY, "v2ray")       /* domain: full: keyword: regexp: geoip: */                           \
+    XX(CLASH, "clash")       /* DOMAIN-SUFFIX,… and the like */                                  \
     XX(ADBLOCK, "adblock")   /* ||domain^ */
 
 enum tg_rules_format {
 #define XX(name, word) TG_RULES_##name,
     TG_RULES_MAP(XX)
 #undef XX
-    TG_RULES_FORMATS
+        TG_RULES_FORMATS
 };
 
 /** The words of the formats, in order; NULL behind the last. */

@@ -392,6 +392,19 @@ function methods:log(log, path)
   end
 end
 
+local RULES = { "auto", "plain", "dnsmasq", "hosts", "v2ray", "clash", "adblock", "patterns" }
+
+function methods:bypass(bypass, path)
+  for i, set in ipairs(bypass.ruleset or {}) do
+    local place = ("%s.ruleset[%d]"):format(path, i - 1)
+    if not set.file or set.file == "" then
+      self.report:error(set, nil, place, "a rule set needs a file")
+    elseif not is_one_of(set.format, RULES) then
+      self.report:error(set, "format", place, "unknown format %q%s", set.format, nearest.hint(set.format, RULES))
+    end
+  end
+end
+
 -- Run `fn` while problems of tables without a mark are told to be where `object` is.
 function methods:with_origin(object, fn)
   local before, from_url = self.report.origin, self.from_url
@@ -426,6 +439,9 @@ function validate.check(config, marks, options)
     self:with_origin(service, function()
       self:service(service, ("services[%d]"):format(i - 1))
     end)
+  end
+  for i, bypass in ipairs(config.bypasses or {}) do
+    self:bypass(bypass, ("bypasses[%d]"):format(i - 1))
   end
   for i, hop in ipairs(config.hops or {}) do
     self:hop(hop, ("hops[%d]"):format(i - 1))

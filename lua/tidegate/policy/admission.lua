@@ -4,7 +4,6 @@
 
 local failure = require "tidegate.failure"
 local log = require "tidegate.process.log"
-local match = require "tidegate.native.match"
 local patterns = require "tidegate.policy.patterns"
 local resolve = require "tidegate.net.resolve"
 local task = require "tidegate.native.task"
@@ -23,27 +22,6 @@ local AT_ONCE = 16
 
 local methods = {}
 local mt = { __name = "tidegate.admission", __index = methods }
-
--- Names among the items go to `names`, the rest stays.
-local function sort_out(items, names)
-  local rest = {}
-  for _, item in ipairs(items) do
-    if match.is_client(item) then
-      rest[#rest + 1] = item
-    elseif item ~= "" then
-      names[#names + 1] = item
-    end
-  end
-  return rest
-end
-
-local function lines_of(text)
-  local items = {}
-  for line in text:gmatch "[^\r\n]+" do
-    items[#items + 1] = line:gsub("#.*", ""):match "^%s*(.-)%s*$"
-  end
-  return items
-end
 
 -- The first address of each name; those that have none are left out.
 local function look_up(names, config)
@@ -78,18 +56,17 @@ end
 --- Compile the patterns, in the control thread.  Whatever is neither an address nor a network is a host
 -- name and looked up here, once.
 function M.prepare(config, loaded)
-  local names = {}
   local sources = patterns.sources(config, loaded)
-  for _, source in ipairs(sources) do
-    if not source.format then
-      source.items = sort_out(source.items or lines_of(source.text), names)
-    end
+  local data, names = patterns.prepare(M.kind, config, sources, true)
+  if not data or #names == 0 then
+    return data, not data and names or nil
   end
-  if #names > 0 then
-    sources[#sources + 1] = { items = look_up(names, config) }
-  end
-  return patterns.prepare(M.kind, config, sources, true)
-
+  patterns.release(data)
+  sources[#sources + 1] = { items = look_up(names, config) }
+  sources.complete = true
+  local err
+  data, err = patterns.prepare(M.kind, config, sources, true)
+  return data, not data and err or nil
 end
 
 M.release = patterns.release

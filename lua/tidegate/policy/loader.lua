@@ -198,6 +198,12 @@ function M.fetch(source, config, spec)
   return sources[source](config, spec)
 end
 
+--- Take note of what a file is now, before somebody else reads it: a watch that follows tells changes
+-- from then on.
+function M.note(path)
+  file.note(path)
+end
+
 --- Call fn() whenever a file changes, however it is written: in place, or by another that takes its
 -- name.  @return handle with close()
 function M.watch(config, fn)

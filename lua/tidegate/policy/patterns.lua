@@ -31,7 +31,7 @@ function M.sources(config, loaded)
   end
   add_text(sources, loaded.http, config.http and config.http.url)
   for _, set in ipairs(config.ruleset or {}) do
-    sources[#sources + 1] = { path = set.file, name = set.file, format = set.format or "auto" }
+    sources[#sources + 1] = { path = set.file, name = set.file, format = set.format ~= "" and set.format or "auto" }
   end
   return sources
 end
@@ -61,8 +61,9 @@ end
 
 --- Compile in the control thread.  Waits.
 -- @param kind word for messages
+-- @param sources of sources(); `complete` says that host names have been looked up
 -- @param clients only addresses, networks and places
--- @return data for open() | nil, err
+-- @return data for open(), what among clients is no address | nil, err
 function M.prepare(kind, config, sources, clients)
   local spec, err = plan(config, sources, clients)
   if not spec then
@@ -72,13 +73,15 @@ function M.prepare(kind, config, sources, clients)
   if not id then
     return nil, info
   end
-  tell(kind, config, info)
+  if #info.others == 0 or sources.complete then -- otherwise there is a second time
+    tell(kind, config, info)
+  end
   local _, bad = M.expressions(info.regexps)
   if bad then
     match.release(id)
     return nil, bad
   end
-  return { id = id, regexps = info.regexps, count = info.count }
+  return { id = id, regexps = info.regexps, count = info.count }, info.others
 end
 
 --- Take back what prepare() made; those who opened it keep it.

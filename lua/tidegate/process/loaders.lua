@@ -54,9 +54,16 @@ local function fetch(entry, source)
   return true
 end
 
+local function files_of(entry)
+  return entry.kind.files and entry.kind.files(entry.config) or {}
+end
+
 local function prepare(entry)
   if not entry.kind.prepare then
     return entry.loaded
+  end
+  for _, path in ipairs(files_of(entry)) do
+    loader.note(path)
   end
   return entry.kind.prepare(entry.config, entry.loaded)
 end
@@ -107,7 +114,7 @@ local function refresh(entry, sources)
       entry.changed = false
       renew(entry)
     end
-  until not next(entry.wanted) or entry.stopped
+  until not next(entry.wanted) and not (entry.changed and entry.followed) or entry.stopped
   entry.busy = false
 end
 
@@ -129,7 +136,7 @@ local function follow(entry)
     end)
     entry.watches[1] = watch
   end
-  for _, path in ipairs(entry.kind.files and entry.kind.files(entry.config) or {}) do
+  for _, path in ipairs(files_of(entry)) do
     entry.watches[#entry.watches + 1] = loader.watch({ path = path }, function()
       entry.changed = true
       task.spawn(refresh, entry, {})

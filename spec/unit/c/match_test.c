@@ -1,5 +1,5 @@
-/* Compiled lists: many threads open, ask and close them while others come and go; and large ones hold
- * what was put into them. */
+/* Compiled lists: many threads open, ask and close them while others come and go; and large ones
+ * hold what was put into them. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,8 +17,8 @@
 #include <string.h>
 
 #define THREADS 4
-#define ROUNDS 2000
-#define NAMES 100000
+#define ROUNDS  2000
+#define NAMES   100000
 
 static _Atomic uint64_t current;
 

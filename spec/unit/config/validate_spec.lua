@@ -96,6 +96,9 @@ log: {level: debug}
     { service "forwarder: {hop: h}", 'there is no hop "h"' },
     -- pending
     { service "admission: a", "error 1 services[0].admission: there is no admission \"a\"" },
+    { "bypasses: [{name: b, ruleset: [{file: f, format: dnsmask}]}]",
+      "error 1 bypasses[0].ruleset[0].format: unknown format \"dnsmask\"; did you mean dnsmasq?" },
+    { "bypasses: [{name: b, ruleset: [{format: hosts}]}]", "ruleset[0]: a rule set needs a file" },
     { "profiling: {addr: localhost}", "is not available in this version (profiling)" },
     { "hops: [{name: h, nodes: [{name: n, addr: 'a:1', " .. NODE .. ", http: {host: x}}]}]",
       "is not available in this version (rewriting HTTP)" },

@@ -96,6 +96,12 @@ function M.read(path)
   return text, err
 end
 
+--- Take note of what a file is now: somebody else is about to read it.
+function M.note(path)
+  local stat = uv.fs_stat(path)
+  seen[path] = stat and mark_of(stat) or nil
+end
+
 -- Watching ----------------------------------------------------------------------------------------
 
 local methods = {}
