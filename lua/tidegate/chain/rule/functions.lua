@@ -77,12 +77,16 @@ end
 
 -- Looking at requests -----------------------------------------------------------------------------
 
+-- The host without port, kept beside what it was made of: nodes of a hop ask for it one after the other.
 local function host_of(request)
   local host = request.host
   if not host or host == "" then
     return ""
+  elseif request.plain_from ~= host then
+    request.plain_from = host
+    request.plain_host = string_lower(addr.host(host):match "^%s*(.-)%s*$")
   end
-  return string_lower(addr.host(host):match "^%s*(.-)%s*$")
+  return request.plain_host
 end
 
 -- A test of a text becomes one of any of several.

@@ -79,15 +79,18 @@ end
 
 -- @return the position after the string that begins at `at`, or nil when it does not end
 local function string_end(text, at)
-  while true do
-    at = string_find(text, '["\\]', at + 1)
+  local first = at + 1
+  repeat
+    at = string_find(text, '"', at + 1, true)
     if not at then
       return nil
-    elseif string_byte(text, at) == 34 then
-      return at + 1
     end
-    at = at + 1
-  end
+    local before = at - 1
+    while before >= first and string_byte(text, before) == 92 do
+      before = before - 1
+    end
+  until (at - before) % 2 == 1 -- an even number of backslashes in front
+  return at + 1
 end
 
 -- @return the position after the array or object that begins at `at`, or nil
