@@ -269,8 +269,8 @@ static void send_update(struct stream *st)
         tg_defer(m->base.reactor, &m->work);
 }
 
-/* Write parts below, what was kept first.  @return bytes of the parts that are taken care of:
- * all, or none with AGAIN; a negative code when the session died */
+/* Write parts below, what was kept first; what does not go is kept.
+ * @return 0, or a negative code when the session died */
 static ssize_t send_parts(struct smux *m, struct iovec *iov, int count, size_t total)
 {
     /* iov[0] is left free for what was kept */
@@ -295,8 +295,7 @@ static ssize_t send_parts(struct smux *m, struct iovec *iov, int count, size_t t
         }
     }
     sent -= of_kept;
-    if (sent == 0 && total > 0)
-        return TG_AGAIN;
+    /* Also when nothing went: a layer below that has begun with these bytes must get them first. */
     for (int i = 1; i < count && sent < total; i++) {
         size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len;
         if (skip < iov[i].iov_len &&
@@ -623,11 +622,6 @@ static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int c
     ssize_t code = send_parts(m, parts, n, HEAD + total);
     if (m->blocked)
         update_wants(m);
-    if (code == TG_AGAIN) {
-        if (st->wanted & TG_WRITABLE)
-            join_turns(m, st);
-        return TG_AGAIN;
-    }
     if (code < 0)
         return break_off(st, "write");
     st->written += (uint32_t)total;

@@ -1,5 +1,7 @@
 -- Metadata keys of components that run a mux session, and what they mean to tidegate.native.session.
 
+local session = require "tidegate.native.session"
+
 local M = {}
 
 local KEYS = {
@@ -30,12 +32,34 @@ local KEYS = {
   },
 }
 
---- Add the keys to a metadata schema.  @return the schema
-function M.with(schema)
+-- Of dialers that keep sessions.
+local REUSE = {
+  ["mux.maxStreams"] = { type = "int", default = 0, doc = "streams of one session; 0: as many as come" },
+  ["mux.idleTimeout"] = {
+    type = "duration", default = 300, doc = "a session without streams is closed after; 0: never",
+  },
+}
+
+--- Add the keys to a metadata schema.
+-- @param version nil or the default of mux.version
+-- @return the schema
+function M.with(schema, version)
   for key, spec in pairs(KEYS) do
     schema[key] = spec
   end
+  if version then
+    schema["mux.version"] = { type = "int", default = version, doc = KEYS["mux.version"].doc }
+    for key, spec in pairs(REUSE) do
+      schema[key] = spec
+    end
+  end
   return schema
+end
+
+--- Begin a session over a stream, which is used up.
+-- @param md parsed metadata
+function M.start(stream, md, client)
+  return session.smux(stream, M.options(md, client))
 end
 
 --- @param md parsed metadata

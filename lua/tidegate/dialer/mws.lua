@@ -1,0 +1,15 @@
+-- Many streams over a WebSocket; the sessions to a node are used again.
+
+local component = require "tidegate.component"
+local layers = require "tidegate.net.layers"
+
+local LAYERS = { ws = true, mux = 1 }
+
+return component.dialer "mws" {
+  doc = "many streams over a WebSocket",
+  metadata = layers.dialer_metadata(LAYERS),
+  multiplex = true,
+  open = layers.open_dialer(LAYERS),
+  close = layers.close,
+  dial = layers.dial(LAYERS),
+}
