@@ -103,6 +103,9 @@ static void on_event(void *arg)
 
 /* --- time --------------------------------------------------------------------------------------- */
 
+#define PROBE_AFTER 5000u  /* ms of silence before a new stream that call for a sign of life */
+#define PROBE_WAIT  10000u /* ms that are waited for it */
+
 static uint32_t period(const struct tg_h2_options *o)
 {
     uint32_t ms = o->keepalive > 0 ? o->keepalive : o->idle;
@@ -113,14 +116,38 @@ static uint32_t period(const struct tg_h2_options *o)
     return ms;
 }
 
+static void start_timer(struct tg_h2 *h)
+{
+    uint32_t ms = period(&h->options);
+    if (h->probed != 0 && (ms == 0 || ms > PROBE_WAIT))
+        ms = PROBE_WAIT;
+    if (ms > 0)
+        tg_timer_start(h->base.reactor, &h->timer, ms);
+}
+
+/* A connection may be dead without a word: NAT forgets, machines lose power. */
+static void probe(struct tg_h2 *h)
+{
+    uint64_t now = h->base.reactor->now;
+    if (h->probed != 0 || now - h->heard < PROBE_AFTER)
+        return;
+    nghttp2_submit_settings(h->ng, NGHTTP2_FLAG_NONE, NULL, 0);
+    h->probed = now;
+    start_timer(h);
+}
+
+static bool is_mute(const struct tg_h2 *h, uint64_t since, uint32_t wait)
+{
+    return since != 0 && h->heard < since && h->base.reactor->now - since >= wait;
+}
+
 static void on_timer(void *arg)
 {
     struct tg_h2 *h = arg;
     const struct tg_h2_options *o = &h->options;
     uint64_t now = h->base.reactor->now;
-    tg_timer_start(h->base.reactor, &h->timer, period(o));
-    if (h->pinged != 0 && h->heard < h->pinged && now - h->pinged >= o->timeout) {
-        tg_h2_die(h, TG_TIMEOUT, "the peer does not answer PING");
+    if (is_mute(h, h->pinged, o->timeout) || is_mute(h, h->probed, PROBE_WAIT)) {
+        tg_h2_die(h, TG_TIMEOUT, "the peer gives no sign of life");
         return;
     }
     if (o->keepalive > 0 && h->pinged == 0 && now - h->heard >= o->keepalive &&
@@ -131,6 +158,7 @@ static void on_timer(void *arg)
     }
     if (o->idle > 0 && h->all == NULL && now - h->deserted >= o->idle)
         tg_h2_drain(&h->base);
+    start_timer(h);
 }
 
 /* --- the session as its user sees it -------------------------------------------------------------- */
@@ -168,6 +196,11 @@ unsigned tg_h2_room(const struct tg_session *s)
 uint64_t tg_h2_silence(const struct tg_session *s)
 {
     return s->reactor->now - ((const struct tg_h2 *)s)->heard;
+}
+
+unsigned tg_h2_refusals(const struct tg_session *s)
+{
+    return ((const struct tg_h2 *)s)->refusals;
 }
 
 /* A password must not stay in the peer's table of fields. */
@@ -221,6 +254,7 @@ struct tg_stream *tg_h2_request(struct tg_session *s, const struct tg_h2_field *
     st->answered = true;
     st->fin_queued = st->base.shut = ended;
     h->open++;
+    probe(h);
     tg_h2_stir(h);
     return &st->base;
 }
@@ -411,8 +445,7 @@ struct tg_session *tg_h2_start(struct tg_stream *lower, const struct tg_h2_optio
     greet(h);
     lower->on_ready = on_lower;
     lower->ready_arg = h;
-    if (period(&h->options) > 0)
-        tg_timer_start(lower->reactor, &h->timer, period(&h->options));
+    start_timer(h);
     tg_h2_stir(h);
     tg_h2_update_wants(h);
     /* bytes that were read ahead make no descriptor readable */

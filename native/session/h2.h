@@ -11,6 +11,9 @@
  * `window`, which doubles up to `max_window` while its reader keeps up; all streams of a session
  * together hold at most `session_window` bytes unread.
  *
+ * A client that opens a stream after some silence asks the peer for a sign of life along with it (with
+ * empty SETTINGS: servers count PINGs) and gives the session up when none comes.
+ *
  * Bytes a stream writes go to the layer below without a copy, unless that one takes only a part.
  * Streams that have much to write take turns.
  */
@@ -84,6 +87,11 @@ int tg_h2_respond(struct tg_stream *s, const struct tg_h2_field *fields, unsigne
                   bool ended);
 /** Send trailers behind the body; ends it, as tg_stream_shutdown() does.  @return 0 or a negative code */
 int tg_h2_finish(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count);
+/** Client, before the answer: one with another status than 200 is a failure, told by read().  The header is
+ * not kept. */
+void tg_h2_expect_ok(struct tg_stream *s);
+/** @return how many streams of a session have failed so */
+unsigned tg_h2_refusals(const struct tg_session *s);
 /** Break it off with an error code of RFC 9113 section 7; close() is what follows. */
 void tg_h2_reset(struct tg_stream *s, uint32_t code);
 

@@ -37,11 +37,14 @@ struct tg_h2_stream {
     uint32_t passed;   /**< bytes read since `window` was looked at */
     uint64_t looked;   /**< ms, when it was */
     uint32_t code;     /**< why it was closed */
+    const char *refusal;
     uint8_t wanted;
     bool turn;         /**< may write though others wait */
     bool waiting;      /**< for accept() */
     bool complete;     /**< the peer's header is here */
     bool answered;     /**< we have sent ours */
+    bool expects;      /**< any answer but 200 is a failure */
+    bool refused;      /**< such an answer has come: `refusal` says which */
     bool fin_received, fin_queued, fin_sent;
     bool closed;       /**< in the eyes of the protocol */
     bool orphan;       /**< closed by its user while its end is still to be sent */
@@ -57,11 +60,13 @@ struct tg_h2 {
     struct tg_h2_stream *turns, **turns_last;
     unsigned turn_count;
     unsigned open;      /**< streams that count for the peer's limit */
+    unsigned refusals;  /**< streams that expected another answer */
     struct tg_buf *out; /**< frames not sent yet */
     struct tg_defer work, event;
     struct tg_timer timer;
     uint64_t heard;     /**< ms of the last bytes from the peer */
     uint64_t pinged;    /**< ms of the PING that waits for its answer; 0: none */
+    uint64_t probed;    /**< ms when the peer was asked for a sign of life; 0: it has given one */
     uint64_t deserted;  /**< ms when the last stream went */
     uint64_t tokens_at; /**< ms when the two below were filled up */
     uint32_t frame_tokens, reset_tokens;

@@ -256,6 +256,14 @@ static int l_silence(lua_State *L)
     return 1;
 }
 
+/** session:refusals() → how many streams have failed that expect_ok() */
+static int l_refusals(lua_State *L)
+{
+    struct box *b = check_box(L);
+    lua_pushnumber(L, b->s == NULL ? 0 : tg_h2_refusals(b->s));
+    return 1;
+}
+
 /** session:failure() → why it ended, or nil while it has not */
 static int l_failure(lua_State *L)
 {
@@ -407,6 +415,16 @@ static int l_reset(lua_State *L)
     return 0;
 }
 
+/** expect_ok(stream): an answer with another status than 200 is a failure, told by read(); there are no
+ * headers() to wait for then */
+static int l_expect_ok(lua_State *L)
+{
+    struct tg_stream *s = check_stream(L, TG_READABLE);
+    if (s != NULL)
+        tg_h2_expect_ok(s);
+    return 0;
+}
+
 static struct tg_stream *take_stream(lua_State *L)
 {
     struct tg_stream *s = tg_stream_check(L, 1);
@@ -453,13 +471,14 @@ int luaopen_tidegate_native_h2(lua_State *L)
         { "request", l_request }, { "accept", l_accept },     { "close", l_close },
         { "drain", l_drain },     { "is_alive", l_is_alive }, { "count", l_count },
         { "room", l_room },       { "failure", l_failure },
-        { "silence", l_silence }, { NULL, NULL },
+        { "silence", l_silence }, { "refusals", l_refusals }, { NULL, NULL },
     };
     static const luaL_Reg none[] = { { NULL, NULL } };
     static const luaL_Reg functions[] = {
         { "start", l_start },       { "headers", l_headers }, { "respond", l_respond },
         { "finish", l_finish },     { "trailers", l_trailers }, { "reset", l_reset },
-        { "grpc", l_grpc },         { "http1", l_http1 },     { NULL, NULL },
+        { "grpc", l_grpc },         { "http1", l_http1 },     { "expect_ok", l_expect_ok },
+        { NULL, NULL },
     };
     new_class(L, SESSION_MT, methods, l_gc);
     new_class(L, WAIT_MT, none, l_wait_gc);

@@ -25,7 +25,7 @@ static bool is_over(const struct tg_h2_stream *st)
 static unsigned ready_of(const struct tg_h2_stream *st)
 {
     unsigned events = 0;
-    if (st->in != NULL || st->fin_received || is_over(st))
+    if (st->in != NULL || st->fin_received || st->refused || is_over(st))
         events |= TG_READABLE;
     if (is_over(st))
         events |= TG_WRITABLE;
@@ -235,6 +235,8 @@ static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
 {
     struct tg_h2_stream *st = (struct tg_h2_stream *)s;
     size_t n = 0;
+    if (st->refused)
+        return tg_stream_break(s, "request", TG_PROTOCOL, st->refusal);
     while (n < len && st->in != NULL) {
         struct tg_buf *b = st->in;
         size_t part = tg_buf_len(b) < len - n ? tg_buf_len(b) : len - n;
@@ -505,6 +507,11 @@ const struct tg_h2_block *tg_h2_headers(const struct tg_stream *s)
 const struct tg_h2_block *tg_h2_trailers(const struct tg_stream *s)
 {
     return ((const struct tg_h2_stream *)s)->trailers;
+}
+
+void tg_h2_expect_ok(struct tg_stream *s)
+{
+    ((struct tg_h2_stream *)s)->expects = true;
 }
 
 void tg_h2_forget_headers(struct tg_stream *s)

@@ -1,5 +1,7 @@
 #include "session/h2_core.h"
 
+#include "base/mem.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -322,6 +324,34 @@ static void drop_block(struct tg_h2_block **b)
     *b = NULL;
 }
 
+/* A stream that wants nothing but 200. */
+static void judge_status(struct tg_h2 *h, struct tg_h2_stream *st)
+{
+    static const struct {
+        char status[4];
+        const char *words;
+    } known[] = {
+        { "400", "the server answers 400: the path may differ" },
+        { "403", "the server answers 403: forbidden" },
+        { "404", "the server answers 404: the path may differ" },
+        { "405", "the server answers 405: it may expect a path" },
+        { "407", "the server answers 407: it is a proxy that wants credentials" },
+        { "502", "the server answers 502: it does not reach what is behind it" },
+        { "503", "the server answers 503: it does not reach what is behind it" },
+        { "504", "the server answers 504: what is behind it does not answer" },
+    };
+    struct tg_h2_field status;
+    bool there = tg_h2_block_find(st->headers, ":status", &status) && status.value_len == 3;
+    st->refused = !there || memcmp(status.value, "200", 3) != 0;
+    st->refusal = "the server does not answer 200";
+    for (unsigned i = 0; there && i < tg_countof(known); i++)
+        if (memcmp(status.value, known[i].status, 3) == 0)
+            st->refusal = known[i].words;
+    h->refusals += st->refused;
+    drop_block(&st->headers);
+    tg_h2_stream_check(st);
+}
+
 static void take_header(struct tg_h2 *h, struct tg_h2_stream *st)
 {
     struct tg_h2_field status;
@@ -333,6 +363,8 @@ static void take_header(struct tg_h2 *h, struct tg_h2_stream *st)
         return;
     }
     st->complete = true;
+    if (st->expects)
+        judge_status(h, st);
     if (h->options.client) {
         tg_h2_stream_header_over(st);
         return;
@@ -498,6 +530,7 @@ void tg_h2_receive(struct tg_h2 *h)
             return;
         }
         h->heard = h->base.reactor->now;
+        h->probed = 0;
         taken += (size_t)n;
         feed(h, chunk, (size_t)n);
         tg_h2_stir(h);

@@ -138,6 +138,8 @@ admissions: [{name: a, matchers: [192.0.2.66]}]
       kept[i] = assert(open(client))
     end
     assert.equal(0, client:room())
+    kept[2]:close()
+    assert.equal(1, client:room())
     client:close()
   end))
 

@@ -123,6 +123,31 @@ describe("HTTP/2 session", function()
     client:close()
   end)
 
+  it("makes an error of an answer nobody waits for", function()
+    local client, server = joined()
+    local a = client:request(CONNECT)
+    h2.expect_ok(a)
+    a:write "at once"
+    local b = server:accept()
+    h2.respond(b, { ":status", "405" })
+    b:write "page"
+    local none, err = a:read()
+    assert.is_nil(none)
+    assert.equal("protocol", err.code)
+    assert.matches("answers 405", tostring(err))
+    assert.equal(1, client:refusals())
+
+    a = client:request(CONNECT)
+    h2.expect_ok(a)
+    b = server:accept()
+    h2.respond(b, OK)
+    b:write "fine"
+    assert.equal("fine", a:read_exact(4))
+    assert.equal(1, client:refusals())
+    client:close()
+    server:close()
+  end)
+
   it("gives an answer without a body", function()
     local client, server = joined()
     local a = client:request({ ":method", "GET", ":scheme", "http", ":authority", "a", ":path", "/" },

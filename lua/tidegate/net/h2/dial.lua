@@ -57,6 +57,7 @@ function M.open(self, options)
   self.session_options = options.session or {}
   self.session_options.client = true
   self.pool = sessions.new { idle = options.idle }
+  self.trusted = setmetatable({}, { __mode = "k" })
   return true
 end
 
@@ -127,8 +128,10 @@ end
 -- without a word.
 -- @param fields the header
 -- @param ready nil or function(stream) → what to return | nil, err; bounded by the deadline
+-- @param optimistic once ready() was content with a stream of a session, answers to others are not waited
+--   for, until one is refused
 -- @return stream | nil, err
-function M.stream(self, ctx, node, deadline, fields, ready)
+function M.stream(self, ctx, node, deadline, fields, ready, optimistic)
   local stream, err
   for _ = 1, ATTEMPTS do
     local session, used = M.session(self, ctx, node, deadline)
@@ -137,7 +140,10 @@ function M.stream(self, ctx, node, deadline, fields, ready)
     end
     local asked_at = task.now()
     stream, err = session:request(fields)
-    if stream and not ready then
+    if stream and optimistic and self.trusted[session] == session:refusals() then
+      h2.expect_ok(stream)
+      return stream
+    elseif stream and not ready then
       return stream
     elseif stream then
       stream:set_deadline(deadline)
@@ -145,9 +151,11 @@ function M.stream(self, ctx, node, deadline, fields, ready)
       result, err = ready(stream)
       if result then
         stream:set_deadline(nil)
+        self.trusted[session] = session:refusals()
         return result
       end
       stream:close()
+      self.trusted[session] = nil
       if not is_stale(self, session, err, asked_at) or not used then
         break
       end

@@ -79,7 +79,7 @@ end
 
 --- What a dialer does.  @return stream | nil, err
 function M.dial(self, ctx, node, deadline)
-  return dial.stream(self, ctx, node, deadline, self.fields, answered)
+  return dial.stream(self, ctx, node, deadline, self.fields, answered, true)
 end
 
 return M
