@@ -212,4 +212,36 @@ observers: [{name: watch, plugin: {type: http, addr: "127.0.0.1:1"}}]
     assert.equal(3, last("dead").totalConns)
     assert.equal(1, last("tls").totalConns)
   end))
+
+  it("are not needed to see a service's state and counts over the API", helpers.task(function()
+    local echo, api = plane.echo(), programs.free_port()
+    local p = start(([[
+services:
+- {name: s, addr: "127.0.0.1:0", handler: {type: tcp}, forwarder: {nodes: [{name: t, addr: "%s"}]},
+   quotas: [q], metadata: {enableStats: true}}
+- {name: plain, addr: "127.0.0.1:0", handler: {type: http}}
+quotas: [{name: q, limit: 1MB, store: {file: "%s/quota.json"}}]
+api: {addr: "127.0.0.1:%d"}
+]]):format(echo, folder, api), 2)
+    local function status(name)
+      local text = programs.output("curl", { "-s", ("http://127.0.0.1:%d/config/services/%s"):format(api, name) })
+      return cjson.decode(text).data.status
+    end
+    programs.wait_port(api)
+    local one = open(p)
+    ping(one, "12345")
+    local seen = status "s"
+    assert.equal("ready", seen.state)
+    assert.is_true(math.abs(seen.createTime - os.time()) < 60)
+    assert.equal(3, #seen.events)
+    assert.equal("service s is running", seen.events[1].msg)
+    assert.equal("service s is ready", seen.events[2].msg)
+    assert.equal("service s is listening on 127.0.0.1:" .. p:port(1), seen.events[3].msg)
+    assert.same({ totalConns = 1, currentConns = 1, totalErrs = 0, inputBytes = 5, outputBytes = 5 }, seen.stats)
+    assert.is_nil(seen.stoppedByLimit)
+    assert.equal("q", seen.quotas[1].name)
+    assert.equal("total", seen.quotas[1].direction)
+    assert.is_nil(status("plain").stats)
+    one:close()
+  end))
 end)

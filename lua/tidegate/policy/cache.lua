@@ -5,6 +5,7 @@
 
 local failure = require "tidegate.failure"
 local health = require "tidegate.process.health"
+local keys = require "tidegate.policy.limit.keys"
 local memory = require "tidegate.native.cache"
 local task = require "tidegate.native.task"
 
@@ -35,7 +36,7 @@ local function keep_sweeping(self, interval)
 end
 
 local function open_memory(config, name)
-  local self = setmetatable({ store = memory.open("cache/" .. name), ttl = config.ttl or 0 }, memory_mt)
+  local self = setmetatable({ store = memory.open(keys.name("cache", name, "")), ttl = config.ttl or 0 }, memory_mt)
   self.store:configure(count(config.maxSize), count(config.maxBytes), config.eviction == "lru")
   if count(config.cleanupInterval) > 0 then
     self.alarm = task.waiter()

@@ -85,19 +85,18 @@ function called_mt.__index:close()
   end
 end
 
-local queues = setmetatable({}, { __mode = "k" }) -- object → its queue
-
 --- Put a queue in front of an object whose record() may wait.
 -- @param env { name, log }
 function M.queued(object, env)
   if queue.is(object) or getmetatable(object) == nowhere_mt then
     return object
   end
-  if not queues[object] then
-    local sink = setmetatable({ object = object, lanes = 8 }, called_mt)
-    queues[object] = queue.new(sink, env.name or "", { log = env.log })
+  local own = rawget(object, "queue") -- a wrapper's is not that of what it wraps
+  if not own then
+    own = queue.new(setmetatable({ object = object, lanes = 8 }, called_mt), env.name or "", { log = env.log })
+    object.queue = own
   end
-  return queues[object]
+  return own
 end
 
 --- A script's recorder: what it may wait for does not delay connections.

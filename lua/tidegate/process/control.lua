@@ -329,7 +329,7 @@ local face = {
   marks = function()
     local marks = {}
     for _, service in ipairs(state.running.services or {}) do
-      marks[service] = { status = status.read(service.name) }
+      marks[service] = { status = status.read(service.name, service.quotas) }
     end
     return marks
   end,

@@ -43,6 +43,7 @@ end
 
 --- The handler begins: `REMOTE <> LOCAL`.
 function M.opened(ctx)
+  ctx.handled = true
   if ctx.service.log.level <= INFO then
     ctx.log:info(ctx.remote .. " <> " .. ctx.local_address)
   end
@@ -249,7 +250,7 @@ stage.define("record", function(ctx, result)
   if ctx.service.log.level <= INFO then
     log_end(ctx, result)
   end
-  if ctx.recorded ~= false then
+  if ctx.handled and ctx.recorded ~= false then
     M.write(ctx, result, ctx.recorded)
   end
   return true
@@ -281,6 +282,7 @@ function M.read(tag)
   local fields = {
     service = service,
     stages = service.stages,
+    handled = true,
     sid = held[2],
     remote = held[3],
     local_address = held[4],

@@ -4,6 +4,7 @@
 --   status.read(name)              what the API shows of a service, see also tidegate.process.stats
 
 local health = require "tidegate.process.health"
+local keeper = require "tidegate.policy.quota.keeper"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
 local metadata = require "tidegate.metadata"
@@ -308,9 +309,34 @@ function M.close()
   end
 end
 
+-- What the API shows of the quotas a service names; whether one of them stops it now.
+local function quotas_of(names)
+  local list, stopped = {}, nil
+  for _, name in ipairs(names or {}) do
+    local one = keeper.status(name)
+    if one then
+      list[#list + 1] = {
+        name = name,
+        used = one.used,
+        limit = one.limit,
+        startsAt = one.starts,
+        expiresAt = one.expires,
+        expired = one.expired or nil,
+        active = one.active,
+        blocked = one.blocked,
+        direction = one.direction,
+      }
+      stopped = stopped or one.blocked or nil
+    end
+  end
+  return list[1] and list or nil, stopped
+end
+
 --- What the API shows of a service: createTime and times of events are Unix seconds; `stats` only if it
--- counts.  @return table | nil: there is no such service
-function M.read(name)
+-- counts, `quotas` and `stoppedByLimit` only if there are such.
+-- @param quotas nil or the names of its quotas
+-- @return table | nil: there is no such service
+function M.read(name, quotas)
   local one = services[name]
   if not one then
     return nil
@@ -319,11 +345,14 @@ function M.read(name)
   for i, event in ipairs(one.events) do
     events[i] = { time = event.time, msg = event.msg }
   end
+  local list, stopped = quotas_of(quotas)
   return {
     createTime = one.created,
     state = one.state,
     events = events,
     stats = one.counters and stats.read(one.counters) or nil,
+    stoppedByLimit = stopped,
+    quotas = list,
   }
 end
 

@@ -18,6 +18,7 @@ local service = require "tidegate.process.service"
 local task = require "tidegate.native.task"
 
 local LAST_WORDS_MS = 500
+local FLUSH_MS = 400 -- for records; the control thread waits a second for all
 
 local M = {}
 
@@ -157,7 +158,7 @@ local function stop()
   repeat
     task.sleep(0.005)
   until relay.count() + packet.count() == 0 or task.now() > limit
-  queue.flush_all(limit)
+  queue.flush_all(task.now() + FLUSH_MS)
   for _, built in pairs(current and current.services or {}) do
     built:close()
   end

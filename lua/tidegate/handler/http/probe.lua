@@ -7,6 +7,7 @@ local client = require "tidegate.net.http.client"
 local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
 local linger = require "tidegate.net.http.linger"
+local recording = require "tidegate.handler.http.record"
 local reply = require "tidegate.handler.http.reply"
 local resolve = require "tidegate.net.resolve"
 local stream_native = require "tidegate.native.stream"
@@ -143,6 +144,7 @@ end
 function M.refuse(self, ctx, stream, request, err)
   stream:set_deadline(task.now() + self.stall)
   if may_know(self, request) then
+    recording.unauthorized(ctx, 407)
     demand(self, stream, request)
   elseif decoys[self.decoy.type](self, ctx, stream, request) and self.decoy.type == "host"
     and stream:is_closed() then

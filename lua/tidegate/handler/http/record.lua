@@ -97,6 +97,13 @@ function M.response_body(rec, bytes, framing)
   rec.extra.http.response.body = body_of(rec, bytes, framing)
 end
 
+--- The demand for credentials, or what is said to whoever has none.
+function M.unauthorized(ctx, status)
+  if ctx.recorded and ctx.recorded.http then
+    ctx.recorded.http.statusCode = status
+  end
+end
+
 --- A reply of the proxy's own.
 function M.replied(ctx, bytes)
   local http = ctx.recorded and ctx.recorded.http

@@ -25,7 +25,7 @@ return function(_, client)
     if not reply then
       return nil, err
     elseif not reply.ok then
-      return nil, failure.new("refused", "the plugin did not take the record")
+      return nil, failure.new("denied", "the plugin did not take the record")
     end
     return true
   end

@@ -81,7 +81,7 @@ function methods:write(list, from)
     local err
     self.file, err = file.open(self.path, self.rotation)
     if not self.file then
-      return 0, err
+      return 0, failure.new("io", tostring(err)) -- it may be possible later
     end
   end
   local data, sizes = join(self, list, from)

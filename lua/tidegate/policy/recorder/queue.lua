@@ -11,6 +11,7 @@
 
 local failure = require "tidegate.failure"
 local health = require "tidegate.process.health"
+local keys = require "tidegate.policy.limit.keys"
 local shared = require "tidegate.native.shared"
 local task = require "tidegate.native.task"
 
@@ -21,6 +22,7 @@ local mt = { __name = "tidegate.recorder", __index = methods }
 local MOST = 16384 -- records that may wait
 local MOST_BYTES = 16777216
 local PAUSES = { 0.1, 0.2, 0.5, 1, 2, 5 } -- seconds between attempts; the last for ever
+local HOPELESS = { config = true, invalid = true, unsupported = true } -- trying again would not help
 local PATIENCE_MS = 10000 -- that a closed queue tries to get rid of what it holds
 
 local alive = setmetatable({}, { __mode = "k" })
@@ -45,8 +47,8 @@ function M.new(sink, name, options)
     most = options.most or MOST,
     most_bytes = options.bytes or MOST_BYTES,
     pausing = {}, -- lane → waiter
-    records = shared.counter(("recorder/%s/records"):format(name)),
-    dropped = shared.counter(("recorder/%s/dropped"):format(name)),
+    records = shared.counter(keys.name("recorder", name, "records")),
+    dropped = shared.counter(keys.name("recorder", name, "dropped")),
     health = health.new("recorder/" .. name, "recorder " .. name, options.log),
     full = health.new("recorder/" .. name .. "/full", "recorder " .. name, options.log),
   }, mt)
@@ -103,8 +105,9 @@ local function deliver(self, lane, batch)
       self.health:good(lost_since(self))
       tries = 0
     else
-      self.health:bad(err, err.rejected and "the record is given up" or "records wait")
-      if err.rejected then
+      local hopeless = err.rejected or HOPELESS[err.code]
+      self.health:bad(err, hopeless and "the record is given up" or "records wait")
+      if hopeless then
         done = done + 1
         drop(self, 1)
       elseif self.give_up and task.now() >= self.give_up then
@@ -155,6 +158,9 @@ function methods:record(data, meta)
     self.full:bad(err, "further ones are dropped")
     return nil, err
   end
+  if self.give_up then
+    self.give_up = task.now() + PATIENCE_MS
+  end
   self.last = self.last + 1
   self[self.last] = entry
   self.bytes = self.bytes + size_of(entry)
@@ -188,6 +194,12 @@ function methods:close()
   if self.lanes == 0 then
     close_sink(self)
   end
+end
+
+--- @return how many records a recorder of that name was given, and how many it lost; in all threads
+function M.counts(name)
+  return shared.counter(keys.name("recorder", name, "records")):get(),
+    shared.counter(keys.name("recorder", name, "dropped")):get()
 end
 
 --- Wait until all queues of this VM are empty, at most until `deadline` (ms).
