@@ -3,8 +3,11 @@
 #include "base/error.h"
 #include "base/mem.h"
 
+#include <sched.h>
 #include <string.h>
 #include <strings.h>
+
+#define TURN 256u /* lines */
 
 const char *const tg_rules_words[TG_RULES_FORMATS + 1] = {
 #define XX(name, word) word,
@@ -371,7 +374,8 @@ int tg_rules_add(struct tg_match *m, enum tg_rules_format format, const char *te
         rest = (struct slice){ text + 3, len - 3 };
     int code = 0;
     while (code == 0 && rest.len > 0) {
-        r.line++;
+        if (++r.line % TURN == 0) /* workers want the processor more */
+            sched_yield();
         code = read_line(&r, format, cut(&rest, '\n'));
     }
     return code;
