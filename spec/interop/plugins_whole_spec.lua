@@ -81,7 +81,9 @@ authers: [ { name: people, plugin: %s } ]
       helpers.eventually(function()
         return ask(p, "127.0.0.1:1", "gost:gost") == "503"
       end)
-      p:logged("works again", true)
+      helpers.eventually(function()
+        return ask(p, "127.0.0.1:1", "gost:gost") == "503" and p:log():find("works again", 1, true)
+      end)
       assert.equal(1, count(p:log(), "works again"))
     end))
 

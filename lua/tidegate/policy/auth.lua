@@ -1,7 +1,7 @@
 -- Who may use a service: tables of user names and passwords, groups of them, plugins and scripts.
 --
--- An auther is a table with `check(self, ctx, user, password)` → id of the client | nil, err, and maybe
--- `failed(self, ctx, user)`, told of every refusal.
+-- An auther is a table with `check(self, ctx, user, password)` → id of the client | nil: no | nil, err: it
+-- cannot be told, and maybe `failed(self, ctx, user)`, told when its no was the last word.
 
 local failure = require "tidegate.failure"
 local lockout = require "tidegate.policy.auth.lockout"
@@ -75,32 +75,41 @@ local function pretend(self, password)
   return nil
 end
 
---- @return id | nil, err; a stored empty password accepts any
-function list:check(ctx, user, password)
-  local guard = self.lockout
-  if guard and guard:locked(ctx, user) then
-    return nil, failure.new("auth", "locked out after too many failures")
+-- The same with an eye on those who guess.
+local function check_guarded(guard, ctx, user, password, stored)
+  local ok, err = guard:admits(ctx, user)
+  if not ok then
+    return nil, err
   end
-  local stored = self.users[user]
-  if not stored then
-    return pretend(self, password)
-  end
-  local matches, err = stored == "", nil
+  local matches = stored == ""
   if not matches then
-    matches, err = secret.matches(password, stored, guard and function()
+    matches, err = secret.matches(password, stored, function()
       return not guard:locked(ctx, user)
     end)
   end
   if not matches then
     return nil, err
   end
-  if guard then
-    if guard:locked(ctx, user) then -- by those who were faster
-      return nil, failure.new("auth", "locked out after too many failures")
-    end
-    guard:passed(ctx, user)
+  ok, err = guard:admits(ctx, user) -- others may have failed meanwhile
+  if not ok then
+    return nil, err
   end
+  guard:passed(ctx, user)
   return user
+end
+
+--- @return id | nil, err: why it could not be told; a stored empty password accepts any
+function list:check(ctx, user, password)
+  local stored = self.users[user]
+  if not stored then
+    return pretend(self, password)
+  elseif self.lockout then
+    return check_guarded(self.lockout, ctx, user, password, stored)
+  elseif stored == "" then
+    return user
+  end
+  local matches, err = secret.matches(password, stored)
+  return matches and user or nil, err
 end
 
 --- Note that the user was refused.
@@ -168,8 +177,9 @@ end
 local group_mt = { __name = "tidegate.auther.group", __index = {} }
 
 -- A name nobody defined refuses.
+-- @return id | nil, err, members that said no and want to know that it came to nothing
 function group_mt.__index:check(ctx, user, password)
-  local reason
+  local reason, refusers
   for i = 1, #self.names do
     local auther = self.authers[self.names[i]]
     local id, err
@@ -178,19 +188,13 @@ function group_mt.__index:check(ctx, user, password)
     end
     if id then
       return id
+    elseif auther and auther.failed and not err then
+      refusers = refusers or {}
+      refusers[#refusers + 1] = auther
     end
     reason = err or reason
   end
-  return nil, reason
-end
-
-function group_mt.__index:failed(ctx, user)
-  for i = 1, #self.names do
-    local auther = self.authers[self.names[i]]
-    if auther and auther.failed then
-      auther:failed(ctx, user)
-    end
-  end
+  return nil, reason, refusers
 end
 
 local function names_of(config)
@@ -229,12 +233,16 @@ end
 -- @return id | nil, err
 function M.check(auther, ctx, user, password)
   user, password = user or "", password or ""
-  local id, err = auther:check(ctx, user, password)
+  local id, err, refusers = auther:check(ctx, user, password)
   if id then
     return id
   elseif user == "" then
     return nil, failure.new("auth", "no credentials")
-  elseif auther.failed then
+  elseif refusers then
+    for _, one in ipairs(refusers) do
+      one:failed(ctx, user)
+    end
+  elseif auther.failed and not err then
     auther:failed(ctx, user)
   end
   local reason = failure.new("auth", "wrong user or password")

@@ -24,6 +24,7 @@ local M = {}
 local TIMEOUT = 30 -- seconds of a call, when the configuration sets no limit
 local LIMIT = 16 * 1024 * 1024 -- bytes of an answer
 local LONGEST_PAUSE = 2 -- seconds between attempts to connect
+local QUIET = 2 -- seconds without a failure, after which it works again
 local BODIED = { POST = true, PUT = true, DELETE = true }
 
 local methods = {}
@@ -137,12 +138,15 @@ local function say(self, level, text)
   logger:log(level, ("%s: plugin %s %s"):format(self.what, self.addr, text))
 end
 
+-- It works again when it has not failed for a moment: what fails now and then is told of once.
 local function note(self, err)
+  local states, key = self.states, self.key
   if err then
-    if not self.states:get(self.key) and self.states:incr(self.key, 1) == 1 then
+    if not states:get(key) and states:incr(key, 1) == 1 then
       say(self, "warn", "fails: " .. tostring(err))
     end
-  elseif self.states:get(self.key) and self.states:delete(self.key) then
+    states:set("at " .. key, true, QUIET)
+  elseif states:get(key) and not states:get("at " .. key) and states:delete(key) then
     say(self, "info", "works again")
   end
 end

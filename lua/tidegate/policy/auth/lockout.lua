@@ -4,6 +4,7 @@
 -- together.
 
 local addr = require "tidegate.net.addr"
+local failure = require "tidegate.failure"
 local shared = require "tidegate.native.shared"
 local task = require "tidegate.native.task"
 
@@ -40,6 +41,14 @@ end
 --- @return whether somebody is shut out now
 function methods:locked(ctx, user)
   return self.failures > 0 and self.locks:get(key_of(ctx, user)) ~= nil
+end
+
+--- @return true, when somebody is not shut out | nil, err
+function methods:admits(ctx, user)
+  if self:locked(ctx, user) then
+    return nil, failure.new("auth", "locked out after too many failures")
+  end
+  return true
 end
 
 --- Take note of a failure; waits for the delay.

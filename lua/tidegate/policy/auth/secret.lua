@@ -61,12 +61,13 @@ local function leave()
   end
 end
 
+-- @return whether they match, or nothing when the question does not count any more | nil, err
 local function compute(given, stored, still)
   local ok, err = enter()
   if not ok then
     return nil, err
   end
-  local matches = false
+  local matches = nil
   if not still or still() then
     matches, err = native.verify(given, stored)
   end
@@ -74,18 +75,23 @@ local function compute(given, stored, still)
   return matches, err
 end
 
+-- Who asks what is being asked already waits for that answer.  An answer of nothing is none for others.
 local function verify(given, stored, still)
   local digest = native.digest(key, stored, given)
-  if is_remembered(digest) then
-    return true
-  elseif asking[digest] then
+  while asking[digest] do
     local waiter = task.waiter()
     table.insert(asking[digest], waiter)
-    return waiter:wait()
+    local matches, err = waiter:wait()
+    if matches ~= nil or err then
+      return matches, err
+    end
   end
-  asking[digest] = {}
+  if is_remembered(digest) then
+    return true
+  end
+  local waiters = {}
+  asking[digest] = waiters
   local matches, err = compute(given, stored, still)
-  local waiters = asking[digest]
   asking[digest] = nil
   if matches then
     remember(digest)
@@ -93,7 +99,10 @@ local function verify(given, stored, still)
   for _, waiter in ipairs(waiters) do
     waiter:wake(matches, err)
   end
-  return matches, err
+  if err then
+    return nil, err
+  end
+  return matches or false
 end
 
 --- @return whether a stored password is a hash

@@ -1,5 +1,6 @@
 -- Authers that are plugins.
 
+local lockout = require "tidegate.policy.auth.lockout"
 local native_tls = require "tidegate.native.tls"
 
 local AUTHENTICATE = {
@@ -25,13 +26,21 @@ local function peer_of(ctx)
   return ok and info or NOBODY
 end
 
-return function(_, client)
+return function(config, client, env)
   local object = {}
+  local guard = lockout.new(config.lockout, config.name, env.log)
 
-  --- @return id | nil, err: also when the plugin fails
+  --- @return id | nil: no | nil, err: the plugin fails, or the user is locked out
   function object:check(ctx, user, password) -- luacheck: ignore self
-    local peer = peer_of(ctx)
-    local reply, err = client:call(AUTHENTICATE, {
+    local ok, err = true, nil
+    if guard then
+      ok, err = guard:admits(ctx, user)
+    end
+    if not ok then
+      return nil, err
+    end
+    local peer, reply = peer_of(ctx), nil
+    reply, err = client:call(AUTHENTICATE, {
       username = user,
       password = password,
       client = ctx.client or "",
@@ -40,10 +49,19 @@ return function(_, client)
       clientSan = peer.peer_san,
       clientCertFingerprint = peer.peer_fingerprint,
     })
-    if reply and reply.ok then
-      return reply.id
+    if not reply or not reply.ok then
+      return nil, err
+    elseif guard then
+      guard:passed(ctx, user)
     end
-    return nil, err
+    return reply.id
+  end
+
+  --- Note that the user was refused.
+  function object:failed(ctx, user) -- luacheck: ignore self
+    if guard then
+      guard:failed(ctx, user)
+    end
   end
 
   return object

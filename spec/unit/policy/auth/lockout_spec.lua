@@ -1,6 +1,7 @@
 -- What repeated failures lead to.
 
 local auth = require "tidegate.policy.auth"
+local failure = require "tidegate.failure"
 local helpers = require "spec.helpers"
 local task = require "tidegate.native.task"
 
@@ -88,5 +89,28 @@ describe("policy.auth's lockout", function()
     try(other, "192.0.2.1", "a", "wrong")
     assert.is_nil((try(group, "192.0.2.1", "a", "right")))
     assert.is_nil((try(other, "192.0.2.1", "a", "right")))
+  end))
+
+  it("does not count what could not be told", in_task(function()
+    local counted = 0
+    local function member(err)
+      return {
+        check = function()
+          return nil, err
+        end,
+        failed = function()
+          counted = counted + 1
+        end,
+      }
+    end
+    local unsure = failure.new("busy", "too many")
+    assert.is_nil((try(member(unsure), "192.0.2.1", "a", "x")))
+    assert.equal(0, counted)
+    assert.is_nil((try(member(), "192.0.2.1", "a", "x")))
+    assert.equal(1, counted)
+    local group = auth.of({ authers = { "one", "two" } }, { one = member(), two = member(unsure) })
+    local _, why = try(group, "192.0.2.1", "a", "x")
+    assert.equal(2, counted)
+    assert.matches("too many", why)
   end))
 end)

@@ -83,6 +83,23 @@ describe("stored passwords", function()
     assert.truthy(refused > 20 and refused < 60, refused)
   end))
 
+  it("are not refused to some because others may not ask", in_task(function()
+    local stored = HASHES[1][1]
+    local refused = helpers.spawn(secret.matches, "not yet asked", stored, function()
+      return false
+    end)
+    local asked, real = 0, native.verify
+    native.verify = function(...)
+      asked = asked + 1
+      return real(...)
+    end
+    local other = helpers.spawn(secret.matches, "not yet asked", stored)
+    assert.is_false(refused())
+    assert.is_false(other())
+    native.verify = real
+    assert.equal(1, asked)
+  end))
+
   it("are compared for users who do not exist, too", in_task(function()
     local people = auth.list_of { { username = "a", password = HASHES[2][1] } }
     assert.equal("a", people:check({}, "a", "secret"))
