@@ -9,6 +9,7 @@ local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
+local tls = require "tidegate.tls"
 
 local in_task = helpers.task
 
@@ -150,6 +151,51 @@ chains: [ { name: c, hops: [ { name: hop, plugin: %s } ] } ]
         return request.events[1].status and request.events[1].status.state == "ready"
       end).events[1].status.state)
       assert.is_nil(p:log():find('"level":"error"', 1, true))
+    end))
+
+    it("tells the auther whose certificate a client has shown", in_task(function()
+      local server, folder = plugin_server.start(protocol), programs.folder()
+      local function openssl(line)
+        programs.output("openssl", (function()
+          local words = {}
+          for word in line:gsub("@", folder):gmatch "%S+" do
+            words[#words + 1] = word
+          end
+          return words
+        end)())
+      end
+      openssl [[req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca
+        -keyout @/ca.key -out @/ca.pem]]
+      openssl [[req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=ann -keyout @/ann.key -out @/ann.csr
+        -addext subjectAltName=DNS:ann.test,DNS:ann2.test]]
+      openssl [[x509 -req -in @/ann.csr -CA @/ca.pem -CAkey @/ca.key -CAcreateserial -days 2 -copy_extensions copyall
+        -out @/ann.pem]]
+      local config = server:config "auther"
+      local p = proxy.start({ "-C", programs.file(folder, "c.yaml", ([[
+services:
+- name: s
+  addr: 127.0.0.1:0
+  handler: { type: http, auther: a }
+  listener: { type: tls, tls: { certFile: @/ca.pem, keyFile: @/ca.key, caFile: @/ca.pem } }
+authers: [ { name: a, plugin: { type: %s, addr: '%s' } } ]
+]]):gsub("@", folder):format(config.type, config.addr)) }, { services = 1 })
+      local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 5000))
+      s = assert(tls.connect(s, { certFile = folder .. "/ann.pem", keyFile = folder .. "/ann.key" }, "x.test"))
+      s:set_deadline(task.now() + 10000)
+      s:write("GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic ",
+        base64.encode "gost:gost", "\r\n\r\n")
+      assert.matches(" 503 ", s:read_until("\r\n", 1000))
+      s:close()
+      local request = server:calls()[1].request
+      local function field(json_name, grpc_name)
+        return request[json_name] or request[grpc_name]
+      end
+      assert.equal("ann", field("clientCn", "client_cn"))
+      assert.same({ "ann.test", "ann2.test" }, field("clientSan", "client_san"))
+      local said = programs.output("openssl",
+        { "x509", "-in", folder .. "/ann.pem", "-noout", "-fingerprint", "-sha256" })
+      assert.equal(said:match "=(%S+)":gsub(":", ""):lower(),
+        field("clientCertFingerprint", "client_cert_fingerprint"))
     end))
   end)
 end
