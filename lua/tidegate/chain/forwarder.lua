@@ -44,7 +44,6 @@ function M.new(config, registry, service)
     source = source,
     own = own,
     single = source.single or false,
-    nodes = source.nodes,
     body_size = source.body_size,
   }, mt)
 end

@@ -43,8 +43,8 @@ local function scripted_chain(registry, name, compose)
 end
 
 local function scripted_hop(registry, name, pick)
-  return hop.scripted(name, function(ctx, network, address)
-    local value, err = pick(ctx, network, address)
+  return hop.scripted(name, function(ctx, network, address, request)
+    local value, err = pick(ctx, network, address, request)
     if value == nil and err then
       return nil, err
     end
