@@ -173,6 +173,16 @@ recorders: [{name: out, file: {path: "%s/records", sep: "\n"}}]
     end))
   end
 
+  it("gives packed responses only to who takes them", helpers.task(function()
+    start(function() return answer("Content-Encoding: gzip\r\n", "packed") end)
+    fetch("GET", "/x", "Accept-Encoding: gzip, br\r\n")
+    fetch("GET", "/x", "Accept-Encoding: gzip\r\n")
+    assert.equal(1, from.asked)
+    fetch("GET", "/x")
+    fetch("GET", "/x", "Accept-Encoding: br\r\n")
+    assert.equal(3, from.asked)
+  end))
+
   it("knows a time to live for each status", helpers.task(function()
     start(function(request)
       return answer("", "x", request.target == "/moved" and "301 Moved" or "200 OK")

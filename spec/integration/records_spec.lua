@@ -295,6 +295,35 @@ loggers:
     end
   end, 60))
 
+  it("are written of connections that end with the process, and of sessions of datagrams", helpers.task(function()
+    local echo, path = plane.echo(), folder .. "/r.json"
+    local dns = origin.dnsmasq()
+    local p = proxy.start({ "-C", config(([[
+services:
+- {name: tcp, addr: "127.0.0.1:0", handler: {type: tcp}, forwarder: {nodes: [{name: t, addr: "%s"}]},
+   recorders: [{name: out, record: recorder.service.handler}]}
+- {name: udp, addr: "127.0.0.1:0", handler: {type: udp}, listener: {type: udp, metadata: {ttl: 500ms}},
+   forwarder: {nodes: [{name: u, addr: "127.0.0.1:%d"}]}, recorders: [{name: out, record: recorder.service.handler}]}
+recorders: [{name: out, file: {path: "%s", sep: "\n"}}]
+]]):format(echo, dns, path)) }, { services = 2 })
+    programs.output("dig", {
+      "+time=5", "+tries=1", "+short", "-p", tostring(p:port(2)), "@127.0.0.1", "tidegate.test",
+    })
+    local udp = cjson.decode(wait_lines(path, 1)[1])
+    assert.equal("udp", udp.service)
+    assert.equal("udp", udp.network)
+    assert.equal("u", udp.node)
+    assert.is_true(udp.inputBytes > 20 and udp.outputBytes > 20, udp.inputBytes .. " " .. udp.outputBytes)
+    local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + LIMIT_MS))
+    s:write "hello"
+    assert.equal("hello", s:read_exact(5))
+    p:stop()
+    s:close()
+    local tcp = cjson.decode(lines(path)[2])
+    assert.equal("tcp", tcp.service)
+    assert.equal(5, tcp.inputBytes)
+  end))
+
   it("go to Redis, HTTP and TCP", helpers.task(function()
     local echo, redis, http, tcp = plane.echo(), sinks.redis(), sinks.http(), sinks.tcp()
     local p = proxy.start({ "-C", config(([[

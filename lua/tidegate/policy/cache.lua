@@ -16,6 +16,8 @@ M.list = "caches"
 M.main = "get"
 
 local PREFIX = "gost:cache:"
+local TIMEOUT = 1 -- seconds a request may lose to a Redis that hangs
+local REST_MS = 2000 -- in which one that failed is left alone
 
 -- Memory -----------------------------------------------------------------------------------------
 
@@ -77,6 +79,7 @@ local function open_redis(config, env)
     db = config.db,
     username = config.username,
     password = config.password,
+    timeout = TIMEOUT,
   }
   if not client then
     return nil, err
@@ -91,10 +94,14 @@ end
 
 -- A command; a Redis that fails is as if nothing were cached.
 local function ask(self, ...)
+  if self.rests_until and task.now() < self.rests_until then
+    return nil
+  end
   local reply, err = self.client:call(...)
   err = failure.is(reply) and reply or err
   if err then
     self.health:bad(err, "nothing is cached")
+    self.rests_until = task.now() + REST_MS
     return nil
   end
   self.health:good()

@@ -11,6 +11,7 @@ local recorder = require "tidegate.policy.recorder"
 local shared = require "tidegate.native.shared"
 local sinks = require "spec.helpers.sinks"
 local task = require "tidegate.native.task"
+local uv = require "luv"
 
 local number = 0
 
@@ -25,7 +26,7 @@ end
 
 local function fresh(prefix)
   number = number + 1
-  return (prefix or "spec") .. "-" .. number
+  return ("%s-%d-%.0f"):format(prefix or "spec", number, uv.hrtime())
 end
 
 describe("a record", function()

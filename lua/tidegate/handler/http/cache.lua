@@ -53,6 +53,17 @@ local function says_where(request)
   return request.authority == (request.url_host or request.host or "")
 end
 
+-- May this client have a stored response as it is?
+local function understands(request, bytes)
+  local fields = bytes:match "^HTTP/1%.%d %d%d%d[^\n]*\r\n(.-\r\n)\r\n"
+  local coding = fields and head.get(fields, "content-encoding")
+  if not coding or coding:lower() == "identity" then
+    return true
+  end
+  local accepted = head.get(request, "accept-encoding")
+  return accepted ~= nil and accepted:lower():find(coding:lower(), 1, true) ~= nil
+end
+
 --- What is known about a request: nil when it is not cacheable.
 -- @return { cache, key, bytes (stored, or nil), fresh }
 function M.lookup(self, ctx, request)
@@ -63,7 +74,7 @@ function M.lookup(self, ctx, request)
   end
   local key = ("%s %s %s"):format(request.method, request.host or "", request.target)
   local bytes, fresh = cache:get(key)
-  if bytes and not bytes:find("^HTTP/1%.%d %d%d%d[^\n]*\r\n") then
+  if bytes and not (bytes:find "^HTTP/1%.%d %d%d%d[^\n]*\r\n" and understands(request, bytes)) then
     bytes = nil
   end
   return { cache = cache, key = key, bytes = bytes, fresh = bytes and fresh }
