@@ -180,34 +180,88 @@ chains: [{name: a, hops: [{name: ha, nodes: [%s]}]}, {name: b, hops: [{name: hb,
       open[i] = 0
       addresses[i] = plane.accept(function(s)
         open[i] = open[i] + 1
-        local bytes = s:read()
-        while bytes and s:write(bytes) do
-          bytes = s:read()
-        end
+        s:write(tostring(i))
+        s:read() -- until the client leaves
         s:close()
         open[i] = open[i] - 1
       end)
     end
     local p = proxy.start { "-L", "tcp://127.0.0.1:0/" .. table.concat(addresses, ",") .. "?strategy=leastconn" }
     local tunnels = {}
-    for i = 1, 30 do
-      tunnels[i] = assert(tunnel(p))
+    local function more(times)
+      for _ = 1, times do
+        local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + LIMIT_MS))
+        s:set_deadline(task.now() + LIMIT_MS)
+        tunnels[#tunnels + 1] = { stream = s, home = tonumber(s:read_exact(1)) }
+      end
     end
+    local closed = 0
+    local function close(home)
+      for _, one in ipairs(tunnels) do
+        if not one.stream:is_closed() and (not home or one.home == home) then
+          one.stream:close()
+          closed = closed + 1
+        end
+      end
+      helpers.eventually(function()
+        return select(2, p:log():gsub(" >%-< ", "")) == closed
+      end)
+    end
+    more(30)
     assert.same({ 10, 10, 10 }, open)
-    -- those of one target end; the next ones all go there
-    for i = 1, 30 do
-      tunnels[i]:close()
-    end
-    helpers.eventually(function()
-      return open[1] + open[2] + open[3] == 0
-    end)
-    for i = 1, 6 do
-      tunnels[i] = assert(tunnel(p))
-    end
+    close(2) -- whoever comes next goes there
+    more(8)
+    assert.same({ 10, 8, 10 }, open)
+    more(5)
+    assert.same(11, math.max(unpack(open)))
+    close()
+    more(6)
     assert.same({ 2, 2, 2 }, open)
-    for i = 1, 6 do
-      tunnels[i]:close()
+    close()
+  end))
+
+  it("spreads sessions of datagrams in the same way", helpers.task(function()
+    local peers, addresses, sockets = {}, {}, {}
+    for i = 1, 2 do
+      local server = luv.new_udp()
+      server:bind("127.0.0.1", 0)
+      peers[i], sockets[#sockets + 1] = {}, server
+      server:recv_start(function(_, data, from)
+        if data then
+          peers[i][from.port] = true
+          server:send(data, from.ip, from.port, function() end)
+        end
+      end)
+      addresses[i] = "127.0.0.1:" .. server:getsockname().port
     end
+    local p = start(([[
+services: [{name: s, addr: "127.0.0.1:0", handler: {type: udp}, listener: {type: udp, metadata: {keepalive: true,
+  ttl: 10s}}, forwarder: {selector: {strategy: leastconn}, nodes: [
+  {name: a, addr: "%s", metadata: {weight: 3}}, {name: b, addr: "%s"}]}}]
+]]):format(addresses[1], addresses[2]))
+    local answers = 0
+    for _ = 1, 8 do -- one after the other: whose answer came has a session
+      local before, client = answers, luv.new_udp()
+      sockets[#sockets + 1] = client
+      client:recv_start(function(_, data)
+        answers = answers + (data and 1 or 0)
+      end)
+      client:send("x", "127.0.0.1", p:port(1), function() end)
+      helpers.eventually(function()
+        return answers > before
+      end)
+    end
+    local counts = {}
+    for i = 1, 2 do
+      counts[i] = 0
+      for _ in pairs(peers[i]) do
+        counts[i] = counts[i] + 1
+      end
+    end
+    for _, socket in ipairs(sockets) do
+      socket:close()
+    end
+    assert.same({ 6, 2 }, counts)
   end))
 
   it("sends targets to the proxies their rules name", helpers.task(function()
