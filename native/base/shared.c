@@ -145,6 +145,14 @@ void *tg_shared_get(enum tg_shared_kind kind, const char *name, size_t len)
     return s;
 }
 
+struct tg_bucket *tg_bucket_new(void)
+{
+    struct tg_shared *s = make(TG_SHARED_BUCKET);
+    s->kind = TG_SHARED_BUCKET;
+    atomic_store_explicit(&s->refs, 1, memory_order_relaxed);
+    return (struct tg_bucket *)s;
+}
+
 void tg_shared_ref(void *object)
 {
     struct tg_shared *s = object;
@@ -177,6 +185,11 @@ void tg_shared_put(void *object)
         if (atomic_compare_exchange_weak_explicit(&s->refs, &refs, refs - 1, memory_order_release,
                                                   memory_order_relaxed))
             return;
+    if (s->name == NULL) { /* nobody can find it: the last one may simply free it */
+        if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1)
+            free(s);
+        return;
+    }
     pthread_mutex_t *lock = lock_of(s->hash);
     pthread_mutex_lock(lock);
     if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1)

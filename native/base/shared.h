@@ -48,6 +48,8 @@ struct tg_dict;
 
 /** @return the object, made when it is missing; NULL: the name is too long */
 void *tg_shared_get(enum tg_shared_kind kind, const char *name, size_t len);
+/** @return a bucket without a name, which only its holder knows; tg_shared_put() as well */
+struct tg_bucket *tg_bucket_new(void);
 /** One more reference to an object that the caller holds. */
 void tg_shared_ref(void *object);
 /** NULL is allowed */

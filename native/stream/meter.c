@@ -26,6 +26,7 @@ struct tg_meter {
     unsigned count, part_count;
     struct entry *entries;
     struct tg_meter **parts; /* included ones, held */
+    struct tg_bucket *own[2]; /* also among the entries, which hold them; NULL: none */
 };
 
 struct tg_meter *tg_meter_new(void)
@@ -85,6 +86,19 @@ void tg_meter_count(struct tg_meter *m, struct tg_counter *counter, unsigned way
 void tg_meter_limit(struct tg_meter *m, struct tg_bucket *bucket, unsigned ways)
 {
     add(m, (struct entry){ .kind = LIMIT, .ways = ways, .object = bucket });
+}
+
+void tg_meter_rate(struct tg_meter *m, enum tg_way way, uint64_t rate, uint64_t burst)
+{
+    struct tg_bucket *bucket = m->own[way];
+    if (bucket != NULL) {
+        tg_bucket_configure(bucket, rate, burst);
+        return;
+    }
+    m->own[way] = bucket = tg_bucket_new();
+    tg_bucket_configure(bucket, rate, burst);
+    tg_meter_limit(m, bucket, 1u << way);
+    tg_shared_put(bucket);
 }
 
 void tg_meter_quota(struct tg_meter *m, struct tg_counter *used, struct tg_counter *cap,

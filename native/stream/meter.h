@@ -51,6 +51,9 @@ unsigned tg_meter_users(const struct tg_meter *m);
 void tg_meter_count(struct tg_meter *m, struct tg_counter *counter, unsigned ways);
 /** Bytes per second. */
 void tg_meter_limit(struct tg_meter *m, struct tg_bucket *bucket, unsigned ways);
+/** A limit of the meter's own: bytes per second (0: none) and burst (0: one second's worth) of one
+ * way.  Called again it changes them. */
+void tg_meter_rate(struct tg_meter *m, enum tg_way way, uint64_t rate, uint64_t burst);
 /** Bytes of `ways` are added to `used` while `cap` is not 0, and none move either way once it has
  * reached `cap`. */
 void tg_meter_quota(struct tg_meter *m, struct tg_counter *used, struct tg_counter *cap,

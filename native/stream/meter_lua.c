@@ -95,6 +95,24 @@ static int l_limit(lua_State *L)
     return self(L);
 }
 
+static uint64_t check_amount(lua_State *L, int index)
+{
+    lua_Number n = luaL_checknumber(L, index);
+    luaL_argcheck(L, n >= 0 && n <= 9007199254740992.0, index, "out of range");
+    return (uint64_t)n;
+}
+
+/** meter:rate("in" | "out", bytes per second, burst) → the meter: a limit of its own, 0: none; called
+ * again it changes */
+static int l_rate(lua_State *L)
+{
+    static const char *const words[] = { "in", "out", NULL };
+    struct tg_meter *m = tg_meter_check(L, 1);
+    enum tg_way way = luaL_checkoption(L, 2, NULL, words) == 0 ? TG_IN : TG_OUT;
+    tg_meter_rate(m, way, check_amount(L, 3), check_amount(L, 4));
+    return self(L);
+}
+
 /** meter:quota(used, cap, ["in" | "out" | "both"]) → the meter: `used` (a counter) grows while `cap`
  * (a counter) is not 0, and nothing moves any more once it has reached it */
 static int l_quota(lua_State *L)
@@ -140,7 +158,7 @@ static int l_close(lua_State *L)
 int luaopen_tidegate_native_meter(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        { "count", l_count }, { "limit", l_limit }, { "quota", l_quota }, { "slot", l_slot },
+        { "count", l_count }, { "limit", l_limit }, { "rate", l_rate }, { "quota", l_quota }, { "slot", l_slot },
         { "include", l_include }, { "users", l_users }, { "close", l_close }, { NULL, NULL },
     };
     luaL_newmetatable(L, METER_MT);

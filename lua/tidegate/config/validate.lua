@@ -417,7 +417,7 @@ end
 -- Parameters of -L and -F which became fields or objects; copies stay in other metadata.
 local LIFTED = {}
 for name in ("retries admission bypass resolver hosts climiter rlimiter prefer interface so_mark "
-  .. "proxyProtocol netns netns.out dns"):gmatch("%S+") do
+  .. "proxyProtocol netns netns.out dns limiter.in limiter.out limiter.conn.in limiter.conn.out"):gmatch("%S+") do
   LIFTED[name] = true
 end
 

@@ -65,12 +65,26 @@ function M.attach(service, config)
   return true
 end
 
+local totals = {} -- limiter name → the count of all its connections
+
+local function counter_of(name, key)
+  if key ~= "$" then
+    return shared.counter(keys.name("climiter", name, key))
+  end
+  local count = totals[name]
+  if not count then
+    count = shared.counter(keys.name("climiter", name, key))
+    totals[name] = count
+  end
+  return count
+end
+
 -- @return whether there was room
 local function take(ticket, name, key, most)
   if not most or most <= 0 then
     return true
   end
-  local count = shared.counter(keys.name("climiter", name, key))
+  local count = counter_of(name, key)
   if not count:take(most) then
     return false
   end

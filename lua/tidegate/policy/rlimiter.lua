@@ -42,10 +42,10 @@ local held = cache.new(function(entry, now)
 end)
 
 local function take(name, key, rate)
-  local id = keys.name("rlimiter", name, key)
+  local id = name .. "/" .. key
   local entry = held:get(id)
   if not entry then
-    entry = { bucket = shared.bucket(id) }
+    entry = { bucket = shared.bucket(keys.name("rlimiter", name, key)) }
     held:add(id, entry)
   end
   if entry.rate ~= rate then

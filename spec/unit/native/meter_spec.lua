@@ -90,6 +90,16 @@ for kind, make_pair in pairs(PAIRS) do
       assert.is_true(took >= 390, took .. " ms for 80000 bytes beyond the burst at 200000/s")
     end))
 
+    it("may have a limit of its own, which may change", helpers.task(function()
+      local client, near = make_pair()
+      local one = meter.new():rate("in", 200000, 20000):rate("out", 0, 0)
+      near:add_meter(one)
+      one:rate("in", 100000, 10000)
+      local took = transfer(client, near, 50000)
+      assert.is_true(took >= 390, took .. " ms for 40000 bytes beyond the burst at 100000/s")
+      assert.has_error(function() one:rate("in", -1, 0) end)
+    end))
+
     it("does not let tokens go that were paid for nothing", helpers.task(function()
       local client, near = make_pair()
       local slow = bucket(1000, 10000)

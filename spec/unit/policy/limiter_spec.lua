@@ -3,6 +3,7 @@
 local helpers = require "spec.helpers"
 local keys = require "tidegate.policy.limit.keys"
 local limiter = require "tidegate.policy.limiter"
+local live = require "tidegate.policy.limit.live"
 local plane = require "spec.helpers.plane"
 local task = require "tidegate.native.task"
 local units = require "tidegate.policy.limit.units"
@@ -232,6 +233,20 @@ describe("a limited service", function()
     }
     assert.is_true(echo(built.s1, 30000, nil, "alice\n") >= 460)
     assert.is_true(echo(built.s1, 30000, nil, "bob\n") < 460)
+  end))
+
+  it("leaves nothing behind of connections that have ended", helpers.task(function()
+    local built = build {
+      limiters = { { name = "gone", limits = { "$$ 1MB", "10.4.0.0/16 100MB" } } },
+      services = { { limiter = "gone", metadata = { ["limiter.cleanupInterval"] = "1s" } } },
+    }
+    for i = 1, 20 do
+      echo(built.s1, 10, "10.4.0." .. i)
+    end
+    assert.is_true(live.count "gone" > 0)
+    helpers.eventually(function()
+      return live.count "gone" == 0
+    end)
   end))
 
   it("follows a change while a connection lives", helpers.task(function()

@@ -26,9 +26,6 @@ local function look(cache)
     elseif cache.idle(entry, now) then
       cache.entries[key] = nil -- next() still knows the place
       cache.count = cache.count - 1
-      if cache.dropped then
-        cache.dropped(entry)
-      end
     end
   end
   cache.at = key
@@ -50,9 +47,8 @@ local function on_timer()
 end
 
 --- @param idle function(entry, now) → true to forget it; called every second, must not wait
--- @param dropped nil or function(entry), told of what was forgotten
-function M.new(idle, dropped)
-  return setmetatable({ entries = {}, count = 0, idle = idle, dropped = dropped }, mt)
+function M.new(idle)
+  return setmetatable({ entries = {}, count = 0, idle = idle }, mt)
 end
 
 function methods:get(key)

@@ -119,7 +119,7 @@ end
 
 --- A name for a shared object, not too long for one.
 function M.name(kind, name, key)
-  local text = ("%s/%s/%s"):format(kind, name, key)
+  local text = kind .. "/" .. name .. "/" .. key
   if #text <= 255 then
     return text
   end

@@ -13,6 +13,7 @@ local units = require "tidegate.policy.limit.units"
 
 local M = {}
 
+local GRACE_MS = 60000 -- until a session of datagrams, whose meters come with its relay, should have one
 local MAX_ASKING = 32 -- questions to scripts and plugins at once
 
 local states = {} -- limiter name → { object, cache }
@@ -23,14 +24,17 @@ local function configure(entry, ingress, egress, burst)
     return -- no answer: what was known holds
   end
   local size = units.limit(burst)
-  for way, value in pairs { ["in"] = ingress or 0, out = egress or 0 } do
-    local rate = units.limit(value)
-    if entry.rates[way] ~= rate or entry.burst ~= size then
-      entry.rates[way] = rate
-      entry.buckets[way]:configure(rate, size)
-    end
+  local in_rate, out_rate = units.limit(ingress), units.limit(egress)
+  if entry.in_rate == in_rate and entry.out_rate == out_rate and entry.burst == size then
+    return
   end
-  entry.burst = size
+  entry.in_rate, entry.out_rate, entry.burst = in_rate, out_rate, size
+  if entry.ingress then
+    entry.ingress:configure(in_rate, size)
+    entry.egress:configure(out_rate, size)
+  else
+    entry.meter:rate("in", in_rate, size):rate("out", out_rate, size)
+  end
 end
 
 local function ask(state, entry)
@@ -62,8 +66,10 @@ local function is_idle(state, entry, now)
     end
     return false
   end
-  local rest = entry.scope == "conn" and 0 or entry.cleanup * 1000
-  return now >= entry.used + rest and entry.buckets["in"]:is_full() and entry.buckets.out:is_full()
+  if not entry.ingress then
+    return now >= entry.used + entry.grace
+  end
+  return now >= entry.used + entry.cleanup * 1000 and entry.ingress:is_full() and entry.egress:is_full()
 end
 
 local function state_of(name)
@@ -72,31 +78,35 @@ local function state_of(name)
     state = {}
     state.cache = cache.new(function(entry, now)
       return is_idle(state, entry, now)
-    end, function(entry)
-      entry.meter:close()
     end)
     states[name] = state
   end
   return state
 end
 
+-- A connection has its buckets for itself; all others are one for all workers, by name.
 local function new_entry(name, scope, key, subject)
-  local id = scope .. "/" .. key
-  local ingress = shared.bucket(keys.name("limiter", name, "in/" .. id))
-  local egress = shared.bucket(keys.name("limiter", name, "out/" .. id))
-  return {
-    scope = scope,
-    subject = subject,
-    buckets = { ["in"] = ingress, out = egress },
-    rates = {},
-    used = task.now(),
-    asked = task.now(),
-    meter = meter.new():limit(ingress, "in"):limit(egress, "out"),
-  }
+  local now = task.now()
+  local entry = { scope = scope, subject = subject, used = now, asked = now, meter = meter.new() }
+  if scope ~= "conn" then
+    local id = scope .. "/" .. key
+    entry.ingress = shared.bucket(keys.name("limiter", name, "in/" .. id))
+    entry.egress = shared.bucket(keys.name("limiter", name, "out/" .. id))
+    entry.meter:limit(entry.ingress, "in"):limit(entry.egress, "out")
+  end
+  return entry
+end
+
+--- @return whether a limiter has rules, which do not change by themselves, and no script around it
+function M.is_static(limiter)
+  return limiter.static and not rawget(limiter, "limit") or false
 end
 
 -- What is told to scripts and plugins, also long after the connection's context has gone.
-local function subject_of(ctx)
+local function subject_of(limiter, ctx)
+  if M.is_static(limiter) then
+    return { client_ip = ctx.client_ip, user = ctx.user }
+  end
   return {
     service = ctx.service,
     network = ctx.network or ctx.service.network,
@@ -106,11 +116,6 @@ local function subject_of(ctx)
     user = ctx.user,
     sid = ctx.sid,
   }
-end
-
---- @return whether a limiter has rules, which do not change by themselves, and no script around it
-function M.is_static(limiter)
-  return limiter.static and not rawget(limiter, "limit") or false
 end
 
 --- The meter for a connection.
@@ -124,7 +129,7 @@ function M.meter(limiter, ctx, scope, key, times)
   state.object = limiter
   local entry = state.cache:get(id)
   if not entry then
-    local subject = subject_of(ctx)
+    local subject = subject_of(limiter, ctx)
     local ingress, egress, burst = limiter:limit(subject, scope)
     if ingress == nil and egress == nil and M.is_static(limiter) then
       return nil
@@ -137,8 +142,14 @@ function M.meter(limiter, ctx, scope, key, times)
     end
   end
   entry.used = task.now()
+  entry.grace = ctx.stream and ctx.stream.add_meter and 0 or GRACE_MS
   entry.refresh, entry.cleanup = times.refresh, times.cleanup
   return entry.meter
+end
+
+--- @return for how many keys this worker has meters
+function M.count(name)
+  return states[name] and states[name].cache.count or 0
 end
 
 --- A limiter is in force from now on, or has new rules: live buckets follow.
