@@ -7,7 +7,7 @@ endif()
 file(GLOB_RECURSE fuzzed_sources CONFIGURE_DEPENDS
   ${CMAKE_SOURCE_DIR}/native/base/*.c ${CMAKE_SOURCE_DIR}/native/os/*.c
   ${CMAKE_SOURCE_DIR}/native/codec/*.c ${CMAKE_SOURCE_DIR}/native/session/*.c
-  ${CMAKE_SOURCE_DIR}/native/match/*.c
+  ${CMAKE_SOURCE_DIR}/native/match/*.c ${CMAKE_SOURCE_DIR}/native/crypto/*.c
   ${CMAKE_SOURCE_DIR}/native/stream/stream.c ${CMAKE_SOURCE_DIR}/native/stream/pair.c
   ${CMAKE_SOURCE_DIR}/native/stream/meter.c
   ${CMAKE_SOURCE_DIR}/native/packet/packet.c ${CMAKE_SOURCE_DIR}/native/packet/framed.c
