@@ -32,10 +32,15 @@ local function zone_of(seconds)
   return offset == "+0000" and "Z" or offset:sub(1, 3) .. ":" .. offset:sub(4)
 end
 
+local stamped, stamp, zone -- the second last written, its text, the zone's text
+
 --- RFC 3339 in the local zone, with as many digits of the second as matter (Go's RFC3339Nano).
 function M.rfc3339(seconds, nanos)
+  if seconds ~= stamped then
+    stamped, stamp, zone = seconds, os.date("%Y-%m-%dT%H:%M:%S", seconds), zone_of(seconds)
+  end
   local fraction = ("%09d"):format(nanos):gsub("0+$", "")
-  return os.date("%Y-%m-%dT%H:%M:%S", seconds) .. (fraction ~= "" and "." .. fraction or "") .. zone_of(seconds)
+  return stamp .. (fraction ~= "" and "." .. fraction or "") .. zone
 end
 
 -- The words of Go's layouts, the longest first where one begins another; strftime's, or a function.

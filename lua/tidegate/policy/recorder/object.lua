@@ -9,6 +9,7 @@ int EVP_EncodeBlock(unsigned char *out, const unsigned char *in, int len);
 ]]
 
 local C = ffi.C
+local string_find = string.find
 local M = {}
 
 -- Key, then what it is: "" always there, "o" left out when empty or zero.
@@ -17,7 +18,7 @@ local RECORD = {
   { "client", "" }, { "src", "" }, { "dst", "" }, { "host", "" }, { "proto", "o" }, { "clientIP", "" },
   { "clientID", "o" }, { "http", "http" }, { "websocket", "websocket" }, { "tls", "tls" }, { "dns", "dns" },
   { "redis", "redis" }, { "route", "o" }, { "inputBytes", "n" }, { "outputBytes", "n" }, { "redirect", "o" },
-  { "err", "o" }, { "sid", "" }, { "duration", "n" }, { "time", "" },
+  { "err", "o" }, { "sid", "" }, { "duration", "ns" }, { "time", "" },
 }
 
 local MESSAGE = { { "contentLength", "n" }, { "header", "header" }, { "body", "bytes" } }
@@ -45,6 +46,9 @@ local SHAPES = {
 }
 
 local function quote(text)
+  if not string_find(text, '[%c"\\\127-\255]') then
+    return '"' .. text .. '"' -- nothing to escape, as nearly always
+  end
   return native.fields("json", { "", text }):sub(5) -- without ,"":
 end
 
@@ -114,49 +118,53 @@ local function is_empty(value)
   return value == nil or value == "" or value == 0
 end
 
-local WRITERS = {
+-- What tidegate.native.logline is to write: a text, number or boolean; in a table, text as it is.
+local VALUES = {
   [""] = function(value)
-    return quote(value == nil and "" or tostring(value))
+    return value == nil and "" or tostring(value)
   end,
   o = function(value)
-    return not is_empty(value) and quote(tostring(value)) or nil
+    return not is_empty(value) and tostring(value) or nil
   end,
   n = function(value)
-    return ("%.0f"):format(value or 0)
+    return value or 0
+  end,
+  ns = function(value)
+    return { ("%.0f"):format(value or 0) }
   end,
   b = function(value)
-    return value and "true" or "false"
+    return value and true or false
   end,
   bytes = function(value)
-    return value and value ~= "" and '"' .. base64(value) .. '"' or "null"
+    return { value and value ~= "" and '"' .. base64(value) .. '"' or "null" }
   end,
   map = function(value)
-    return value and next(value) ~= nil and any_text(value) or nil
+    return value and next(value) ~= nil and { any_text(value) } or nil
   end,
   header = function(value)
-    return value and (next(value) ~= nil and any_text(value) or "{}") or "null"
+    return { value and (next(value) ~= nil and any_text(value) or "{}") or "null" }
   end,
   message = function(value)
-    return write(MESSAGE, value or {})
+    return { write(MESSAGE, value or {}) }
   end,
 }
 
 write = function(shape, values)
-  local parts = {}
+  local list, n = {}, 0
   for i = 1, #shape do
     local key, form = shape[i][1], shape[i][2]
-    local writer, value = WRITERS[form], values[key]
-    local text
-    if writer then
-      text = writer(value)
+    local convert, value = VALUES[form], values[key]
+    if convert then
+      value = convert(value)
     elseif value ~= nil then
-      text = write(SHAPES[form] or MESSAGE, value)
+      value = { write(SHAPES[form] or MESSAGE, value) }
     end
-    if text then
-      parts[#parts + 1] = '"' .. key .. '":' .. text
+    if value ~= nil then
+      list[n + 1], list[n + 2] = key, value
+      n = n + 2
     end
   end
-  return "{" .. table.concat(parts, ",") .. "}"
+  return "{" .. native.fields("json", list):sub(2) .. "}"
 end
 
 local ESCAPED = { ["<"] = "\\u003c", [">"] = "\\u003e", ["&"] = "\\u0026" }
@@ -165,6 +173,9 @@ local ESCAPED = { ["<"] = "\\u003c", [">"] = "\\u003e", ["&"] = "\\u0026" }
 -- @return the JSON text
 function M.json(values)
   local text = write(RECORD, values)
+  if not string_find(text, "[<>&\226]") then
+    return text
+  end
   return (text:gsub("[<>&]", ESCAPED):gsub("\226\128[\168\169]", { -- separators of JavaScript's lines
     ["\226\128\168"] = "\\u2028", ["\226\128\169"] = "\\u2029",
   }))
