@@ -186,6 +186,9 @@ authers: [ { name: a, plugin: { type: %s, addr: '%s' } } ]
         base64.encode "gost:gost", "\r\n\r\n")
       assert.matches(" 503 ", s:read_until("\r\n", 1000))
       s:close()
+      helpers.eventually(function()
+        return #server:calls() > 0
+      end)
       local request = server:calls()[1].request
       local function field(json_name, grpc_name)
         return request[json_name] or request[grpc_name]
