@@ -348,6 +348,38 @@ describe("body.copy", function()
     assert.equal("timeout", err.code)
   end))
 
+  it("keeps a copy of what goes out, up to a bound", helpers.task(function()
+    for _, case in ipairs {
+      { "hello", 5, 100, "hello", false },
+      { "hello", 5, 5, "hello", false },
+      { "hello", 5, 4, "hell", true },
+      { "2\r\nab\r\n0\r\n\r\n", "chunked", 100, "2\r\nab\r\n0\r\n\r\n", false },
+      { "2\r\nab\r\n0\r\n\r\n", "chunked", 100, "ab", false, "plain" },
+    } do
+      source:write(case[1])
+      local moved, kept, cut = body.copy(from, to, case[2], "head:", 0, 0, case[6], case[3])
+      assert.equal(case[6] and 2 or #case[1], moved)
+      assert.same({ case[4], case[5] }, { kept, cut })
+      assert.equal("head:" .. (case[6] and "ab" or case[1]), sink:read())
+    end
+  end))
+
+  it("hands the copy out when the body is waited for, and when it breaks off", helpers.task(function()
+    local result = helpers.spawn(body.copy, from, to, 300000, "", 0, 0, nil, 200000)
+    local reader = helpers.spawn(read_all, sink)
+    for _ = 1, 150 do
+      source:write(("x"):rep(1000))
+      helpers.pass()
+    end
+    source:close()
+    local moved, err, side, so_far, kept, cut = result()
+    assert.is_nil(moved)
+    assert.equal("eof", err.code)
+    assert.same({ "from", 150000, ("x"):rep(150000), false }, { side, so_far, kept, cut })
+    to:close()
+    assert.equal(150000, #reader())
+  end))
+
   it("knows an idle stream from a used or dead one", helpers.task(function()
     assert.is_true(body.quiet(from))
     source:write("x")
