@@ -10,7 +10,7 @@
 
 #define TG_H2_PARTS 64     /**< of one write below */
 #define TG_H2_FRAMES 16    /**< DATA frames of one write below */
-#define TG_H2_FIELDS 128   /**< of a header */
+#define TG_H2_FIELDS 272   /**< of a header */
 #define TG_H2_FRAME_BURST 4000u /**< frames that move nothing */
 #define TG_H2_RESET_BURST 1000u /**< requests taken back before they were answered */
 #define TG_H2_TURN 131072u /**< bytes a stream writes before others have their turn */
@@ -95,6 +95,7 @@ void tg_h2_stream_part(struct tg_h2_stream *st);
 void tg_h2_stream_free(struct tg_h2_stream *st);
 /** Tell the user what has changed, later in this turn. */
 void tg_h2_stream_check(struct tg_h2_stream *st);
+/** The same for who waits for the header: it has come, or will not. */
 void tg_h2_stream_header_over(struct tg_h2_stream *st);
 /** @return bytes that may be sent */
 size_t tg_h2_stream_window(const struct tg_h2_stream *st);

@@ -10,6 +10,7 @@
 #define TAG 0x0a          /* field 1, length-delimited */
 #define WRITE_MAX 131000u /* payload of one message of ours */
 #define PARTS 17
+#define STEPS_MAX 4096u /* of one read(): messages may be empty */
 
 /** Where in a message the next byte lies. */
 enum place { IN_HEAD, IN_TAG, IN_NUMBER, IN_LENGTH, IN_DATA, IN_OTHER };
@@ -224,7 +225,11 @@ static ssize_t grpc_read(struct tg_stream *s, void *buf, size_t len)
     struct grpc *g = (struct grpc *)s;
     size_t got = 0;
     ssize_t n = 1;
-    while (got < len && n > 0) {
+    for (unsigned steps = 0; got < len && n > 0; steps++) {
+        if (steps == STEPS_MAX) {
+            n = TG_AGAIN; /* the layer below stays readable */
+            break;
+        }
         bool data = g->place == IN_DATA;
         n = data ? read_data(g, (uint8_t *)buf + got, len - got) : read_frame(g);
         if (data && n > 0)

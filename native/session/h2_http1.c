@@ -31,6 +31,8 @@ struct http1 {
     struct tg_chunks chunks;
     uint64_t left;
     size_t owed;            /* bytes offered that are in `pending` */
+    struct tg_defer defer;  /* what is there already is told of */
+    unsigned wanted;
     uint8_t phase;
     bool connect, head;     /* the request's method */
     bool chunk_input;       /* the request's body is to be chunked */
@@ -420,12 +422,27 @@ static int http1_shutdown(struct tg_stream *s)
     return end_output(x);
 }
 
+static bool has_input(const struct http1 *x)
+{
+    return x->small_end > x->small_start || x->input_over;
+}
+
+static void on_defer(void *arg)
+{
+    struct http1 *x = arg;
+    if (!(x->wanted & TG_READABLE) || !has_input(x))
+        return;
+    tg_defer(x->base.reactor, &x->defer); /* level-triggered: again next turn */
+    tg_stream_ready(&x->base, TG_READABLE);
+}
+
 static void http1_want(struct tg_stream *s, unsigned events)
 {
-    const struct http1 *x = (struct http1 *)s;
-    bool there = x->small_end > x->small_start || x->input_over;
-    /* What is there needs no event; the layer below is asked for one that comes at once. */
-    tg_stream_want(s->lower, there && (events & TG_READABLE) ? events | TG_WRITABLE : events);
+    struct http1 *x = (struct http1 *)s;
+    x->wanted = events;
+    if ((events & TG_READABLE) && has_input(x))
+        tg_defer(s->reactor, &x->defer);
+    tg_stream_want(s->lower, events);
 }
 
 static void http1_close(struct tg_stream *s)
@@ -434,6 +451,7 @@ static void http1_close(struct tg_stream *s)
     if (x->phase == CLOSE)
         tg_stream_shutdown(s->lower); /* that is its end */
     drop_pending(x);
+    tg_defer_cancel(s->reactor, &x->defer);
     tg_stream_close(s->lower);
     free(x);
 }
@@ -465,6 +483,7 @@ struct tg_stream *tg_h2_http1_open(struct tg_stream *lower)
         return NULL;
     }
     tg_h2_forget_headers(lower);
+    x->defer = (struct tg_defer){ .cb = on_defer, .arg = x };
     lower->on_ready = on_ready;
     lower->ready_arg = x;
     return &x->base;

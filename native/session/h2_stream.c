@@ -32,10 +32,20 @@ static unsigned ready_of(const struct tg_h2_stream *st)
     return events & st->wanted;
 }
 
-/* Reading and failing are told here; writing comes by turns. */
+static void tell_of_header(struct tg_h2_stream *st)
+{
+    tg_h2_headers_cb cb = st->on_headers;
+    if (cb == NULL || !(st->complete || is_over(st)))
+        return;
+    st->on_headers = NULL;
+    cb(st->headers_arg, &st->base);
+}
+
+/* Headers, reading and failing are told here; writing comes by turns. */
 static void on_defer(void *arg)
 {
     struct tg_h2_stream *st = arg;
+    tell_of_header(st);
     unsigned events = ready_of(st);
     if (events == 0)
         return;
@@ -51,10 +61,8 @@ void tg_h2_stream_check(struct tg_h2_stream *st)
 
 void tg_h2_stream_header_over(struct tg_h2_stream *st)
 {
-    tg_h2_headers_cb cb = st->on_headers;
-    st->on_headers = NULL;
-    if (cb != NULL)
-        cb(st->headers_arg, &st->base);
+    if (st->on_headers != NULL)
+        tg_defer(st->base.reactor, &st->defer);
 }
 
 void tg_h2_on_headers(struct tg_stream *s, tg_h2_headers_cb cb, void *arg)

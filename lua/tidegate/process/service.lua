@@ -147,6 +147,7 @@ function M.build(config, all)
     proxy_protocol = (md.proxyProtocol or 0) ~= 0,
     sessions = setmetatable({}, { __mode = "k" }),
   }, mt)
+  self.seat = { service = self }
   self.log = make_log(config, all):with {
     "kind", "service", "service", self.name,
     "listener", listener.type or "tcp", "handler", handler.type or "auto",
@@ -385,11 +386,7 @@ function methods:serve_streams(ctx, session)
       end
       return nil, err
     end
-    local service = self
-    while service.heir do
-      service = service.heir
-    end
-    task.spawn(serve_stream, service, carrier, stream)
+    task.spawn(serve_stream, self.seat.service, carrier, stream)
   end
 end
 
@@ -455,10 +452,8 @@ end
 --- Another service takes this one's place: streams of sessions that live on are its.
 function methods:bequeath(heir)
   if heir.listener.name == self.listener.name then
-    self.heir = heir
-    for session in pairs(self.sessions) do
-      heir.sessions[session] = true
-    end
+    heir.seat, heir.sessions = self.seat, self.sessions
+    self.seat.service = heir
   end
 end
 
@@ -487,7 +482,7 @@ end
 
 --- Close the service: connections that run go on.
 function methods:close()
-  if not self.heir then
+  if self.seat.service == self then
     self:drain()
   end
   for _, part in ipairs {
