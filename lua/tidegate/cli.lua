@@ -199,6 +199,9 @@ function cli.main(argv, host)
     return 0
   end
   options.load_script = host.load_script
+  if options.rocks_tree and host.rocks_tree then
+    host.rocks_tree(options.rocks_tree)
+  end
   if options.dev_lua and host.dev_lua then
     host.dev_lua(options.dev_lua)
   end

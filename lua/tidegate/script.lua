@@ -8,6 +8,7 @@ local face = require "tidegate.script.face"
 local failure = require "tidegate.failure"
 local luv = require "luv"
 local process = require "tidegate.native.process"
+local rocks = require "tidegate.script.rocks"
 local sets = require "tidegate.script.set"
 
 local BUDGET = 5 -- seconds a script may take to load
@@ -97,6 +98,7 @@ end
 
 -- Run a file into a set.  @return true, what the file returned | nil, err
 local function run_file(set, path, source)
+  rocks.use()
   local err
   if not source then
     source, err = read(path)

@@ -97,6 +97,20 @@ describe("the Web API", function()
     assert.matches("^HTTP/1%.1 204 No Content\r\nAccess%-Control%-Allow%-Origin: %*\r\n", result.stdout)
   end)
 
+  it("refuses everybody when the auther of a service is gone", function()
+    local port = programs.free_port()
+    assert.equal(200, (ask("POST", "/config/authers", '{"name":"people","auths":[{"username":"a","password":"b"}]}')))
+    assert.equal(200, (ask("POST", "/config/services",
+      ('{"name":"fourth","addr":"127.0.0.1:%d","handler":{"type":"http","auther":"people"}}'):format(port))))
+    local function status()
+      return programs.run("curl", { "-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", "-x",
+        "http://a:b@127.0.0.1:" .. port, base .. "/config" }).stdout
+    end
+    assert.equal("401", status(), "the API's answer came through")
+    assert.equal(200, (ask("DELETE", "/config/authers/people")))
+    assert.equal("407", status())
+  end)
+
   it("refuses connections of a service whose chain is gone", function()
     local port = programs.free_port()
     local chain = '{"name":"way","hops":[{"name":"h","nodes":[{"name":"n","addr":"127.0.0.1:%d"}]}]}'

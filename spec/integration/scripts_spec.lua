@@ -177,6 +177,24 @@ describe("scripts", function()
     assert.not_matches('"never"', p:log(), 1, true)
   end)
 
+  it("require what luarocks installed", function()
+    local tree = folder .. "/tree"
+    programs.output("mkdir", { "-p", tree .. "/share/lua/5.1/wordlist" })
+    local file = assert(io.open(tree .. "/share/lua/5.1/wordlist/init.lua", "w"))
+    file:write "return { has = function(word) return word == 'forbidden.test:80' end }"
+    file:close()
+    local script = write("rocks.lua", [[
+      local tg, words = require "tidegate", require "wordlist"
+      tg.bypass("words", function(_, _, address) return words.has(address) end)
+      tg.service { addr = "127.0.0.1:0", handler = "http", bypass = "words" }
+    ]])
+    local p = proxy.start({ "-C", script, "--rocks-tree", tree }, { services = 1 })
+    assert.equal(403, (connect(p, 1, "forbidden.test:80")))
+    local result = proxy.run { "-C", script }
+    assert.equal(2, result.code)
+    assert.matches("module 'wordlist' not found", result.stderr, 1, true)
+  end)
+
   it("say when there is nothing to wrap", function()
     local result = proxy.run { "-C", write("wrap.lua", [[
       local tg = require "tidegate"

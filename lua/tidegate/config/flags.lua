@@ -24,6 +24,7 @@ local FLAGS = {
   { "repl", "string", "repl", "path of the REPL's socket, or \"off\" (default: one in a private folder)" },
   { "socket", "string", "socket", "repl, eval: the socket to use (default: the process started last)" },
   { "worker", "string", "worker", "repl, eval: where to evaluate: control, all or a number" },
+  { "rocks-tree", "string", "rocks_tree", "tree of luarocks whose modules scripts may require" },
   { "dev-lua", "string", "dev_lua", "directory of Lua sources to use before the built-in ones" },
 }
 

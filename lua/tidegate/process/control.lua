@@ -578,6 +578,9 @@ function M.main(argv)
         stdout = write_to(1), stderr = write_to(2),
       })
     end,
+    rocks_tree = function(dir)
+      uv.os_setenv("TIDEGATE_ROCKS_TREE", dir)
+    end,
     dev_lua = function(dir)
       uv.os_setenv("TIDEGATE_LUA_DIR", dir)
     end,
