@@ -11,7 +11,9 @@
 #define READ_BUDGET (256u * 1024u)  /* bytes taken from below per turn */
 #define CONTROL_MAX (64u * 1024u)   /* unsent bytes above which nothing is read: answers pile up */
 #define FIRST_CHAINS 8u
-#define IOV_MAX_PARTS 18
+#define BATCH 4u /* frames in one write of a stream that is alone in wanting to write */
+#define IOV_MAX_PARTS 32
+#define GROW_MS 200 /* half a window read in less: it holds the stream up, and may double */
 
 enum cmd { SYN, FIN, PSH, NOP, UPD };
 
@@ -27,6 +29,8 @@ struct stream {
     uint32_t held;      /* bytes in `in` */
     uint32_t consumed;  /* bytes read so far, modulo 2^32; version 2 */
     uint32_t reported;  /* `consumed` as the peer knows it */
+    uint32_t granted;   /* the window we give; version 2 */
+    uint64_t granted_at; /* ms */
     uint32_t written;   /* bytes sent so far, modulo 2^32; version 2 */
     uint32_t acked;     /* of them, what the peer has consumed */
     uint32_t window;    /* what may be under way; version 2 */
@@ -49,6 +53,7 @@ struct smux {
     uint64_t heard; /* ms of the last bytes from the peer */
     uint32_t next_id;
     uint32_t held; /* bytes the streams hold unread */
+    uint64_t granted; /* windows of all streams; version 2 */
     uint32_t frame_id;
     uint16_t frame_left; /* payload of the frame at hand */
     uint8_t frame_cmd;
@@ -257,13 +262,28 @@ static void send_control(struct smux *m, enum cmd cmd, uint32_t id)
         tg_defer(m->base.reactor, &m->work);
 }
 
+/* Windows grow where they hold a fast reader up, as long as all together stay below what the session
+ * may hold: so no stream can fill it and stop the others. */
+static void grow_window(struct stream *st)
+{
+    struct smux *m = st->session;
+    uint64_t now = m->base.reactor->now;
+    bool fast = st->granted_at != 0 && now - st->granted_at < GROW_MS;
+    st->granted_at = now;
+    if (!fast || m->granted + st->granted > m->options.max_receive)
+        return;
+    m->granted += st->granted;
+    st->granted *= 2;
+}
+
 static void send_update(struct stream *st)
 {
     struct smux *m = st->session;
     uint8_t frame[HEAD + 8];
+    grow_window(st);
     put_head(m, frame, UPD, st->id, 8);
     put_u32(frame + HEAD, st->consumed);
-    put_u32(frame + HEAD + 4, m->options.max_stream);
+    put_u32(frame + HEAD + 4, st->granted);
     st->reported = st->consumed;
     if (keep(m, frame, sizeof(frame)) && !m->blocked)
         tg_defer(m->base.reactor, &m->work);
@@ -546,7 +566,7 @@ static void note_consumed(struct stream *st, size_t n)
         return;
     bool first = st->consumed == 0;
     st->consumed += (uint32_t)n;
-    if (first || st->consumed - st->reported >= m->options.max_stream / 2)
+    if (first || st->consumed - st->reported >= st->granted / 2)
         send_update(st);
 }
 
@@ -574,21 +594,61 @@ static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
     return is_over(st) ? break_off(st, "read") : TG_AGAIN;
 }
 
-/* Cut the user's parts to `most` bytes, behind room for what was kept and the head.
- * @return how many parts there are now */
-static int cut_parts(struct iovec *out, const struct iovec *iov, int count, size_t most,
-                     size_t *total)
+/* Where the user's bytes are read from. */
+struct source {
+    const struct iovec *iov;
+    int left;  /* parts */
+    size_t at; /* within the first */
+};
+
+/* The next bytes, `most` of them at most, as parts.  @return how many parts there are now */
+static int cut_parts(struct iovec *out, int parts, struct source *from, size_t most, size_t *total)
 {
-    int parts = 2;
     *total = 0;
-    for (int i = 0; i < count && parts < IOV_MAX_PARTS && *total < most; i++) {
-        size_t n = iov[i].iov_len < most - *total ? iov[i].iov_len : most - *total;
-        if (n == 0)
-            continue;
-        out[parts++] = (struct iovec){ iov[i].iov_base, n };
+    while (from->left > 0 && parts < IOV_MAX_PARTS && *total < most) {
+        size_t n = from->iov->iov_len - from->at;
+        n = n < most - *total ? n : most - *total;
+        if (n > 0)
+            out[parts++] = (struct iovec){ (uint8_t *)from->iov->iov_base + from->at, n };
         *total += n;
+        from->at += n;
+        if (from->at == from->iov->iov_len) {
+            from->iov++;
+            from->left--;
+            from->at = 0;
+        }
     }
     return parts;
+}
+
+/* Frames of one stream in one write.  @return bytes of payload taken, or a negative code */
+static ssize_t send_frames(struct stream *st, const struct iovec *iov, int count, size_t most,
+                           unsigned frames)
+{
+    struct smux *m = st->session;
+    struct source from = { iov, count, 0 };
+    struct iovec parts[IOV_MAX_PARTS + 1];
+    uint8_t heads[BATCH][HEAD];
+    size_t payload = 0;
+    int n = 1; /* the first is for what was kept */
+    unsigned used = 0;
+    for (; used < frames && payload < most && n + 1 < IOV_MAX_PARTS; used++) {
+        size_t len, cut = most - payload < m->options.max_frame ? most - payload
+                                                                : m->options.max_frame;
+        int head = n;
+        n = cut_parts(parts, head + 1, &from, cut, &len);
+        if (len == 0) {
+            n = head;
+            break;
+        }
+        put_head(m, heads[used], PSH, st->id, len);
+        parts[head] = (struct iovec){ heads[used], HEAD };
+        payload += len;
+    }
+    if (payload == 0)
+        return 0;
+    ssize_t code = send_parts(m, parts, n, payload + (size_t)used * HEAD);
+    return code < 0 ? code : (ssize_t)payload;
 }
 
 static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int count)
@@ -609,23 +669,13 @@ static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int c
         return TG_AGAIN;
     }
     st->turn = false;
-    if (most > m->options.max_frame)
-        most = m->options.max_frame;
-    struct iovec parts[IOV_MAX_PARTS];
-    uint8_t head[HEAD];
-    size_t total;
-    int n = cut_parts(parts, iov, count, most, &total);
-    if (total == 0)
-        return 0;
-    put_head(m, head, PSH, st->id, total);
-    parts[1] = (struct iovec){ head, HEAD };
-    ssize_t code = send_parts(m, parts, n, HEAD + total);
+    ssize_t n = send_frames(st, iov, count, most, others ? 1 : BATCH);
     if (m->blocked)
         update_wants(m);
-    if (code < 0)
+    if (n < 0)
         return break_off(st, "write");
-    st->written += (uint32_t)total;
-    return (ssize_t)total;
+    st->written += (uint32_t)n;
+    return n;
 }
 
 static int stream_shutdown(struct tg_stream *s)
@@ -659,6 +709,7 @@ static void part(struct stream *st)
     leave_turns(m, st);
     forget(m, st);
     m->held -= st->held;
+    m->granted -= st->granted;
     st->session = NULL;
 }
 
@@ -709,6 +760,8 @@ static struct stream *make_stream(struct smux *m, uint32_t id)
     st->session = m;
     st->id = id;
     st->window = TG_SMUX_FIRST_WINDOW;
+    st->granted = m->options.max_stream;
+    m->granted += st->granted;
     st->defer.cb = on_stream_defer;
     st->defer.arg = st;
     if (m->base.streams >= m->chain_count)
