@@ -3,8 +3,11 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define HEAD 8u
 #define READ_CHUNK 65536u
@@ -13,7 +16,9 @@
 #define FIRST_CHAINS 8u
 #define BATCH 4u /* frames in one write of a stream that is alone in wanting to write */
 #define IOV_MAX_PARTS 32
-#define GROW_MS 200 /* half a window read in less: it holds the stream up, and may double */
+#define FREE_WINDOW (512u * 1024u) /* windows grow to this without a reason but being used */
+#define RTT_UNKNOWN UINT32_MAX
+#define UNSENT_MAX (128 * 1024) /* bytes in the kernel that have not been sent: others wait behind them */
 
 enum cmd { SYN, FIN, PSH, NOP, UPD };
 
@@ -30,7 +35,10 @@ struct stream {
     uint32_t consumed;  /* bytes read so far, modulo 2^32; version 2 */
     uint32_t reported;  /* `consumed` as the peer knows it */
     uint32_t granted;   /* the window we give; version 2 */
-    uint64_t granted_at; /* ms */
+    uint32_t received;  /* bytes so far, modulo 2^32; version 2 */
+    uint32_t limit;     /* what the peer could send before our last update */
+    uint64_t told_at;   /* ms of that update; 0: what came after `limit` has been seen */
+    uint64_t used_at;   /* ms: when the window began to be used */
     uint32_t written;   /* bytes sent so far, modulo 2^32; version 2 */
     uint32_t acked;     /* of them, what the peer has consumed */
     uint32_t window;    /* what may be under way; version 2 */
@@ -54,6 +62,7 @@ struct smux {
     uint32_t next_id;
     uint32_t held; /* bytes the streams hold unread */
     uint64_t granted; /* windows of all streams; version 2 */
+    uint32_t rtt;     /* ms from an update to what it made possible, at least; version 2 */
     uint32_t frame_id;
     uint16_t frame_left; /* payload of the frame at hand */
     uint8_t frame_cmd;
@@ -262,24 +271,46 @@ static void send_control(struct smux *m, enum cmd cmd, uint32_t id)
         tg_defer(m->base.reactor, &m->work);
 }
 
-/* Windows grow where they hold a fast reader up, as long as all together stay below what the session
- * may hold: so no stream can fill it and stop the others. */
+/* A window that holds a reader up grows until it is what can be under way: twice what is read in a round
+ * trip.  Larger ones would only make other streams wait.  All together stay below what the session may
+ * hold, so that no stream can fill it and stop the others. */
 static void grow_window(struct stream *st)
 {
     struct smux *m = st->session;
-    uint64_t now = m->base.reactor->now;
-    bool fast = st->granted_at != 0 && now - st->granted_at < GROW_MS;
-    st->granted_at = now;
-    if (!fast || m->granted + st->granted > m->options.max_receive)
+    uint64_t now = m->base.reactor->now, took = now - st->used_at;
+    uint64_t read = st->consumed - st->reported;
+    bool known = m->rtt != RTT_UNKNOWN && m->rtt > 1; /* the clock cannot tell less */
+    uint64_t needed = known ? 2 * read * m->rtt / (took > 0 ? took : 1) : 0;
+    bool busy = st->used_at != 0 && took < 1000;
+    st->used_at = now;
+    if (!busy || m->granted + st->granted > m->options.max_receive)
+        return;
+    if (st->granted >= FREE_WINDOW && needed <= st->granted)
         return;
     m->granted += st->granted;
     st->granted *= 2;
+}
+
+/* What has arrived beyond what the peer could send before our last update tells how long that took. */
+static void note_received(struct smux *m, struct stream *st, size_t len)
+{
+    st->received += (uint32_t)len;
+    if (st->told_at == 0 || (int32_t)(st->received - st->limit) <= 0)
+        return;
+    uint64_t took = m->base.reactor->now - st->told_at;
+    st->told_at = 0;
+    if (took < m->rtt)
+        m->rtt = (uint32_t)took;
 }
 
 static void send_update(struct stream *st)
 {
     struct smux *m = st->session;
     uint8_t frame[HEAD + 8];
+    if (st->told_at == 0) {
+        st->limit = st->reported + (st->used_at == 0 ? TG_SMUX_FIRST_WINDOW : st->granted);
+        st->told_at = m->base.reactor->now;
+    }
     grow_window(st);
     put_head(m, frame, UPD, st->id, 8);
     put_u32(frame + HEAD, st->consumed);
@@ -365,6 +396,7 @@ static void take_payload(struct smux *m, const uint8_t *data, size_t len)
         return;
     m->held += (uint32_t)len;
     st->held += (uint32_t)len;
+    note_received(m, st, len);
     while (len > 0) {
         struct tg_buf *last = st->in_last;
         size_t room = st->in == NULL ? 0 : tg_buf_room(last);
@@ -848,6 +880,16 @@ static void set_options(struct tg_smux_options *o, const struct tg_smux_options 
         o->timeout = o->keepalive;
 }
 
+/* What waits in the socket cannot be overtaken by other streams. */
+static void keep_socket_short(const struct tg_stream *bottom)
+{
+    int most = UNSENT_MAX;
+    while (bottom->lower != NULL)
+        bottom = bottom->lower;
+    if (bottom->ops->fd != NULL)
+        setsockopt(bottom->ops->fd(bottom), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most));
+}
+
 struct tg_session *tg_smux_start(struct tg_stream *lower, const struct tg_smux_options *options)
 {
     struct smux *m = tg_zalloc(sizeof(*m));
@@ -860,12 +902,14 @@ struct tg_session *tg_smux_start(struct tg_stream *lower, const struct tg_smux_o
     m->accept_last = &m->accept_first;
     m->turns_last = &m->turns;
     m->next_id = m->options.client ? 1 : 0;
+    m->rtt = RTT_UNKNOWN;
     m->work = (struct tg_defer){ .cb = on_work, .arg = m };
     m->event = (struct tg_defer){ .cb = on_event, .arg = m };
     m->timer = (struct tg_timer){ .cb = on_timer, .arg = m };
     m->heard = lower->reactor->now;
     lower->on_ready = on_lower;
     lower->ready_arg = m;
+    keep_socket_short(lower);
     if (m->options.keepalive > 0)
         tg_timer_start(lower->reactor, &m->timer, m->options.keepalive);
     update_wants(m);
