@@ -103,6 +103,7 @@ static void on_event(void *arg)
 
 /* --- time --------------------------------------------------------------------------------------- */
 
+#define FIRST_RTT 100u     /* ms, until it was measured */
 #define PROBE_AFTER 5000u  /* ms of silence before a new stream that call for a sign of life */
 #define PROBE_WAIT  10000u /* ms that are waited for it */
 
@@ -191,6 +192,23 @@ unsigned tg_h2_room(const struct tg_session *s)
     if (limit > h->options.max_streams)
         limit = h->options.max_streams;
     return h->open < limit ? limit - h->open : 0;
+}
+
+static uint32_t connection_window(const struct tg_h2_options *o)
+{
+    return o->session_window / 2;
+}
+
+void tg_h2_hold(struct tg_h2 *h, int32_t n)
+{
+    h->held += (uint32_t)n;
+    if (n > 0)
+        h->owed += (uint32_t)n;
+    if (h->owed == 0 || h->base.dead || h->closing ||
+        h->held > h->options.session_window - connection_window(&h->options))
+        return;
+    nghttp2_session_consume_connection(h->ng, h->owed);
+    h->owed = 0;
 }
 
 uint64_t tg_h2_silence(const struct tg_session *s)
@@ -372,12 +390,12 @@ static void set_options(struct tg_h2_options *o, const struct tg_h2_options *wan
         o->max_frame = 16777215;
     if (o->window < 16384)
         o->window = 16384;
-    if (o->session_window < 65535)
-        o->session_window = 65535;
+    if (o->session_window < 131072)
+        o->session_window = 131072;
     if (o->session_window > INT32_MAX)
         o->session_window = INT32_MAX;
-    if (o->max_window > o->session_window)
-        o->max_window = o->session_window;
+    if (o->max_window > connection_window(o))
+        o->max_window = connection_window(o);
     if (o->window > o->max_window)
         o->window = o->max_window;
     if (o->max_streams == 0 || o->max_streams > INT32_MAX / 2)
@@ -422,7 +440,7 @@ static void greet(struct tg_h2 *h)
         entries[count++] = (nghttp2_settings_entry){ NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 };
     if (nghttp2_submit_settings(h->ng, NGHTTP2_FLAG_NONE, entries, count) != 0 ||
         nghttp2_session_set_local_window_size(h->ng, NGHTTP2_FLAG_NONE, 0,
-                                              (int32_t)o->session_window) != 0)
+                                              (int32_t)connection_window(o)) != 0)
         abort();
 }
 
@@ -438,7 +456,8 @@ struct tg_session *tg_h2_start(struct tg_stream *lower, const struct tg_h2_optio
     h->work = (struct tg_defer){ .cb = on_work, .arg = h };
     h->event = (struct tg_defer){ .cb = on_event, .arg = h };
     h->timer = (struct tg_timer){ .cb = on_timer, .arg = h };
-    h->heard = h->deserted = h->tokens_at = lower->reactor->now;
+    h->rtt = FIRST_RTT;
+    h->started = h->heard = h->deserted = h->tokens_at = lower->reactor->now;
     h->frame_tokens = TG_H2_FRAME_BURST;
     h->reset_tokens = TG_H2_RESET_BURST;
     make_session(h);

@@ -8,8 +8,9 @@
  * stream may be written to at once; a server's after tg_h2_respond().
  *
  * Backpressure: what nobody reads is not credited to the peer.  A stream begins with the window
- * `window`, which doubles up to `max_window` while its reader keeps up; all streams of a session
- * together hold at most `session_window` bytes unread.
+ * `window`, which doubles up to `max_window` while its reader keeps up and the round trip makes more
+ * useful.  All streams of a session together hold at most `session_window` bytes unread; as long as
+ * they hold less than half of that, those that nobody reads do not slow the others down.
  *
  * A client that opens a stream after some silence asks the peer for a sign of life along with it (with
  * empty SETTINGS: servers count PINGs) and gives the session up when none comes.
@@ -37,7 +38,7 @@ struct tg_h2_options {
 
 #define TG_H2_DEFAULTS \
     { \
-        .max_streams = 1000, .window = 262144, .max_window = 8388608, .session_window = 16777216, \
+        .max_streams = 1000, .window = 262144, .max_window = 16777216, .session_window = 33554432, \
         .max_frame = 65536, .max_headers = 65536, .timeout = 30000, \
     }
 

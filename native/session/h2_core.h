@@ -60,6 +60,9 @@ struct tg_h2 {
     struct tg_h2_stream *turns, **turns_last;
     unsigned turn_count;
     unsigned open;      /**< streams that count for the peer's limit */
+    uint32_t held;      /**< bytes that streams hold unread */
+    uint32_t owed;      /**< of them, those for which the peer has no credit back yet */
+    uint32_t rtt;       /**< ms of a round trip */
     unsigned refusals;  /**< streams that expected another answer */
     struct tg_buf *out; /**< frames not sent yet */
     struct tg_defer work, event;
@@ -67,6 +70,7 @@ struct tg_h2 {
     uint64_t heard;     /**< ms of the last bytes from the peer */
     uint64_t pinged;    /**< ms of the PING that waits for its answer; 0: none */
     uint64_t probed;    /**< ms when the peer was asked for a sign of life; 0: it has given one */
+    uint64_t started;   /**< ms */
     uint64_t deserted;  /**< ms when the last stream went */
     uint64_t tokens_at; /**< ms when the two below were filled up */
     uint32_t frame_tokens, reset_tokens;
@@ -79,6 +83,7 @@ struct tg_h2 {
     bool starved;  /**< the window of the whole session was used up */
     bool draining; /**< no new streams */
     bool greeted;  /**< the peer's SETTINGS have come */
+    bool measured; /**< `rtt` was, from SETTINGS to their ACK */
     bool pumping, closing;
     struct tg_error violation; /**< of the peer; the session is about to end */
     struct tg_error farewell;  /**< what its GOAWAY said */
@@ -103,6 +108,8 @@ void tg_h2_join_turns(struct tg_h2_stream *st);
 void tg_h2_leave_turns(struct tg_h2_stream *st);
 void tg_h2_stream_take(struct tg_h2_stream *st, const uint8_t *data, size_t len);
 
+/** Bytes have come (n > 0) that streams hold, or streams have let go of some (n < 0). */
+void tg_h2_hold(struct tg_h2 *h, int32_t n);
 /** For streams: have frames sent later in this turn. */
 void tg_h2_stir(struct tg_h2 *h);
 /** Send all that can be sent now. */

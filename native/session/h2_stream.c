@@ -7,7 +7,7 @@
 
 #define READ_CHUNK 65536u
 #define PARTS_OFFERED 16        /* of the user's, in one call */
-#define GROW_WITHIN_MS 1000u    /* a window that was used up in less is too small */
+#define GROW_MS 4u /* clocks are coarse */
 
 /* --- readiness ---------------------------------------------------------------------------- */
 
@@ -172,6 +172,7 @@ void tg_h2_stream_take(struct tg_h2_stream *st, const uint8_t *data, size_t len)
 {
     struct tg_pool *pool = &st->base.reactor->pool;
     st->held += (uint32_t)len;
+    tg_h2_hold(st->session, (int32_t)len);
     while (len > 0) {
         struct tg_buf *last = st->in_last;
         size_t room = st->in == NULL ? 0 : tg_buf_room(last);
@@ -199,7 +200,8 @@ static void grow_window(struct tg_h2_stream *st)
 {
     struct tg_h2 *h = st->session;
     uint64_t now = st->base.reactor->now;
-    bool fast = now - st->looked < GROW_WITHIN_MS;
+    /* A sender that is not held up by the window takes longer for it than a round trip. */
+    bool fast = now - st->looked <= 2 * h->rtt + GROW_MS;
     st->passed = 0;
     st->looked = now;
     if (!fast || st->window >= h->options.max_window)
@@ -216,12 +218,12 @@ static void note_consumed(struct tg_h2_stream *st, size_t n)
 {
     struct tg_h2 *h = st->session;
     st->held -= (uint32_t)n;
+    if (h != NULL)
+        tg_h2_hold(h, -(int32_t)n);
     if (is_lost(st))
         return;
-    if (st->closed || st->fin_received) {
-        nghttp2_session_consume_connection(h->ng, n);
-    } else {
-        nghttp2_session_consume(h->ng, st->id, n);
+    if (!st->closed && !st->fin_received) {
+        nghttp2_session_consume_stream(h->ng, st->id, n);
         st->passed += (uint32_t)n;
         if (st->passed >= st->window)
             grow_window(st);
@@ -382,8 +384,7 @@ void tg_h2_stream_part(struct tg_h2_stream *st)
         return;
     leave_queue(st);
     tg_h2_leave_turns(st);
-    if (st->held > 0 && !h->closing)
-        nghttp2_session_consume_connection(h->ng, st->held);
+    tg_h2_hold(h, -(int32_t)st->held);
     if (!st->closed && st->id > 0) {
         nghttp2_session_set_stream_user_data(h->ng, st->id, NULL);
         h->open--;
@@ -433,8 +434,7 @@ static void make_orphan(struct tg_h2_stream *st)
     st->wanted = 0;
     tg_h2_leave_turns(st);
     tg_defer_cancel(st->base.reactor, &st->defer);
-    if (st->held > 0)
-        nghttp2_session_consume_connection(h->ng, st->held);
+    tg_h2_hold(h, -(int32_t)st->held);
     st->held = 0;
     drop_input(st);
     tg_h2_stir(h);

@@ -419,6 +419,10 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
             take_window(h, st);
         break;
     case NGHTTP2_SETTINGS:
+        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) && !h->measured) {
+            h->measured = true;
+            h->rtt = (uint32_t)(h->base.reactor->now - h->started);
+        }
         h->greeted = true;
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
             take_settings(h);

@@ -35,6 +35,42 @@ local function echoes(s, text)
   return s:write(text) and s:read_exact(#text) == text
 end
 
+-- One direction of a slow path: bytes arrive `ms` after they were sent, however many there are.
+local function delay(from, to, ms)
+  local queue, first, last, over = {}, 1, 0, false
+  local news = task.waiter()
+  task.spawn(function()
+    local part = from:read()
+    while part do
+      last = last + 1
+      queue[last] = { part, task.now() + ms }
+      news:wake()
+      part = from:read()
+    end
+    over = true
+    news:wake()
+  end)
+  while true do
+    local item = queue[first]
+    if item then
+      queue[first] = nil
+      first = first + 1
+      local wait = item[2] - task.now()
+      if wait > 0 then
+        task.sleep(wait / 1000)
+      end
+      if not to:write(item[1]) then
+        break
+      end
+    elseif over then
+      break
+    else
+      news:wait()
+    end
+  end
+  to:shutdown()
+end
+
 local function yaml(where, bypass)
   return ([[
 services:
@@ -128,6 +164,43 @@ admissions: [{name: a, matchers: [192.0.2.66]}]
     local bytes = s and s:write "x" and s:read()
     assert.is_nil(bytes)
     client:close()
+  end))
+
+  it("are not held up by their windows on a long way", helpers.task(function()
+    local size = 48 * 1024 * 1024
+    local block = ("0123456789abcdef"):rep(4096)
+    local where, stop = server.accept(function(s)
+      for _ = 1, size / #block do
+        if not s:write(block) then
+          break
+        end
+      end
+      s:close()
+    end)
+    stops[#stops + 1] = stop
+    local far = proxy.start { "-L", "tcp+h2c://127.0.0.1:0/" .. where }
+    local slow
+    slow, stop = server.accept(function(near)
+      local there = assert(stream.dial("127.0.0.1:" .. far:port(1), nil, task.now() + 5000))
+      task.spawn(delay, near, there, 50)
+      delay(there, near, 50)
+      near:close()
+      there:close()
+    end)
+    stops[#stops + 1] = stop
+    local p = proxy.start { "-L", "tcp://127.0.0.1:0/192.0.2.1:1", "-F", "forward+h2c://" .. slow }
+    local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 5000))
+    s:set_deadline(task.now() + 40000)
+    local began, got = task.now(), 0
+    repeat
+      local part = s:read()
+      got = got + (part and #part or 0)
+    until not part
+    s:close()
+    assert.equal(size, got)
+    local seconds = (task.now() - began) / 1000
+    assert.is_true(seconds < 8, ("%.1f s"):format(seconds)) -- 20 s with the first window
+    p:stop()
   end))
 
   it("let no client have more streams than agreed", helpers.task(function()
