@@ -35,4 +35,16 @@ describe("examples of transports", function()
     end
     p:logged("far@127.0.0.1:" .. far, true)
   end))
+
+  it("ws-chain.yml carries what enters near through middle to far", helpers.task(function()
+    local web = origin.nginx()
+    local near, middle, far = programs.free_port(), programs.free_port(), programs.free_port()
+    local p = proxy.start({ "-C", adapted("examples/ws-chain.yml", {
+      [8080] = near, [9001] = middle, [9002] = far }) }, { services = 3 })
+    for _ = 1, 3 do
+      assert.equal("HTTP/1.1 127.0.0.1\n", origin.curl { "-x", ("http://127.0.0.1:%d"):format(near),
+        ("http://127.0.0.1:%d/whoami"):format(web.http) })
+    end
+    p:logged(("middle@127.0.0.1:%d > far@127.0.0.1:%d"):format(middle, far), true)
+  end))
 end)
