@@ -116,7 +116,10 @@ function methods:take(open, deadline)
     elseif not self.opening then
       local err
       session, err = open_one(self, open)
-      return session, session and false or err
+      if not session then
+        return nil, err
+      end
+      return session, false
     end
     local err = wait_for_other(self, deadline)
     if err then
