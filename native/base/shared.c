@@ -103,6 +103,8 @@ static struct tg_shared *make(enum tg_shared_kind kind)
         return tg_latency_make();
     case TG_SHARED_CACHE:
         return tg_cache_make();
+    case TG_SHARED_REPLAY:
+        return tg_replay_make();
     }
     assert(!"kind of shared object");
     return NULL;
@@ -170,6 +172,8 @@ static void destroy(struct tg_shared *s)
         tg_dict_free(s);
     else if (s->kind == TG_SHARED_CACHE)
         tg_cache_free(s);
+    else if (s->kind == TG_SHARED_REPLAY)
+        tg_replay_free(s);
     else
         free(s);
 }

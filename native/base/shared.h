@@ -21,7 +21,8 @@
     XX(TICKET, "ticket") \
     XX(DICT, "dict") \
     XX(LATENCY, "latency") \
-    XX(CACHE, "cache")
+    XX(CACHE, "cache") \
+    XX(REPLAY, "replay")
 
 enum tg_shared_kind {
 #define XX(name, word) TG_SHARED_##name,
@@ -43,6 +44,8 @@ struct tg_ticket;
 struct tg_latency;
 /** Byte strings to byte strings, bounded: base/cache.h. */
 struct tg_cache;
+/** What must not be accepted twice: base/replay.h. */
+struct tg_replay;
 /** Byte strings to byte strings, numbers or booleans, with time to live. */
 struct tg_dict;
 

@@ -23,3 +23,5 @@ struct tg_shared *tg_dict_make(void);
 void tg_dict_free(struct tg_shared *object);
 struct tg_shared *tg_cache_make(void);
 void tg_cache_free(struct tg_shared *object);
+struct tg_shared *tg_replay_make(void);
+void tg_replay_free(struct tg_shared *object);

@@ -1,0 +1,29 @@
+-- Shadowsocks client, TCP.
+
+local component = require "tidegate.component"
+local failure = require "tidegate.failure"
+local shadowsocks = require "tidegate.net.shadowsocks"
+local ss = require "tidegate.native.ss"
+
+local function open(self)
+  local err
+  self.key, err = shadowsocks.key(self.auth, "connector ss")
+  return self.key and true or nil, err
+end
+
+local function connect(self, _, stream, network, target)
+  if network ~= "tcp" then
+    return nil, failure.new("unsupported", ("ss connects to TCP only, not %s: ssu is for datagrams"):format(network))
+  end
+  return ss.client(stream, self.key, target)
+end
+
+return component.connector "ss" {
+  doc = "Shadowsocks client for TCP",
+  metadata = {
+    timeout = { type = "duration", default = 0, doc = "without effect: there is no handshake to wait for" },
+    key = { type = "string", doc = "without effect, as in gost" },
+  },
+  open = open,
+  connect = connect,
+}
