@@ -9,14 +9,16 @@ struct tg_hold {
     struct tg_counter *counter;
 };
 
-void tg_hold_add(struct tg_hold **list, struct tg_counter *counter)
+bool tg_hold_take(struct tg_hold **list, struct tg_counter *counter, int64_t limit)
 {
+    if (!tg_counter_take(counter, limit))
+        return false;
     struct tg_hold *h = tg_zalloc(sizeof(*h));
     tg_shared_ref(counter);
-    tg_counter_add(counter, 1);
     h->counter = counter;
     h->next = *list;
     *list = h;
+    return true;
 }
 
 void tg_hold_release(struct tg_hold **list)

@@ -9,7 +9,10 @@
 
 struct tg_hold;
 
-/** Raise the counter, of which a reference is kept in the list. */
-void tg_hold_add(struct tg_hold **list, struct tg_counter *counter);
+#define TG_HOLD_MOST 9007199254740992.0 /**< 2^53: as good as no limit */
+
+/** Raise the counter, of which a reference is kept in the list, unless it has reached `limit`.
+ * @return whether it was raised */
+bool tg_hold_take(struct tg_hold **list, struct tg_counter *counter, int64_t limit);
 /** Lower all counters of the list, which is empty afterwards. */
 void tg_hold_release(struct tg_hold **list);

@@ -32,6 +32,12 @@ void tg_text_close(struct tg_text *t)
     memset(t, 0, sizeof(*t));
 }
 
+enum quoting {
+    TEXT, /* a string of Go */
+    JSON,
+    HTML, /* JSON that is safe in a page */
+};
+
 static bool is_tail(const uint8_t *s, size_t len, size_t at)
 {
     return at < len && (s[at] & 0xc0) == 0x80;
@@ -59,7 +65,7 @@ static size_t utf8_length(const uint8_t *s, size_t len)
 static const char digits[] = "0123456789abcdef";
 
 /* What a short escape stands for, or 0. */
-static char short_escape(uint8_t c, bool json)
+static char short_escape(uint8_t c, enum quoting how)
 {
     switch (c) {
     case '"':
@@ -72,24 +78,24 @@ static char short_escape(uint8_t c, bool json)
     case '\t':
         return 't';
     case '\a':
-        return json ? 0 : 'a';
+        return how != TEXT ? 0 : 'a';
     case '\b':
-        return json ? 0 : 'b';
+        return how != TEXT ? 0 : 'b';
     case '\f':
-        return json ? 0 : 'f';
+        return how != TEXT ? 0 : 'f';
     case '\v':
-        return json ? 0 : 'v';
+        return how != TEXT ? 0 : 'v';
     default:
         return 0;
     }
 }
 
-static void put_escaped(struct tg_text *out, uint8_t c, bool json)
+static void put_escaped(struct tg_text *out, uint8_t c, enum quoting how)
 {
-    char letter = short_escape(c, json);
+    char letter = short_escape(c, how);
     if (letter != 0) {
         tg_text_add(out, (char[]){ '\\', letter }, 2);
-    } else if (json) {
+    } else if (how != TEXT) {
         tg_text_add(out, (char[]){ '\\', 'u', '0', '0', digits[c >> 4], digits[c & 15] }, 6);
     } else {
         tg_text_add(out, (char[]){ '\\', 'x', digits[c >> 4], digits[c & 15] }, 4);
@@ -130,37 +136,43 @@ static void put_rune(struct tg_text *out, uint32_t rune)
         tg_text_add(out, &digits[rune >> digits_left * 4 & 15], 1);
 }
 
+static bool is_markup(uint8_t c)
+{
+    return c == '<' || c == '>' || c == '&';
+}
+
 /* Length of the run at the front that needs no second look. */
-static size_t plain_run(const uint8_t *s, size_t len)
+static size_t plain_run(const uint8_t *s, size_t len, enum quoting how)
 {
     size_t n = 0;
-    while (n < len && s[n] >= ' ' && s[n] < 0x7f && s[n] != '"' && s[n] != '\\')
+    while (n < len && s[n] >= ' ' && s[n] < 0x7f && s[n] != '"' && s[n] != '\\'
+           && (how != HTML || !is_markup(s[n])))
         n++;
     return n;
 }
 
 /* Of the characters beyond ASCII. */
-static bool is_escaped(uint32_t rune, bool json)
+static bool is_escaped(uint32_t rune, enum quoting how)
 {
-    if (json)
+    if (how != TEXT)
         return rune == 0x2028 || rune == 0x2029;
     return rune != 0xfffd && is_unprintable(rune);
 }
 
-static void put_quoted(struct tg_text *out, const uint8_t *s, size_t len, bool json)
+static void put_quoted(struct tg_text *out, const uint8_t *s, size_t len, enum quoting how)
 {
     tg_text_add(out, "\"", 1);
     while (len > 0) {
-        size_t n = plain_run(s, len);
+        size_t n = plain_run(s, len, how);
         if (n == 0) {
             n = utf8_length(s, len);
-            if (n == 0 && json) {
+            if (n == 0 && how != TEXT) {
                 tg_text_add(out, "\xef\xbf\xbd", 3);
                 n = 1;
-            } else if (n == 0 || (n == 1 && (*s != 0x7f || !json))) {
-                put_escaped(out, *s, json);
+            } else if (n == 0 || (n == 1 && (*s != 0x7f || how == TEXT))) {
+                put_escaped(out, *s, how);
                 n = 1;
-            } else if (n > 1 && is_escaped(rune_of(s, n), json)) {
+            } else if (n > 1 && is_escaped(rune_of(s, n), how)) {
                 put_rune(out, rune_of(s, n));
             } else {
                 tg_text_add(out, s, n);
@@ -176,7 +188,12 @@ static void put_quoted(struct tg_text *out, const uint8_t *s, size_t len, bool j
 
 void tg_logline_json(struct tg_text *out, const char *s, size_t len)
 {
-    put_quoted(out, (const uint8_t *)s, len, true);
+    put_quoted(out, (const uint8_t *)s, len, JSON);
+}
+
+void tg_logline_html(struct tg_text *out, const char *s, size_t len)
+{
+    put_quoted(out, (const uint8_t *)s, len, HTML);
 }
 
 /* As Go's slog decides; it takes DEL for printable there. */
@@ -197,7 +214,7 @@ static bool needs_quotes(const uint8_t *s, size_t len)
 void tg_logline_text(struct tg_text *out, const char *s, size_t len)
 {
     if (needs_quotes((const uint8_t *)s, len))
-        put_quoted(out, (const uint8_t *)s, len, false);
+        put_quoted(out, (const uint8_t *)s, len, TEXT);
     else
         tg_text_add(out, s, len);
 }

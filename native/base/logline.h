@@ -20,6 +20,9 @@ void tg_text_close(struct tg_text *t);
 /** A JSON string with its quotes; what is not UTF-8 becomes U+FFFD. */
 void tg_logline_json(struct tg_text *out, const char *s, size_t len);
 
+/** The same as Go's encoding/json writes it: with <, > and & escaped. */
+void tg_logline_html(struct tg_text *out, const char *s, size_t len);
+
 /** A bare word where slog writes one, else a string in Go's syntax; what is not UTF-8 becomes \xNN.
  */
 void tg_logline_text(struct tg_text *out, const char *s, size_t len);

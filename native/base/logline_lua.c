@@ -11,17 +11,20 @@ int luaopen_tidegate_native_logline(lua_State *L);
 
 typedef void (*quote_fn)(struct tg_text *out, const char *s, size_t len);
 
-/* One form of lines. */
+/* One form of lines, or of objects. */
 struct form {
     int json;
+    int seconds; /* what is called "duration" is seconds here and nanoseconds there */
     quote_fn quote;
     const char *punctuation[4]; /* before the time, the level, the message; at the end */
 };
 
 static const struct form forms[] = {
-    { 1, tg_logline_json, { "{\"time\":\"", "\",\"level\":\"", "\",\"msg\":", "}\n" } },
-    { 0, tg_logline_text, { "time=", " level=", " msg=", "\n" } },
+    { 1, 1, tg_logline_json, { "{\"time\":\"", "\",\"level\":\"", "\",\"msg\":", "}\n" } },
+    { 0, 0, tg_logline_text, { "time=", " level=", " msg=", "\n" } },
 };
+
+static const struct form object = { 1, 0, tg_logline_html, { NULL } };
 
 static struct tg_text *begin(lua_State *L)
 {
@@ -45,7 +48,7 @@ static void put_string(struct tg_text *t, const struct form *form, lua_State *L,
 
 static void put_number(struct tg_text *t, lua_Number n)
 {
-    int whole = floor(n) == n && fabs(n) < 9007199254740992.0;
+    int whole = floor(n) == n && fabs(n) < 1e18;
     char *out = tg_text_room(t, 32);
     t->len +=
         (size_t)(whole ? snprintf(out, 32, "%lld", (long long)n) : snprintf(out, 32, "%.14g", n));
@@ -59,7 +62,7 @@ static void put_value(struct tg_text *t, const struct form *form, lua_State *L)
     const char *raw;
     switch (lua_type(L, -1)) {
     case LUA_TNUMBER:
-        if (form->json && strcmp(lua_tostring(L, -2), "duration") == 0)
+        if (form->seconds && strcmp(lua_tostring(L, -2), "duration") == 0)
             put_number(t, floor(lua_tonumber(L, -1) * 1e9 + 0.5));
         else
             put_number(t, lua_tonumber(L, -1));
@@ -106,6 +109,20 @@ static int l_fields(lua_State *L)
     return 1;
 }
 
+/** object(list) -> JSON text, as Go's encoding/json writes strings; numbers are taken as they are */
+static int l_object(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    struct tg_text *t = begin(L);
+    put_fields(t, &object, L, 1);
+    if (t->len == 0)
+        tg_text_add(t, "{", 1);
+    t->data[0] = '{'; /* in the place of a comma */
+    tg_text_add(t, "}", 1);
+    lua_pushlstring(L, t->data, t->len);
+    return 1;
+}
+
 static void put_part(struct tg_text *t, lua_State *L, int index)
 {
     size_t len;
@@ -147,8 +164,9 @@ int luaopen_tidegate_native_logline(lua_State *L)
 {
     static const luaL_Reg functions[] = { { "fields", l_fields },
                                           { "line", l_line },
+                                          { "object", l_object },
                                           { NULL, NULL } };
-    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, 3);
     memset(lua_newuserdata(L, sizeof(struct tg_text)), 0, sizeof(struct tg_text));
     luaL_newmetatable(L, TEXT_MT);
     lua_pushcfunction(L, l_gc);

@@ -377,6 +377,15 @@ uint64_t tg_bucket_portion(const struct tg_bucket *b, uint64_t want, uint64_t no
     return n < want ? n : want;
 }
 
+void tg_bucket_follow(struct tg_bucket *b, const struct tg_bucket *rule)
+{
+    uint64_t rate = atomic_load_explicit(&rule->rate, memory_order_relaxed);
+    uint64_t burst = atomic_load_explicit(&rule->burst, memory_order_relaxed);
+    if (atomic_load_explicit(&b->rate, memory_order_relaxed) != rate
+        || atomic_load_explicit(&b->burst, memory_order_relaxed) != burst)
+        tg_bucket_configure(b, rate, burst);
+}
+
 uint64_t tg_bucket_burst(const struct tg_bucket *b)
 {
     if (atomic_load_explicit(&b->rate, memory_order_relaxed) == 0)

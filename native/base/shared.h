@@ -84,6 +84,8 @@ uint32_t tg_bucket_charge(struct tg_bucket *b, uint64_t n, uint64_t now_ms);
 uint64_t tg_bucket_portion(const struct tg_bucket *b, uint64_t want, uint64_t now_ms);
 /** @return the tokens that may gather; UINT64_MAX: no limit */
 uint64_t tg_bucket_burst(const struct tg_bucket *b);
+/** Take over the rate and the burst of another one. */
+void tg_bucket_follow(struct tg_bucket *b, const struct tg_bucket *rule);
 /** @return true when nothing is missing: as good as a fresh one */
 bool tg_bucket_full(const struct tg_bucket *b, uint64_t now_ms);
 

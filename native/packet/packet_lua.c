@@ -234,15 +234,16 @@ static int l_tostring(lua_State *L)
     return 1;
 }
 
-/** packet:hold(counter) → true | nil, err: one more open endpoint, until it closes, wherever it goes */
+/** packet:hold(counter[, limit]) → true | false: it has reached the limit | nil, err: one more open
+ * endpoint, until it closes, wherever it goes */
 static int l_hold(lua_State *L)
 {
     struct box *b = check_box(L, 1);
     struct tg_counter *counter = tg_shared_check(L, 2, TG_SHARED_COUNTER);
+    int64_t limit = (int64_t)luaL_optnumber(L, 3, TG_HOLD_MOST);
     if (b->p == NULL)
         return fail(L, "hold", TG_CLOSED, "the endpoint is closed");
-    tg_hold_add(&b->p->holds, counter);
-    lua_pushboolean(L, 1);
+    lua_pushboolean(L, tg_hold_take(&b->p->holds, counter, limit));
     return 1;
 }
 

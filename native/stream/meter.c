@@ -9,6 +9,7 @@
 enum kind {
     COUNT,
     LIMIT,
+    EACH,
     QUOTA,
     SLOT,
 };
@@ -18,6 +19,12 @@ struct entry {
     unsigned ways;
     void *object;
     struct tg_counter *cap; /* QUOTA */
+};
+
+/* What a gauge has of its own for an EACH. */
+struct tg_own_bucket {
+    const struct tg_bucket *rule;
+    struct tg_bucket *bucket;
 };
 
 struct tg_meter {
@@ -101,6 +108,11 @@ void tg_meter_rate(struct tg_meter *m, enum tg_way way, uint64_t rate, uint64_t 
     tg_shared_put(bucket);
 }
 
+void tg_meter_limit_each(struct tg_meter *m, struct tg_bucket *rule, unsigned ways)
+{
+    add(m, (struct entry){ .kind = EACH, .ways = ways, .object = rule });
+}
+
 void tg_meter_quota(struct tg_meter *m, struct tg_counter *used, struct tg_counter *cap,
                     unsigned ways)
 {
@@ -144,26 +156,58 @@ void tg_gauge_close(struct tg_gauge *g)
         g->meters[i]->users--;
         tg_meter_drop(g->meters[i]);
     }
+    for (unsigned i = 0; i < g->own_count; i++)
+        tg_shared_put(g->own[i].bucket);
+    free(g->own);
     free(g->meters);
     *g = (struct tg_gauge){ .meters = NULL };
 }
 
-/* The next entry of a kind that looks at one of these directions.  Begin with *at = { 0 }. */
+/* The next entry that looks at one of these directions.  Begin with *at = { 0 }. */
 struct place {
     unsigned meter, entry;
 };
 
-static struct entry *next(const struct tg_gauge *g, unsigned ways, enum kind kind,
-                          struct place *at)
+static const struct entry *next(const struct tg_gauge *g, unsigned ways, struct place *at)
 {
     for (; at->meter < g->count; at->meter++, at->entry = 0) {
         const struct tg_meter *m = g->meters[at->meter];
         while (at->entry < m->count) {
-            struct entry *e = &m->entries[at->entry++];
-            if (e->kind == kind && (e->ways & ways) != 0)
+            const struct entry *e = &m->entries[at->entry++];
+            if ((e->ways & ways) != 0)
                 return e;
         }
     }
+    return NULL;
+}
+
+static struct tg_bucket *own_bucket(struct tg_gauge *g, struct tg_bucket *rule)
+{
+    if (tg_bucket_burst(rule) == UINT64_MAX)
+        return rule; /* it limits nothing */
+    for (unsigned i = 0; i < g->own_count; i++) {
+        if (g->own[i].rule == rule) {
+            tg_bucket_follow(g->own[i].bucket, rule);
+            return g->own[i].bucket;
+        }
+    }
+    struct tg_own_bucket *grown = realloc(g->own, (g->own_count + 1) * sizeof(*grown));
+    if (grown == NULL)
+        abort();
+    g->own = grown;
+    g->own[g->own_count] = (struct tg_own_bucket){ .rule = rule, .bucket = tg_bucket_new() };
+    tg_bucket_follow(g->own[g->own_count].bucket, rule);
+    return g->own[g->own_count++].bucket;
+}
+
+/* The next bucket of a direction. */
+static struct tg_bucket *next_bucket(struct tg_gauge *g, enum tg_way w, struct place *at)
+{
+    for (const struct entry *e; (e = next(g, 1u << w, at)) != NULL;)
+        if (e->kind == LIMIT)
+            return e->object;
+        else if (e->kind == EACH)
+            return own_bucket(g, e->object);
     return NULL;
 }
 
@@ -171,7 +215,9 @@ static struct entry *next(const struct tg_gauge *g, unsigned ways, enum kind kin
 static bool is_used_up(const struct tg_gauge *g)
 {
     struct place at = { 0 };
-    for (struct entry *e; (e = next(g, TG_WAY_BOTH, QUOTA, &at)) != NULL;) {
+    for (const struct entry *e; (e = next(g, TG_WAY_BOTH, &at)) != NULL;) {
+        if (e->kind != QUOTA)
+            continue;
         int64_t cap = tg_counter_read(e->cap);
         if (cap > 0 && tg_counter_read(e->object) >= cap)
             return true;
@@ -184,8 +230,8 @@ static uint32_t charge(struct tg_gauge *g, enum tg_way w, uint64_t n, uint64_t n
 {
     struct place at = { 0 };
     uint32_t wait = 0;
-    for (struct entry *e; (e = next(g, 1u << w, LIMIT, &at)) != NULL;) {
-        uint32_t ms = tg_bucket_charge(e->object, n, now);
+    for (struct tg_bucket *b; (b = next_bucket(g, w, &at)) != NULL;) {
+        uint32_t ms = tg_bucket_charge(b, n, now);
         if (ms > wait)
             wait = ms;
     }
@@ -200,8 +246,8 @@ int64_t tg_gauge_reserve(struct tg_gauge *g, enum tg_way w, uint64_t want, uint6
         struct place at = { 0 };
         uint64_t n = want;
         bool limited = false;
-        for (struct entry *e; (e = next(g, 1u << w, LIMIT, &at)) != NULL; limited = true)
-            n = tg_bucket_portion(e->object, n, now);
+        for (struct tg_bucket *b; (b = next_bucket(g, w, &at)) != NULL; limited = true)
+            n = tg_bucket_portion(b, n, now);
         if (!limited)
             return (int64_t)want;
         g->way[w].paid = n;
@@ -232,8 +278,8 @@ void tg_gauge_release(struct tg_gauge *g, enum tg_way w, uint64_t keep)
     if (g->way[w].paid <= keep)
         return;
     struct place at = { 0 };
-    for (struct entry *e; (e = next(g, 1u << w, LIMIT, &at)) != NULL;)
-        tg_bucket_return(e->object, g->way[w].paid - keep);
+    for (struct tg_bucket *b; (b = next_bucket(g, w, &at)) != NULL;)
+        tg_bucket_return(b, g->way[w].paid - keep);
     g->way[w].paid = keep;
 }
 
@@ -242,8 +288,8 @@ int64_t tg_gauge_charge(struct tg_gauge *g, enum tg_way w, uint64_t n, uint64_t 
     struct place at = { 0 };
     if (is_used_up(g))
         return TG_BLOCKED;
-    for (struct entry *e; (e = next(g, 1u << w, LIMIT, &at)) != NULL;)
-        if (n > tg_bucket_burst(e->object))
+    for (struct tg_bucket *b; (b = next_bucket(g, w, &at)) != NULL;)
+        if (n > tg_bucket_burst(b))
             return TG_LIMIT;
     return charge(g, w, n, now);
 }

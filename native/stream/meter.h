@@ -54,6 +54,8 @@ void tg_meter_limit(struct tg_meter *m, struct tg_bucket *bucket, unsigned ways)
 /** A limit of the meter's own: bytes per second (0: none) and burst (0: one second's worth) of one
  * way.  Called again it changes them. */
 void tg_meter_rate(struct tg_meter *m, enum tg_way way, uint64_t rate, uint64_t burst);
+/** Bytes per second of each gauge that has the meter, by itself: the bucket only says how many. */
+void tg_meter_limit_each(struct tg_meter *m, struct tg_bucket *rule, unsigned ways);
 /** Bytes of `ways` are added to `used` while `cap` is not 0, and none move either way once it has
  * reached `cap`. */
 void tg_meter_quota(struct tg_meter *m, struct tg_counter *used, struct tg_counter *cap,
@@ -67,7 +69,8 @@ void tg_meter_include(struct tg_meter *m, struct tg_meter *part);
 
 struct tg_gauge {
     struct tg_meter **meters; /**< held */
-    unsigned count;
+    unsigned count, own_count;
+    struct tg_own_bucket *own; /**< for tg_meter_limit_each() */
     struct {
         uint64_t paid;     /**< bytes charged, not moved yet */
         uint64_t ready_at; /**< ms: they may move from then on */

@@ -113,6 +113,15 @@ static int l_rate(lua_State *L)
     return self(L);
 }
 
+/** meter:limit_each(bucket, ["in" | "out" | "both"]) → the meter: bytes per second of each stream and
+ * relay that has it; the bucket only says how many, and may change its mind */
+static int l_limit_each(lua_State *L)
+{
+    tg_meter_limit_each(tg_meter_check(L, 1), tg_shared_check(L, 2, TG_SHARED_BUCKET),
+                        check_ways(L, 3));
+    return self(L);
+}
+
 /** meter:quota(used, cap, ["in" | "out" | "both"]) → the meter: `used` (a counter) grows while `cap`
  * (a counter) is not 0, and nothing moves any more once it has reached it */
 static int l_quota(lua_State *L)
@@ -158,8 +167,9 @@ static int l_close(lua_State *L)
 int luaopen_tidegate_native_meter(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        { "count", l_count }, { "limit", l_limit }, { "rate", l_rate }, { "quota", l_quota }, { "slot", l_slot },
-        { "include", l_include }, { "users", l_users }, { "close", l_close }, { NULL, NULL },
+        { "count", l_count }, { "limit", l_limit }, { "limit_each", l_limit_each },
+        { "rate", l_rate }, { "quota", l_quota }, { "slot", l_slot }, { "include", l_include },
+        { "users", l_users }, { "close", l_close }, { NULL, NULL },
     };
     luaL_newmetatable(L, METER_MT);
     lua_pushcfunction(L, l_close);

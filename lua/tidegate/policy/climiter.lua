@@ -3,8 +3,8 @@
 -- A connection limiter is a table with `limit(self, ctx, key)` → most connections, or nil for no limit; the
 -- key is "$" for all together, else that of a client (its IP).  The counts are one for all workers.
 
+local cache = require "tidegate.policy.limit.cache"
 local keys = require "tidegate.policy.limit.keys"
-local meter = require "tidegate.native.meter"
 local shared = require "tidegate.native.shared"
 
 local M = {
@@ -65,42 +65,47 @@ function M.attach(service, config)
   return true
 end
 
-local totals = {} -- limiter name → the count of all its connections
+-- The counters in use here: limiter → client → counter, until nobody of it is connected.
+local counters = cache.by_name(function(counter)
+  return counter:get() <= 0
+end)
 
 local function counter_of(name, key)
-  if key ~= "$" then
-    return shared.counter(keys.name("climiter", name, key))
+  local held = counters:of(name)
+  local counter = held:get(key)
+  if not counter then
+    counter = shared.counter(keys.name("climiter", name, key))
+    held:add(key, counter)
   end
-  local count = totals[name]
-  if not count then
-    count = shared.counter(keys.name("climiter", name, key))
-    totals[name] = count
-  end
-  return count
+  return counter
+end
+
+local place_mt = { __index = {} }
+
+function place_mt.__index:close()
+  self.counter:add(-1)
 end
 
 -- @return whether there was room
-local function take(ticket, name, key, most)
+local function take(ctx, name, key, most)
   if not most or most <= 0 then
     return true
   end
-  local count = counter_of(name, key)
-  if not count:take(most) then
-    return false
+  local counter, stream = counter_of(name, key), ctx.stream
+  if stream.hold then
+    return stream:hold(counter, most) or false
+  elseif counter:take(most) then
+    ctx:own(setmetatable({ counter = counter }, place_mt))
+    return true
   end
-  ticket:slot(count)
-  return true
+  return false
 end
 
---- Take a place for a connection.
--- @return a meter: the place is free again when it is closed and no stream has it any more | nil: no room
+--- Take a place for a connection, which its stream has until it is closed, wherever that goes.
+-- @return whether there was room; who found none is to be closed
 function M.take(limiter, name, ctx)
-  local ticket, key = meter.new(), keys.client_key(ctx)
-  if take(ticket, name, "$", limiter:limit(ctx, "$")) and take(ticket, name, key, limiter:limit(ctx, key)) then
-    return ticket
-  end
-  ticket:close()
-  return nil
+  local key = keys.client_key(ctx)
+  return take(ctx, name, "$", limiter:limit(ctx, "$")) and take(ctx, name, key, limiter:limit(ctx, key))
 end
 
 return M

@@ -169,6 +169,14 @@ local function add(ctx, limiter, scope, key, times)
   end
 end
 
+-- Rules are the same for all connections; scripts and plugins are asked for each.
+local function connection_key(ctx, limiter)
+  if live.is_static(limiter) then
+    return live.EACH
+  end
+  return ctx.client:byte() == AT and ctx.sid or ctx.client
+end
+
 --- Limit an accepted connection.
 function M.accepted(ctx)
   local service = ctx.service
@@ -180,7 +188,7 @@ function M.accepted(ctx)
     add(ctx, limiter, "service", live.is_static(limiter) and "$" or service.name, times)
   end
   if only == "" or only == "conn" then
-    add(ctx, limiter, "conn", ctx.client:byte() == AT and ctx.sid or ctx.client, times)
+    add(ctx, limiter, "conn", connection_key(ctx, limiter), times)
     if limiter.by_ip and limiter.rules:by_ip() then
       add(ctx, limiter, "ip", keys.client_key(ctx), times)
     end

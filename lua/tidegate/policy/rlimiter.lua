@@ -36,17 +36,17 @@ local function set_rules(self, loaded)
   end)
 end
 
--- Buckets of this worker's clients, by name: held until they have filled up.
-local held = cache.new(function(entry, now)
+-- Buckets of this worker's clients: held until they have filled up.
+local buckets = cache.by_name(function(entry, now)
   return now > entry.used and entry.bucket:is_full()
 end)
 
 local function take(name, key, rate)
-  local id = name .. "/" .. key
-  local entry = held:get(id)
+  local held = buckets:of(name)
+  local entry = held:get(key)
   if not entry then
     entry = { bucket = shared.bucket(keys.name("rlimiter", name, key)) }
-    held:add(id, entry)
+    held:add(key, entry)
   end
   if entry.rate ~= rate then
     entry.rate = rate

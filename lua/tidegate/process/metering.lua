@@ -36,13 +36,8 @@ end
 -- @return true | nil, err: there are too many
 function M.accepted(ctx)
   local service = ctx.service
-  if service.climiter then
-    local ticket = climiter.take(service.climiter, service.climiter_name, ctx)
-    if not ticket then
-      return nil, failure.new("limit", ("climiter: %s: too many connections"):format(ctx.client), { level = "debug" })
-    end
-    ctx:own(ticket)
-    attach(ctx, ticket)
+  if service.climiter and not climiter.take(service.climiter, service.climiter_name, ctx) then
+    return nil, failure.new("limit", ("climiter: %s: too many connections"):format(ctx.client), { level = "debug" })
   end
   for i = 1, #service.meters do
     attach(ctx, service.meters[i])

@@ -15,7 +15,17 @@ local HANDLER = "recorder.service.handler"
 
 local M = {}
 
-local encode, decode = buffer.encode, buffer.decode
+-- Keys of tags, so that they take a byte each.
+local TAG = { dict = { "target", "network", "user", "client", "route", "dst", "src", "node" } }
+local writer, reader = buffer.new(TAG), buffer.new(TAG)
+
+local function encode(values)
+  return writer:reset():encode(values):get()
+end
+
+local function decode(tag)
+  return reader:set(tag):decode()
+end
 
 --- The fields that every line about a connection carries.
 function M.fields(ctx)

@@ -100,6 +100,38 @@ for kind, make_pair in pairs(PAIRS) do
       assert.has_error(function() one:rate("in", -1, 0) end)
     end))
 
+    it("may have a rate of its own, and follows the rule", helpers.task(function()
+      local rule = bucket(100000, 10000)
+      local each = meter.new():limit_each(rule, "in")
+      local took = {}
+      for i = 1, 2 do
+        local client, near = make_pair()
+        near:add_meter(each)
+        took[i] = helpers.spawn(transfer, client, near, 30000)
+      end
+      for i = 1, 2 do
+        local ms = took[i]()
+        assert.is_true(ms >= 190 and ms < 390, ms .. " ms for 20000 bytes beyond the burst at 100000/s")
+      end
+      assert.is_true(rule:is_full())
+      rule:configure(0)
+      local client, near = make_pair()
+      near:add_meter(each)
+      assert.is_true(transfer(client, near, 1000000) < 2000)
+    end))
+
+    it("has the place it took until it is closed", helpers.task(function()
+      local client, near = make_pair()
+      local places = fresh "counter"
+      assert.is_true(near:hold(places, 1))
+      assert.is_false(client:hold(places, 1))
+      near:close()
+      assert.is_true(client:hold(places, 1))
+      client:close()
+      assert.equal(0, places:get())
+      assert.is_nil((client:hold(places)))
+    end))
+
     it("does not let tokens go that were paid for nothing", helpers.task(function()
       local client, near = make_pair()
       local slow = bucket(1000, 10000)

@@ -9,24 +9,28 @@ local task = require "tidegate.native.task"
 
 local names = 0
 
--- A function that takes a place for a client: → ticket | nil.
+-- A function that takes a place for a client: → its stream | nil.
 local function taker(limits, data)
   names = names + 1
   local name = "unit" .. names
   local made = assert(climiter.new({ name = name, limits = limits }, { data = data }))
   return function(ip)
-    return climiter.take(made, name, { client_ip = ip, client = ip .. ":1" })
+    local near = stream.pair()
+    if climiter.take(made, name, { client_ip = ip, client = ip .. ":1", stream = near }) then
+      return near
+    end
+    near:close()
   end, made
 end
 
 -- How many of `count` attempts of a client find a place.
-local function admitted(take, ip, count, tickets)
+local function admitted(take, ip, count, streams)
   local found = 0
   for _ = 1, count do
-    local ticket = take(ip)
-    if ticket then
+    local one = take(ip)
+    if one then
       found = found + 1
-      tickets[#tickets + 1] = ticket
+      streams[#streams + 1] = one
     end
   end
   return found
@@ -50,12 +54,12 @@ local CASES = {
 describe("a connection limiter", function()
   for _, case in ipairs(CASES) do
     it(case[1], function()
-      local take, tickets = taker(case[2]), {}
+      local take, streams = taker(case[2]), {}
       local of_a = case[1]:find "all together" and 2 or 5
-      assert.equal(case[3], admitted(take, A, of_a, tickets))
-      assert.equal(case[4], admitted(take, B, 5, tickets))
-      for _, ticket in ipairs(tickets) do
-        ticket:close()
+      assert.equal(case[3], admitted(take, A, of_a, streams))
+      assert.equal(case[4], admitted(take, B, 5, streams))
+      for _, one in ipairs(streams) do
+        one:close()
       end
       assert.equal(case[3], admitted(take, A, of_a, {}))
     end)

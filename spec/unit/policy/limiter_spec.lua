@@ -206,6 +206,26 @@ describe("a limited service", function()
     assert.is_true(echo(built.s1, 30000, "10.1.0.1") >= 470)
   end))
 
+  it("has a rate for each connection, which goes with its rule", helpers.task(function()
+    local built = build {
+      limiters = { { name = "each", limits = { "$$ 50KB 0 5KB" } } },
+      services = { { limiter = "each" } },
+    }
+    local took = {}
+    for i = 1, 2 do
+      took[i] = helpers.spawn(echo, built.s1, 20000)
+    end
+    for i = 1, 2 do
+      local ms = took[i]()
+      assert.is_true(ms >= 270 and ms < 540, ms)
+    end
+    built.s1.limiter:load { file = { "$$ 1GB" } }
+    assert.is_true(echo(built.s1, 20000) < 200)
+    built.s1.limiter.config.limits = {}
+    built.s1.limiter:load {}
+    assert.is_true(echo(built.s1, 20000) < 200)
+  end))
+
   it("limits only the level it is told to", helpers.task(function()
     local limits = { "$ 10KB 0 10KB", "$$ 100MB" }
     local built = build {

@@ -51,6 +51,23 @@ function M.new(idle)
   return setmetatable({ entries = {}, count = 0, idle = idle }, mt)
 end
 
+local names_mt = { __index = {} }
+
+--- Caches by the name of an object, all with the same rules.
+function M.by_name(idle)
+  return setmetatable({ idle = idle, caches = {} }, names_mt)
+end
+
+--- The cache of an object.
+function names_mt.__index:of(name)
+  local cache = self.caches[name]
+  if not cache then
+    cache = M.new(self.idle)
+    self.caches[name] = cache
+  end
+  return cache
+end
+
 function methods:get(key)
   return self.entries[key]
 end

@@ -18,6 +18,7 @@ local function prefix(bytes, bits)
 end
 
 local function set_net(self, bytes, bits, value)
+  self.special = true
   local key = #bytes * 1000 + bits
   local net = self.by_bits[key]
   if not net then
@@ -33,7 +34,7 @@ end
 
 --- @return rules without any key
 function M.new()
-  return setmetatable({ ips = {}, nets = {}, by_bits = {} }, mt)
+  return setmetatable({ ips = {}, nets = {}, by_bits = {}, special = false }, mt)
 end
 
 --- Set the value of a key, in the place of what it had.  @return whether the key makes sense
@@ -51,7 +52,7 @@ function methods:set(key, value)
   if not bytes then
     return false
   elseif not ip then
-    self.ips[bytes] = value
+    self.ips[bytes], self.special = value, true
     return true
   end
   if ip:find(":", 1, true) and #bytes == 4 then
@@ -67,6 +68,9 @@ end
 --- The value for an address: its own, else that of the smallest network around it.
 -- @return value | nil
 function methods:find(ip)
+  if not self.special then
+    return nil
+  end
   local bytes = addr.bytes(ip)
   if not bytes then
     return nil
@@ -88,7 +92,7 @@ end
 
 --- @return whether any rule asks for the address of the client
 function methods:by_ip()
-  return next(self.ips) ~= nil or #self.nets > 0
+  return self.special
 end
 
 --- Read lines "KEY WORDS …" from the configuration and what was loaded; later ones win.
@@ -113,8 +117,13 @@ end
 
 --- The key of a client: its IP, or what else it is known by.
 function M.client_key(ctx)
-  local ip = ctx.client_ip
-  return ip and ip ~= "" and addr.bytes(ip) and ip or ctx.client or "@"
+  local key = rawget(ctx, "client_key")
+  if not key then
+    local ip = ctx.client_ip
+    key = ip and ip ~= "" and addr.is_ip(ip) and ip or ctx.client or "@"
+    ctx.client_key = key
+  end
+  return key
 end
 
 --- A name for a shared object, not too long for one.

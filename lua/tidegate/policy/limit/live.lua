@@ -13,6 +13,9 @@ local units = require "tidegate.policy.limit.units"
 
 local M = {}
 
+--- The key for connections whose limits are the same: each has them for itself.
+M.EACH = "$$"
+
 local GRACE_MS = 60000 -- until a session of datagrams, whose meters come with its relay, should have one
 local MAX_ASKING = 32 -- questions to scripts and plugins at once
 
@@ -37,9 +40,18 @@ local function configure(entry, ingress, egress, burst)
   end
 end
 
+--- @return whether a limiter has rules, which do not change by themselves, and no script around it
+function M.is_static(limiter)
+  return limiter.static and not rawget(limiter, "limit") or false
+end
+
 local function ask(state, entry)
   entry.asked = task.now()
-  configure(entry, state.object:limit(entry.subject, entry.scope))
+  local ingress, egress, burst = state.object:limit(entry.subject, entry.scope)
+  if ingress == nil and egress == nil and M.is_static(state.object) then
+    ingress, egress = 0, 0 -- the rule has gone
+  end
+  configure(entry, ingress, egress, burst)
 end
 
 -- Ask a script or plugin in a task of its own.
@@ -84,22 +96,19 @@ local function state_of(name)
   return state
 end
 
--- A connection has its buckets for itself; all others are one for all workers, by name.
+-- A connection has its buckets for itself, by a rule for all of them or by one of its own; all others are
+-- one for all workers, by name.
 local function new_entry(name, scope, key, subject)
   local now = task.now()
   local entry = { scope = scope, subject = subject, used = now, asked = now, meter = meter.new() }
-  if scope ~= "conn" then
+  if scope ~= "conn" or key == M.EACH then
     local id = scope .. "/" .. key
     entry.ingress = shared.bucket(keys.name("limiter", name, "in/" .. id))
     entry.egress = shared.bucket(keys.name("limiter", name, "out/" .. id))
-    entry.meter:limit(entry.ingress, "in"):limit(entry.egress, "out")
+    local limit = key == M.EACH and entry.meter.limit_each or entry.meter.limit
+    limit(limit(entry.meter, entry.ingress, "in"), entry.egress, "out")
   end
   return entry
-end
-
---- @return whether a limiter has rules, which do not change by themselves, and no script around it
-function M.is_static(limiter)
-  return limiter.static and not rawget(limiter, "limit") or false
 end
 
 -- What is told to scripts and plugins, also long after the connection's context has gone.

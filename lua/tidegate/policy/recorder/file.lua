@@ -13,6 +13,7 @@ local methods = {}
 local mt = { __name = "tidegate.recorder.file", __index = methods }
 
 local BATCH = 256
+local PACE = 0.02 -- seconds
 
 --- @param config { path, sep, rotation }
 function M.open(config)
@@ -24,6 +25,7 @@ function M.open(config)
     sep = config.sep or "",
     rotation = config.rotation,
     batch = BATCH,
+    pace = PACE,
   }, mt)
 end
 

@@ -9,8 +9,9 @@ int EVP_EncodeBlock(unsigned char *out, const unsigned char *in, int len);
 ]]
 
 local C = ffi.C
-local string_find = string.find
 local M = {}
+
+local to_json = native.object
 
 -- Key, then what it is: "" always there, "o" left out when empty or zero.
 local RECORD = {
@@ -18,7 +19,7 @@ local RECORD = {
   { "client", "" }, { "src", "" }, { "dst", "" }, { "host", "" }, { "proto", "o" }, { "clientIP", "" },
   { "clientID", "o" }, { "http", "http" }, { "websocket", "websocket" }, { "tls", "tls" }, { "dns", "dns" },
   { "redis", "redis" }, { "route", "o" }, { "inputBytes", "n" }, { "outputBytes", "n" }, { "redirect", "o" },
-  { "err", "o" }, { "sid", "" }, { "duration", "ns" }, { "time", "" },
+  { "err", "o" }, { "sid", "" }, { "duration", "n" }, { "time", "" },
 }
 
 local MESSAGE = { { "contentLength", "n" }, { "header", "header" }, { "body", "bytes" } }
@@ -45,11 +46,8 @@ local SHAPES = {
   redis = { { "command", "" }, { "key", "" } },
 }
 
-local function quote(text)
-  if not string_find(text, '[%c"\\\127-\255]') then
-    return '"' .. text .. '"' -- nothing to escape, as nearly always
-  end
-  return native.fields("json", { "", text }):sub(5) -- without ,"":
+local function quote(value)
+  return to_json({ "", value }):sub(5, -2) -- without {"":}
 end
 
 local function sorted_keys(map)
@@ -77,7 +75,7 @@ local function any_text(value)
     end
     return "{" .. table.concat(parts, ",") .. "}"
   elseif type(value) == "string" or type(value) == "boolean" or type(value) == "number" then
-    return native.fields("json", { "", value }):sub(5)
+    return quote(value)
   end
   return quote(tostring(value))
 end
@@ -112,25 +110,21 @@ local function base64(bytes)
   return ffi.string(out, C.EVP_EncodeBlock(out, bytes, #bytes))
 end
 
+-- What becomes of a value, for C: plain, or JSON text in a table.
 local write
 
-local function is_empty(value)
-  return value == nil or value == "" or value == 0
-end
-
--- What tidegate.native.logline is to write: a text, number or boolean; in a table, text as it is.
-local VALUES = {
+local WRITERS = {
   [""] = function(value)
     return value == nil and "" or tostring(value)
   end,
   o = function(value)
-    return not is_empty(value) and tostring(value) or nil
+    if value == nil or value == "" or value == 0 then
+      return nil
+    end
+    return tostring(value)
   end,
   n = function(value)
     return value or 0
-  end,
-  ns = function(value)
-    return { ("%.0f"):format(value or 0) }
   end,
   b = function(value)
     return value and true or false
@@ -150,35 +144,27 @@ local VALUES = {
 }
 
 write = function(shape, values)
-  local list, n = {}, 0
+  local list, count = {}, 0
   for i = 1, #shape do
     local key, form = shape[i][1], shape[i][2]
-    local convert, value = VALUES[form], values[key]
-    if convert then
-      value = convert(value)
+    local writer, value = WRITERS[form], values[key]
+    if writer then
+      value = writer(value)
     elseif value ~= nil then
       value = { write(SHAPES[form] or MESSAGE, value) }
     end
     if value ~= nil then
-      list[n + 1], list[n + 2] = key, value
-      n = n + 2
+      list[count + 1], list[count + 2] = key, value
+      count = count + 2
     end
   end
-  return "{" .. native.fields("json", list):sub(2) .. "}"
+  return to_json(list)
 end
-
-local ESCAPED = { ["<"] = "\\u003c", [">"] = "\\u003e", ["&"] = "\\u0026" }
 
 --- @param values by key: duration in nanoseconds, bodies and payloads as bytes, headers as header() makes them
 -- @return the JSON text
 function M.json(values)
-  local text = write(RECORD, values)
-  if not string_find(text, "[<>&\226]") then
-    return text
-  end
-  return (text:gsub("[<>&]", ESCAPED):gsub("\226\128[\168\169]", { -- separators of JavaScript's lines
-    ["\226\128\168"] = "\\u2028", ["\226\128\169"] = "\\u2029",
-  }))
+  return write(RECORD, values)
 end
 
 return M

@@ -8,6 +8,7 @@
 --       An error with `rejected` is about the next record alone, which is then given up.
 --   close(self)   optional; write() may be called again afterwards
 --   lanes, batch  how many writes at once (default 1), how many records each (default 1)
+--   pace  seconds between two writes of a lane, so that more records come together (default 0)
 
 local failure = require "tidegate.failure"
 local health = require "tidegate.process.health"
@@ -84,11 +85,11 @@ local function lost_since(self)
   end
 end
 
--- Wait before another attempt; whoever closes the queue cuts it short.
-local function pause(self, lane, tries)
+-- Wait; whoever closes the queue cuts it short.
+local function pause(self, lane, seconds)
   local waiter = task.waiter()
   self.pausing[lane] = waiter
-  waiter:wait(task.now() + PAUSES[math.min(tries, #PAUSES)] * 1000)
+  waiter:wait(task.now() + seconds * 1000)
   self.pausing[lane] = nil
 end
 
@@ -115,7 +116,7 @@ local function deliver(self, lane, batch)
         return
       else
         tries = count > 0 and 1 or tries + 1
-        pause(self, lane, tries)
+        pause(self, lane, PAUSES[math.min(tries, #PAUSES)])
       end
     end
   end
@@ -127,10 +128,19 @@ local function close_sink(self)
   end
 end
 
+-- Let records come together for the next write, unless somebody waits for the last.
+local function gather(self, lane)
+  local pace = self.sink.pace
+  if pace and not self.give_up and not self.flushing and self.last - self.first + 1 < self.sink.batch then
+    pause(self, lane, pace)
+  end
+end
+
 local function run(self, lane)
   local batch = take(self)
   while batch do
     deliver(self, lane, batch)
+    gather(self, lane)
     if self.first > self.last then
       self.full:good(lost_since(self))
     end
@@ -178,9 +188,11 @@ end
 
 --- Wait until all is written, at most until `deadline` (ms).
 function methods:flush(deadline)
+  self.flushing = true
   while self.lanes > 0 and task.now() < deadline do
     task.sleep(0.005)
   end
+  self.flushing = nil
   return self.lanes == 0
 end
 

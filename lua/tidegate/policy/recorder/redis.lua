@@ -8,6 +8,7 @@ local methods = {}
 local mt = { __name = "tidegate.recorder.redis", __index = methods }
 
 local BATCH = 64
+local PACE = 0.01 -- seconds
 
 local COMMANDS = {
   set = function(key, data)
@@ -31,6 +32,7 @@ function M.open(config)
     key = config.key,
     command = COMMANDS[config.type] or COMMANDS.set,
     batch = BATCH,
+    pace = PACE,
   }, mt)
 end
 
