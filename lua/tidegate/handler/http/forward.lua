@@ -6,9 +6,11 @@ local copy = require "tidegate.handler.http.copy"
 local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
 local linger = require "tidegate.net.http.linger"
+local origin = require "tidegate.handler.http.origin"
 local recording = require "tidegate.handler.http.record"
 local reply = require "tidegate.handler.http.reply"
 local task = require "tidegate.native.task"
+local upload = require "tidegate.handler.http.upload"
 
 local body_copy = body.copy
 local string_lower = string.lower
@@ -64,7 +66,7 @@ local function request_head(self, request, upgrade)
   local tail = ask_packed(self, request)
   if upgrade then
     tail = tail .. "Connection: Upgrade\r\nUpgrade: " .. upgrade .. "\r\n"
-  elseif not self.pool then
+  elseif not request.origin:lasts(self) then
     tail = tail .. "Connection: close\r\n"
   end
   return ("%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s\r\n"):format(request.method, request.path,
@@ -75,82 +77,6 @@ end
 local function response_head(response, minor, dropped, tail)
   return ("HTTP/1.%d %03d %s\r\n%s%s\r\n"):format(minor, response.status, response.reason,
     head.lines(response, dropped), tail)
-end
-
--- Upstreams ---------------------------------------------------------------------------------------
-
--- The connection closes its upstreams itself at its end, but this one goes now.
-local function disown(ctx, upstream)
-  for i = #ctx, 1, -1 do
-    if ctx[i] == upstream then
-      table.remove(ctx, i)
-      return
-    end
-  end
-end
-
-local function drop(ctx, upstream)
-  disown(ctx, upstream)
-  upstream:close()
-end
-
-local function pool_key(ctx, request)
-  return request.address .. "\0" .. tostring(ctx.user)
-end
-
--- @return stream, whether it has been used before | nil, err
-local function open_upstream(self, ctx, request, fresh)
-  if self.pool and not fresh then
-    local upstream = self.pool:take(pool_key(ctx, request))
-    if upstream then
-      return ctx:own(upstream), true
-    end
-  end
-  return ctx:connect("tcp", request.address)
-end
-
--- Uploads -----------------------------------------------------------------------------------------
-
--- Runs beside the wait for the response, which may come before the body is through.
-local function upload(job)
-  local room = recording.room(job.rec, job.framing)
-  local moved, err, side, _, kept = body_copy(job.client, job.upstream, job.framing, job.head, job.stall,
-    job.stall, nil, room)
-  if room > 0 then
-    recording.request_body(job.rec, moved and err or kept, job.framing)
-    err = not moved and err or nil
-  end
-  job.over, job.ok, job.err, job.side = true, moved ~= nil, err, side
-  job.ended = task.now()
-  if not moved and side == "from" then
-    job.upstream:close() -- nobody will finish this request; who waits for the response hears it
-  end
-  job.waiter:wake()
-end
-
--- Send head and body.  @return job of the body, or nil when there is none | false, err
-local function send(self, stream, upstream, request, bytes)
-  local framing = head.request_framing(request)
-  if framing == 0 then
-    local ok, err = upstream:write(bytes)
-    if not ok then
-      return false, err
-    end
-    return nil
-  end
-  local job = {
-    client = stream,
-    upstream = upstream,
-    framing = framing,
-    head = bytes,
-    stall = self.stall,
-    rec = request.rec,
-    waiter = task.waiter(),
-    over = false,
-  }
-  stream:set_deadline(nil)
-  task.spawn(upload, job)
-  return job
 end
 
 -- Responses ---------------------------------------------------------------------------------------
@@ -169,20 +95,13 @@ local function receive_head(self, upstream, job)
   end
 end
 
--- What happened when the client broke its request off, else nil.
-local function client_failure(job)
-  if job and job.over and not job.ok and job.side == "from" then
-    return job.err:during("request body")
-  end
-end
-
 -- Receive the final response (or 101); what comes before it goes to the client as it is.
 -- @return response | nil, err, whether it is the client who is gone
 local function receive(self, stream, upstream, request, job)
   while true do
     local response, err = receive_head(self, upstream, job)
     if not response then
-      local gone = client_failure(job)
+      local gone = upload.client_failure(job)
       return nil, gone or err:during("response"), gone ~= nil
     elseif response.status >= 200 or response.status == 101 then
       return response
@@ -248,7 +167,7 @@ end
 -- The response is over: an upload that still goes on has lost its purpose.
 local function settle(ctx, upstream, job)
   if job and not job.over then
-    drop(ctx, upstream)
+    origin.drop(ctx, upstream)
     job.waiter:wait()
     return false
   end
@@ -300,15 +219,13 @@ local function respond(self, ctx, stream, upstream, request, response, job)
     ok, err = send_body(self, upstream, stream, request, response, framing, bytes, change)
   end
   if not ok then
-    return nil, client_failure(job) or err:during("response body")
+    return nil, upload.client_failure(job) or err:during("response body")
   end
 
   local settled = settle(ctx, upstream, job)
-  if self.pool and settled and response.persistent and framing ~= "close" then
-    disown(ctx, upstream)
-    self.pool:put(pool_key(ctx, request), upstream)
-  else
-    drop(ctx, upstream)
+  local reusable = settled and response.persistent and framing ~= "close"
+  if not (reusable and request.origin:keep(self, ctx, request, upstream)) then
+    origin.drop(ctx, upstream)
   end
   if closing or not settled then
     if unread then
@@ -321,19 +238,19 @@ end
 
 -- One attempt.  @return as M.serve, and whether another one is worth it
 local function attempt(self, ctx, stream, request, fresh)
-  local upstream, used = open_upstream(self, ctx, request, fresh)
+  local upstream, used = request.origin:open(self, ctx, request, fresh)
   if not upstream then
     return nil, used, "unavailable"
   end
 
   local upgrade = wanted_upgrade(request)
-  local job, err = send(self, stream, upstream, request, request_head(self, request, upgrade))
+  local job, err = upload.send(self, stream, upstream, request, request_head(self, request, upgrade))
   local response, client_gone
   if job ~= false then
     response, err, client_gone = receive(self, stream, upstream, request, job)
   end
   if not response then
-    drop(ctx, upstream)
+    origin.drop(ctx, upstream)
     if job and not job.over then
       job.waiter:wait()
     end
@@ -344,7 +261,7 @@ local function attempt(self, ctx, stream, request, fresh)
     return nil, err, again and "again" or "unavailable"
   end
   if inexpressible(request, response) then
-    drop(ctx, upstream)
+    origin.drop(ctx, upstream)
     return nil, failure.new("protocol", "a transfer coding HTTP/1.0 does not know",
       { layer = "http", op = "response" }), "unavailable"
   elseif response.status == 101 then
@@ -397,8 +314,11 @@ local function exchange(self, ctx, stream, request)
 end
 
 --- Serve one forwarded request whose target is known and allowed.
+-- @param self the engine: md (readTimeout, http.compression, cache.…), stall, pool, relay_options, cacheable
+-- @param request with `origin`, where it goes (tidegate.handler.http.origin); by default, whom it names
 -- @return KEEP | true: the connection is over, or a relay has it | nil, err
 function M.serve(self, ctx, stream, request)
+  request.origin = request.origin or origin.NAMED
   local result, err = exchange(self, ctx, stream, request)
   if request.rec and not ctx.relayed then
     recording.finish(request.rec, ctx, err)
