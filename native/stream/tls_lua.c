@@ -2,6 +2,7 @@
 #include "stream/stream_lua.h"
 #include "stream/tls.h"
 #include "stream/tls_cert.h"
+#include "stream/tls_mint.h"
 
 #include <lauxlib.h>
 #include <limits.h>
@@ -340,6 +341,26 @@ static int l_generate(lua_State *L)
     return 2;
 }
 
+/** mint{ ca_cert=, ca_key=, key=, name=, validity=seconds } -> certificate (PEM) | nil, err */
+static int l_mint(lua_State *L)
+{
+    char words[WORDS];
+    BIO *cert;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_getfield(L, 1, "validity");
+    struct tg_tls_mint m = { .validity = (long)luaL_checknumber(L, -1) };
+    m.ca_cert = text_field(L, 1, "ca_cert");
+    m.ca_key = text_field(L, 1, "ca_key");
+    m.key = text_field(L, 1, "key");
+    m.name = text_field(L, 1, "name");
+    luaL_argcheck(L, m.ca_cert && m.ca_key && m.key && m.name, 1, "ca_cert, ca_key, key, name");
+    if (!tg_tls_mint(&m, &cert, words, sizeof(words)))
+        return tg_push_failure_text(L, "config", words);
+    push_memory(L, cert);
+    BIO_free(cert);
+    return 1;
+}
+
 /** once(fn) -> what fn() returns.  No two threads of the process are in it at a time; fn must
  * not wait.  For what all workers do at start but only one may. */
 static int l_once(lua_State *L)
@@ -361,6 +382,7 @@ int luaopen_tidegate_native_tls(lua_State *L)
         { "info", l_info },
         { "generate", l_generate },
         { "seconds_left", l_seconds_left },
+        { "mint", l_mint },
         { "once", l_once },
         { NULL, NULL },
     };

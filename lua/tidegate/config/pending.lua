@@ -24,12 +24,6 @@ pending.fields = {
 }
 
 --- Metadata keys, by Lua pattern on the lower-cased key, unless the component's schema has the key.
-pending.metadata = {
-  handler = {
-    ["^sniffing$"] = "sniffing",
-    ["^sniffing%."] = "sniffing",
-    ["^mitm%."] = "TLS interception",
-  },
-}
+pending.metadata = {}
 
 return pending

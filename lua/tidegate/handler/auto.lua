@@ -51,7 +51,7 @@ local function handle(self, ctx, stream)
   end
   local first = string_byte(seen)
   if first == TLS_HANDSHAKE then
-    return sni(ctx, stream)
+    return sni(self.handlers.http.sniffer, ctx, stream)
   end
   local name = first == SOCKS5 and "socks5" or first == SOCKS4 and "socks4" or "http"
   local handler

@@ -11,6 +11,7 @@ local pool = require "tidegate.net.http.pool"
 local probe = require "tidegate.handler.http.probe"
 local recording = require "tidegate.handler.http.record"
 local reply = require "tidegate.handler.http.reply"
+local sniffing = require "tidegate.handler.sniffing"
 local target = require "tidegate.handler.http.target"
 local udp = require "tidegate.handler.http.udp"
 
@@ -91,6 +92,7 @@ local METADATA = {
 for key, spec in pairs(cache.METADATA) do
   METADATA[key] = spec
 end
+sniffing.with(METADATA)
 
 local function milliseconds(seconds)
   return seconds and seconds > 0 and seconds * 1000 or 0
@@ -118,7 +120,7 @@ local function open(self)
   cache.open(self)
   self.relay_options = md.idleTimeout > 0 and { idle = md.idleTimeout * 1000 } or nil
   self.pool = md["http.keepalive"] and pool.new() or nil
-  return true
+  return sniffing.open(self)
 end
 
 local function close(self)
@@ -149,7 +151,7 @@ local function connect(self, ctx, stream, request)
     return nil, err:during("reply")
   end
   stream:set_deadline(nil)
-  return ctx:relay(stream, upstream, self.relay_options)
+  return sniffing.join(self, ctx, stream, upstream, self.relay_options)
 end
 
 -- What is wrong with a request before anybody is asked, or nil.

@@ -6,6 +6,7 @@ local failure = require "tidegate.failure"
 local forward = require "tidegate.handler.forward.stream"
 local message = require "tidegate.native.relay_message"
 local mux_schema = require "tidegate.net.mux_schema"
+local sniffing = require "tidegate.handler.sniffing"
 
 local address_join = address.join
 
@@ -28,10 +29,13 @@ local function target_text(network, host, port)
   return address_join(host, port)
 end
 
-local function join(ctx, stream, upstream)
+local function join(self, ctx, stream, upstream, network)
   local ok, err = stream:write(OK)
   if not ok then
     return nil, err:during "response"
+  end
+  if network == "tcp" then
+    return sniffing.join(self, ctx, stream, upstream)
   end
   return ctx:relay(stream, upstream)
 end
@@ -48,7 +52,7 @@ local function connect(self, ctx, stream, network, host, port)
   if not upstream then
     return refuse(stream, err.code == "blocked" and FORBIDDEN or NETWORK_UNREACHABLE, err)
   end
-  return join(ctx, stream, upstream)
+  return join(self, ctx, stream, upstream, network)
 end
 
 -- Forward mode: what the client asks for does not matter, the service's targets do.
@@ -60,7 +64,7 @@ local function forward_to_target(self, ctx, stream, network)
   if not upstream then
     return refuse(stream, err.code == "config" and UNAVAILABLE or HOST_UNREACHABLE, err)
   end
-  return join(ctx, stream, upstream)
+  return join(self, ctx, stream, upstream)
 end
 
 local function handle(self, ctx, stream)
@@ -91,7 +95,7 @@ end
 
 return component.handler "relay" {
   doc = "server of gost's relay protocol",
-  metadata = mux_schema.with {
+  metadata = mux_schema.with(sniffing.with {
     readTimeout = { type = "duration", default = 15, doc = "limit on the request" },
     bind = { type = "bool", default = false, doc = "allow BIND" },
     nodelay = {
@@ -106,6 +110,7 @@ return component.handler "relay" {
       doc = "longest datagram",
     },
     hash = { type = "string", doc = "`host`: selectors hash the target, not the client's address" },
-  },
+  }),
+  open = sniffing.open,
   handle = handle,
 }

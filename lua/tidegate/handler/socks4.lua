@@ -3,6 +3,7 @@
 local address = require "tidegate.native.address"
 local component = require "tidegate.component"
 local failure = require "tidegate.failure"
+local sniffing = require "tidegate.handler.sniffing"
 local socks = require "tidegate.native.socks"
 
 local address_join = address.join
@@ -49,13 +50,13 @@ local function handle(self, ctx, stream)
   if not ok then
     return nil, err:during "reply"
   end
-  return ctx:relay(stream, upstream)
+  return sniffing.join(self, ctx, stream, upstream)
 end
 
 return component.handler "socks4" {
   doc = "SOCKS4 and SOCKS4a proxy server",
   aliases = { "socks4a" },
-  metadata = {
+  metadata = sniffing.with {
     readTimeout = {
       type = "duration",
       default = 15,
@@ -63,5 +64,6 @@ return component.handler "socks4" {
     },
     hash = { type = "string", doc = "`host`: selectors hash the target, not the client's address" },
   },
+  open = sniffing.open,
   handle = handle,
 }

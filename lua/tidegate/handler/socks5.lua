@@ -3,6 +3,7 @@
 local address = require "tidegate.native.address"
 local component = require "tidegate.component"
 local failure = require "tidegate.failure"
+local sniffing = require "tidegate.handler.sniffing"
 local socks = require "tidegate.native.socks"
 local socks5 = require "tidegate.net.socks5"
 
@@ -56,9 +57,11 @@ end
 local function open(self)
   if self.tls and self.tls.certFile and self.tls.certFile ~= "" then
     local context, err = socks5.server_context(self)
-    return context and true, err
+    if not context then
+      return nil, err
+    end
   end
-  return true
+  return sniffing.open(self)
 end
 
 local function check_password(ctx, stream)
@@ -108,7 +111,7 @@ local function greet(self, ctx, stream, deadline)
   return stream
 end
 
-local function connect(ctx, stream, host, port)
+local function connect(self, ctx, stream, host, port)
   local upstream, err = ctx:connect("tcp", address_join(host, port))
   if not upstream then
     stream:write(REFUSED[err.code == "blocked" and NOT_ALLOWED or UNREACHABLE])
@@ -121,7 +124,7 @@ local function connect(ctx, stream, host, port)
   if not ok then
     return nil, err:during "reply"
   end
-  return ctx:relay(stream, upstream)
+  return sniffing.join(self, ctx, stream, upstream)
 end
 
 local function handle(self, ctx, stream)
@@ -140,7 +143,7 @@ local function handle(self, ctx, stream)
   stream:set_deadline(nil)
 
   if command == CONNECT then
-    return connect(ctx, stream, host, port)
+    return connect(self, ctx, stream, host, port)
   elseif COMMANDS[command] then
     return require(COMMANDS[command])(self, ctx, stream, host, port, command)
   end
@@ -151,7 +154,7 @@ end
 return component.handler "socks5" {
   doc = "SOCKS5 proxy server",
   aliases = { "socks" },
-  metadata = socks5.with {
+  metadata = socks5.with(sniffing.with {
     readTimeout = { type = "duration", default = 15, doc = "limit on the handshake" },
     notls = { type = "bool", default = false, doc = "do not accept gost's TLS methods" },
     bind = { type = "bool", default = false, doc = "allow BIND, MBIND and UDP-TUN with a port" },
@@ -191,7 +194,7 @@ return component.handler "socks5" {
       default = false,
       doc = "allow Tor's RESOLVE and RESOLVE_PTR",
     },
-  },
+  }),
   open = open,
   handle = handle,
 }

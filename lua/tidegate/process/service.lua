@@ -283,12 +283,18 @@ end
 
 -- The same for a stream of a session: its connection was accepted and admitted already.
 local function walk_stream(ctx, stream)
+  local carrier = ctx.carrier
+  if carrier.serve then -- a handler looks into a connection that was served already
+    ctx.user = carrier.user
+    record.opened(ctx)
+    return carrier.serve(ctx, stream)
+  end
   local carried, err = ctx.stages.handshake(ctx, stream)
   if not carried then
     return nil, err
   end
   ctx.stream = carried
-  if rawget(ctx, "src") ~= ctx.carrier.src then -- a proxy in front named another client
+  if rawget(ctx, "src") ~= carrier.src then -- a proxy in front named another client
     local ok
     ok, err = ctx.stages.admit(ctx)
     if not ok then
@@ -367,15 +373,23 @@ end
 
 --- Serve each stream of a session that a listener's accept() made of a connection, until it ends.
 -- Streams which come after a reload meet the service that has taken this one's place.
+-- @param serve nil or function(ctx, stream) → true | nil, err, which a handler serves them by that found the
+--   session inside of a connection
 -- @return true | nil, err
-function methods:serve_streams(ctx, session)
+function methods:serve_streams(ctx, session, serve)
   local carrier = {
+    serve = serve,
+    user = serve and ctx.user,
     remote = ctx.remote,
     local_address = ctx.local_address,
     src = rawget(ctx, "src"),
     dst = rawget(ctx, "dst"),
   }
-  ctx.stream = session
+  if serve then
+    ctx:own(session)
+  else
+    ctx.stream = session
+  end
   ctx.relayed = true -- its streams are recorded, each for itself
   self.sessions[session] = true
   while true do
@@ -386,7 +400,7 @@ function methods:serve_streams(ctx, session)
       end
       return nil, err
     end
-    task.spawn(serve_stream, self.seat.service, carrier, stream)
+    task.spawn(serve_stream, serve and self or self.seat.service, carrier, stream)
   end
 end
 

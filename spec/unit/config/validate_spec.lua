@@ -1,4 +1,5 @@
 local component = require "tidegate.component"
+local pending = require "tidegate.config.pending"
 local reader = require "tidegate.config.reader"
 local source = require "tidegate.config.source"
 local url = require "tidegate.config.url"
@@ -28,6 +29,7 @@ describe("config.validate", function()
         declared[#declared + 1] = component.register(kind, name, { metadata = keys })
       end
     end
+    pending.fields.node, pending.metadata.handler = { http = "rewriting HTTP" }, { ["^sniffing$"] = "sniffing" }
     declare("handler", "zz", { readTimeout = { type = "duration" }, udp = { type = "bool" } })
     declare("handler", "zzsniff", { sniffing = { type = "bool" } })
     declare("listener", "yy", { mptcp = { type = "bool" } })
@@ -37,6 +39,7 @@ describe("config.validate", function()
 
   after_each(function()
     source.read_file = read_file
+    pending.fields.node, pending.metadata.handler = nil, nil
     for _, item in ipairs(declared) do
       component.remove(item)
     end
@@ -178,7 +181,6 @@ log: {level: debug}
   end)
 
   it("finds circles", function()
-    local pending = require "tidegate.config.pending"
     local before = pending.root.resolvers
     pending.root.resolvers = nil
     local found = check(([[

@@ -1,29 +1,12 @@
--- TLS on the auto handler: passed through to the name its ClientHello asks for, port 443.
+-- TLS on the auto handler: on to the name its ClientHello asks for, port 443; passed through, or intercepted
+-- where the handler looks into its tunnels.
 
-local client_hello = require "tidegate.native.client_hello"
-local failure = require "tidegate.failure"
+local tls = require "tidegate.handler.sniffing.tls"
+local tunnel = require "tidegate.handler.sniffing.tunnel"
 
-local HELLO_TIMEOUT = 15 -- seconds
+local PASSING = { md = { readTimeout = 15 } } -- for a handler that does not look
 
-return function(ctx, stream)
-  stream:set_deadline(ctx:after(HELLO_TIMEOUT))
-  local hello, err = stream:receive(client_hello.hello)
-  if not hello then
-    return nil, err:during "client hello"
-  elseif not hello.server_name then
-    return nil, failure.new("protocol", "TLS without a server name: nowhere to go")
-  end
-  stream:set_deadline(nil)
-  local ok
-  ok, err = stream:unread(hello.bytes)
-  if not ok then
-    return nil, err
-  end
-  ctx.sniffed = { protocol = "tls", host = hello.server_name }
-  local upstream
-  upstream, err = ctx:connect("tcp", hello.server_name .. ":443")
-  if not upstream then
-    return nil, err
-  end
-  return ctx:relay(stream, upstream)
+--- @param engine the handler's sniffer, or nil
+return function(engine, ctx, stream)
+  return tls.serve(engine or PASSING, ctx, stream, tunnel.by_name(ctx))
 end

@@ -62,6 +62,8 @@ local function ask_packed(self, request)
   return "Accept-Encoding: gzip\r\n"
 end
 
+-- A request can say how its head differs from the client's: send_target, send_host ("": none), dropped (the
+-- set of fields that do not go on) and added (field lines).
 local function request_head(self, request, upgrade)
   local tail = ask_packed(self, request)
   if upgrade then
@@ -69,9 +71,11 @@ local function request_head(self, request, upgrade)
   elseif not request.origin:lasts(self) then
     tail = tail .. "Connection: close\r\n"
   end
-  return ("%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s\r\n"):format(request.method, request.path,
-    request.authority, head.get(request, "user-agent") and "" or USER_AGENT,
-    head.lines(request, REQUEST_DROPPED), tail)
+  local dropped, host = request.dropped, request.send_host or request.authority
+  local agent = not dropped and not head.get(request, "user-agent") and USER_AGENT or ""
+  return ("%s %s HTTP/1.1\r\n%s%s%s%s%s\r\n"):format(request.method, request.send_target or request.path,
+    host ~= "" and "Host: " .. host .. "\r\n" or "", agent, head.lines(request, dropped or REQUEST_DROPPED),
+    request.added or "", tail)
 end
 
 local function response_head(response, minor, dropped, tail)

@@ -1,0 +1,88 @@
+-- Ways of tunnels: to one place that is known, or to whatever name the client's first bytes tell.
+
+local failure = require "tidegate.failure"
+local origin = require "tidegate.handler.http.origin"
+
+local M = {}
+
+local known = {}
+local known_mt = { __index = known }
+
+--- The way to where a proxy's client is connected already.
+function M.new(ctx, upstream)
+  local self = setmetatable({ upstream = upstream, owner = ctx }, known_mt)
+  local network, address = ctx.asked_network or ctx.network or "tcp", rawget(ctx, "asked") or ctx.target
+  self.redial = function(other)
+    return other:connect(network, address)
+  end
+  return self
+end
+
+--- The same with another way to get further connections.
+-- @param owner the context whose end is the tunnel's
+-- @param redial function(ctx) → stream | nil, err
+function M.to(owner, upstream, redial)
+  return setmetatable({ upstream = upstream, owner = owner, redial = redial }, known_mt)
+end
+
+-- The open stream first, then others like it.
+function known:connect(ctx)
+  local upstream = self.upstream
+  if upstream then
+    self.upstream = nil
+    return upstream
+  end
+  return self.redial(ctx)
+end
+
+function known:origin()
+  if not self.all then
+    self.all = self.owner:own(origin.fixed(self.upstream, self.redial))
+  end
+  return self.all
+end
+
+local told = {}
+local told_mt = { __index = told }
+
+--- The way to the name that the client tells.
+-- @param owner the context whose end is the tunnel's
+-- @param otherwise nil or function(ctx) → stream: where connections go that tell none, or whose name
+--   cannot be reached
+-- @param options nil or { always = go there always, fallback = also when the name cannot be reached }
+function M.by_name(owner, otherwise, options)
+  return setmetatable({ owner = owner, otherwise = otherwise, options = options or {}, origins = {} }, told_mt)
+end
+
+function told:connect(ctx, found)
+  local otherwise, options = self.otherwise, self.options
+  if otherwise and (options.always or not found.host) then
+    return otherwise(ctx)
+  elseif not found.host then
+    return nil, failure.new("protocol", "the client names no host: nowhere to go")
+  end
+  local stream, err = ctx:connect("tcp", found.host)
+  if not stream and err.code ~= "blocked" and otherwise and options.fallback then
+    ctx.log:debug(("%s: going to the original destination"):format(tostring(err)))
+    return otherwise(ctx)
+  end
+  return stream, err
+end
+
+function told:origin(_, request)
+  local host = request.address
+  if not host and not self.otherwise then
+    return nil, failure.new("protocol", "the request names no host: nowhere to go"), 400
+  end
+  local key = host or ""
+  local made = self.origins[key]
+  if not made then
+    made = self.owner:own(origin.fixed(nil, function(ctx)
+      return self:connect(ctx, { proto = "http", host = host })
+    end))
+    self.origins[key] = made
+  end
+  return made
+end
+
+return M
