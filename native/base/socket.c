@@ -134,10 +134,6 @@ static void set_listening_options(int fd, int family, bool datagrams,
 {
     if (family == AF_INET6)
         set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    if (o->transparent) {
-        set_int(fd, SOL_IP, 19 /* IP_TRANSPARENT */, 1);
-        set_int(fd, SOL_IPV6, 75 /* IPV6_TRANSPARENT */, 1);
-    }
     if (datagrams || family == AF_UNIX)
         return;
     set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -146,6 +142,14 @@ static void set_listening_options(int fd, int family, bool datagrams,
     if (o->fastopen)
         set_int(fd, IPPROTO_TCP, TCP_FASTOPEN, 256);
     tg_socket_keepalive(fd, o);
+}
+
+/* For TPROXY; a dual-stack socket needs both. */
+static int set_transparent(int fd, int family)
+{
+    if (family == AF_INET6 && set_int(fd, SOL_IPV6, 75 /* IPV6_TRANSPARENT */, 1) < 0)
+        return -1;
+    return set_int(fd, SOL_IP, 19 /* IP_TRANSPARENT */, 1);
 }
 
 /* Open and bind one.  The first is bound without SO_REUSEPORT, so that a foreign
@@ -158,6 +162,11 @@ static int bind_one(const struct tg_addr *at, bool datagrams, const struct tg_so
     if (fd < 0)
         return fd;
     set_listening_options(fd, family, datagrams, o);
+    if (o->transparent && set_transparent(fd, family) < 0) {
+        int code = tg_error_set(err, "socket", "set transparent", errno);
+        close(fd);
+        return code;
+    }
     if (o->interface[0] != 0)
         setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, o->interface,
                    (socklen_t)strlen(o->interface));

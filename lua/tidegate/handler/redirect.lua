@@ -1,0 +1,76 @@
+-- Transparent proxying of TCP: each connection goes where it was going before the packet filter sent
+-- it here.
+
+local addr = require "tidegate.net.addr"
+local component = require "tidegate.component"
+local failure = require "tidegate.failure"
+local original = require "tidegate.native.original"
+local uv = require "luv"
+
+local function loops(address)
+  return nil, failure.new("invalid",
+    "the connection was meant for this very port; it was not redirected, and following it would go in circles",
+    { layer = "redirect", addr = address })
+end
+
+-- Is it an address of this host?
+local function is_own(host)
+  local bytes = addr.bytes(host)
+  for _, addresses in pairs(uv.interface_addresses()) do
+    for _, one in ipairs(addresses) do
+      if addr.bytes(one.ip) == bytes then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+-- With TPROXY the socket's own address is where the client wanted to go.
+local function from_socket(self, ctx)
+  local address = ctx.local_address
+  local host, port = addr.split(address)
+  local _, own_port = addr.split(self.service.addr)
+  if port == own_port and is_own(host) then
+    return loops(address)
+  end
+  return address
+end
+
+local function from_filter(ctx, stream)
+  local address, err = original.destination(stream)
+  if not address then
+    return nil, err
+  elseif address == ctx.local_address then
+    return loops(address)
+  end
+  return address
+end
+
+local function handle(self, ctx, stream)
+  local target, err
+  if self.md.tproxy then
+    target, err = from_socket(self, ctx)
+  else
+    target, err = from_filter(ctx, stream)
+  end
+  if not target then
+    return nil, err
+  end
+  local upstream
+  upstream, err = ctx:connect("tcp", target)
+  if not upstream then
+    return nil, err
+  end
+  return ctx:relay(stream, upstream)
+end
+
+return component.handler "redirect" {
+  doc = "goes where a redirected connection was going",
+  aliases = { "red", "redir" },
+  metadata = {
+    readTimeout = { type = "duration", default = 15, doc = "limit on looking at the first bytes" },
+    tproxy = { type = "bool", default = false, doc = "connections come by TPROXY, not by REDIRECT" },
+  },
+  handle = handle,
+}
