@@ -61,7 +61,8 @@ static uint32_t field(lua_State *L, const char *key, lua_Number scale, uint32_t 
 }
 
 /** smux(stream, { client=, version=1, keepalive=10 (s, 0: none), timeout=30, max_frame=32768,
- * max_receive=4194304, max_stream=65536, max_streams=0 }) → session; it takes the stream over */
+ * max_receive=4194304, max_stream=65536, max_streams=0, yamux=false }) → session; it takes the stream
+ * over */
 static int l_smux(lua_State *L)
 {
     struct tg_smux_options o = TG_SMUX_DEFAULTS;
@@ -69,6 +70,9 @@ static int l_smux(lua_State *L)
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_getfield(L, 2, "client");
     o.client = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    lua_getfield(L, 2, "yamux");
+    o.yamux = lua_toboolean(L, -1);
     lua_pop(L, 1);
     o.version = (uint8_t)field(L, "version", 1, o.version);
     o.keepalive = field(L, "keepalive", 1000, o.keepalive);

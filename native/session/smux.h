@@ -1,7 +1,9 @@
 #pragma once
 
 /** @file
- * smux, versions 1 and 2, as xtaci/smux speaks it.
+ * smux, versions 1 and 2, as xtaci/smux speaks it, and yamux, as hashicorp/yamux does.
+ *
+ * yamux has a window per stream, and half-close.  Of smux:
  *
  * Frames are `VER CMD LEN(u16 LE) SID(u32 LE)` and LEN bytes.  Version 2 has a
  * window per stream; in version 1 a session stops reading when its streams hold
@@ -18,6 +20,7 @@
 
 struct tg_smux_options {
     bool client;          /**< which of the two; decides over stream numbers only */
+    bool yamux;           /**< that protocol instead */
     uint8_t version;      /**< 1 or 2; both sides must agree */
     uint16_t max_frame;   /**< longest payload we send */
     uint32_t max_receive; /**< bytes the session holds unread */

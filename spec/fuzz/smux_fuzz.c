@@ -1,4 +1,4 @@
-/* A smux session fed with a peer's bytes in pieces, while its user opens, reads, writes and closes. */
+/* A smux or yamux session fed with a peer's bytes in pieces, while its user opens, reads, writes and closes. */
 
 #include "session/smux.h"
 #include "stream/pair.h"
@@ -74,9 +74,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     tg_stream_pair(&r, TG_BUF_SMALL, &near, &peer);
     o.version = data[0] & 1 ? 2 : 1;
+    o.yamux = (data[0] & 128) != 0;
     o.client = (data[0] & 2) != 0;
     o.max_streams = data[0] & 4 ? 8 : 0;
-    size_t piece = (data[0] >> 3) + 1u;
+    size_t piece = (data[0] >> 3 & 15) * 2 + 1u;
     u.session = tg_smux_start(near, &o);
     u.session->on_event = on_event;
     u.session->event_arg = &u;

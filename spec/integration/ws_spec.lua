@@ -9,7 +9,7 @@ local socks = require "tidegate.native.socks"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
-local TRANSPORTS = { "ws", "wss", "mws", "mwss", "mtcp", "mtls" }
+local TRANSPORTS = { "ws", "wss", "mws", "mwss", "mtcp", "mtls", "mwss?mux.type=yamux" }
 local STREAMS = 60
 
 -- A proxy, and another one that reaches targets through it.  @return near, far
@@ -58,9 +58,10 @@ describe("transports", function()
   end))
 
   for _, transport in ipairs(TRANSPORTS) do
+    local name, query = transport:match "^(%w+)(.*)$"
     it(transport .. " carries many streams, and much", helpers.task(function()
       local address, stop = server.echo()
-      local near, far = chain(transport)
+      local near, far = chain(name, query)
       local block = ("0123456789abcdef"):rep(16384) -- 256 KiB
       local done = {}
       for i = 1, STREAMS do

@@ -178,7 +178,7 @@ function M.dialer_metadata(layers)
     schema.handshakeTimeout = timeout
     add(schema, keepalive "")
   end
-  return layers.mux and mux_schema.with(schema, layers.mux) or schema
+  return layers.mux and mux_schema.with(schema, layers.mux, true) or schema
 end
 
 --- @return the function `open` of a dialer

@@ -8,8 +8,8 @@ local KEYS = {
   ["mux.type"] = {
     type = "string",
     default = "smux",
-    values = { "smux" },
-    doc = "protocol of the session",
+    values = { "smux", "yamux" },
+    doc = "protocol of the session; the same at both ends",
   },
   ["mux.version"] = { type = "int", default = 1, doc = "smux version: 1 or 2" },
   ["mux.keepaliveInterval"] = { type = "duration", default = 10, doc = "between keep-alives" },
@@ -28,28 +28,39 @@ local KEYS = {
   ["mux.maxStreamBuffer"] = {
     type = "int",
     default = 65536,
-    doc = "bytes a stream holds that nobody has read (version 2)",
+    doc = "window a stream of smux begins with (version 2)",
+  },
+  ["mux.maxStreamWindow"] = {
+    type = "int",
+    default = 262144,
+    doc = "window a stream of yamux begins with, at least the default",
   },
 }
 
--- Of dialers that keep sessions.
-local REUSE = {
-  ["mux.maxStreams"] = { type = "int", default = 0, doc = "streams of one session; 0: as many as come" },
+-- Of transports.
+local LISTENER = {
+  ["mux.maxStreams"] = { type = "int", default = 8192, doc = "streams of one session; 0: no limit" },
+}
+local DIALER = {
+  ["mux.maxStreams"] = {
+    type = "int", default = 4096, doc = "streams of one session, then another is opened; 0: no limit",
+  },
   ["mux.idleTimeout"] = {
     type = "duration", default = 300, doc = "a session without streams is closed after; 0: never",
   },
 }
 
 --- Add the keys to a metadata schema.
--- @param version nil or the default of mux.version
+-- @param version of transports: the default of mux.version
+-- @param client whether the transport dials
 -- @return the schema
-function M.with(schema, version)
+function M.with(schema, version, client)
   for key, spec in pairs(KEYS) do
     schema[key] = spec
   end
   if version then
     schema["mux.version"] = { type = "int", default = version, doc = KEYS["mux.version"].doc }
-    for key, spec in pairs(REUSE) do
+    for key, spec in pairs(client and DIALER or LISTENER) do
       schema[key] = spec
     end
   end
@@ -72,7 +83,9 @@ function M.options(md, client)
     timeout = md["mux.keepaliveTimeout"],
     max_frame = md["mux.maxFrameSize"],
     max_receive = md["mux.maxReceiveBuffer"],
-    max_stream = md["mux.maxStreamBuffer"],
+    max_stream = md["mux.type"] == "yamux" and md["mux.maxStreamWindow"] or md["mux.maxStreamBuffer"],
+    yamux = md["mux.type"] == "yamux",
+    max_streams = not client and md["mux.maxStreams"] or nil,
   }
 end
 

@@ -1,4 +1,4 @@
-#include "session/smux.h"
+#include "session/mux_core.h"
 
 #include "base/mem.h"
 
@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define HEAD 8u
 #define READ_CHUNK 65536u
 #define READ_BUDGET (256u * 1024u)  /* bytes taken from below per turn */
 #define CONTROL_MAX (64u * 1024u)   /* unsent bytes above which nothing is read: answers pile up */
@@ -20,106 +19,32 @@
 #define RTT_UNKNOWN UINT32_MAX
 #define UNSENT_MAX (128 * 1024) /* bytes in the kernel that have not been sent: others wait behind them */
 
-enum cmd { SYN, FIN, PSH, NOP, UPD };
-
-struct stream {
-    struct tg_stream base;
-    struct smux *session; /* NULL: it is gone */
-    struct stream *next;  /* in the table's chain */
-    struct stream *turn_next, **turn_link; /* in the list of those who want to write */
-    struct stream *accept_next;
-    struct tg_buf *in, *in_last;
-    struct tg_defer defer;
-    uint32_t id;
-    uint32_t held;      /* bytes in `in` */
-    uint32_t consumed;  /* bytes read so far, modulo 2^32; version 2 */
-    uint32_t reported;  /* `consumed` as the peer knows it */
-    uint32_t granted;   /* the window we give; version 2 */
-    uint32_t received;  /* bytes so far, modulo 2^32; version 2 */
-    uint32_t limit;     /* what the peer could send before our last update */
-    uint64_t told_at;   /* ms of that update; 0: what came after `limit` has been seen */
-    uint64_t used_at;   /* ms: when the window began to be used */
-    uint32_t written;   /* bytes sent so far, modulo 2^32; version 2 */
-    uint32_t acked;     /* of them, what the peer has consumed */
-    uint32_t window;    /* what may be under way; version 2 */
-    uint8_t wanted;
-    bool turn;          /* may write one frame though others wait */
-    bool fin_sent, fin_received;
-};
-
-struct smux {
-    struct tg_session base;
-    struct tg_smux_options options;
-    struct stream **chains;
-    unsigned chain_count;
-    struct stream *accept_first, **accept_last;
-    struct stream *turns, **turns_last;
-    unsigned turn_count, backlog;
-    struct tg_buf *out; /* frames not sent yet */
-    struct tg_defer work, event;
-    struct tg_timer timer;
-    uint64_t heard; /* ms of the last bytes from the peer */
-    uint32_t next_id;
-    uint32_t held; /* bytes the streams hold unread */
-    uint64_t granted; /* windows of all streams; version 2 */
-    uint32_t rtt;     /* ms from an update to what it made possible, at least; version 2 */
-    uint32_t frame_id;
-    uint16_t frame_left; /* payload of the frame at hand */
-    uint8_t frame_cmd;
-    uint8_t head_len, update_len;
-    bool blocked; /* below takes no more now */
-    bool hungry;  /* has stopped reading */
-    uint8_t head[HEAD], update[8];
-};
-
-static uint32_t get_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-static void put_u32(uint8_t *p, uint32_t v)
-{
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-    p[2] = (uint8_t)(v >> 16);
-    p[3] = (uint8_t)(v >> 24);
-}
-
-static void put_head(const struct smux *m, uint8_t *p, enum cmd cmd, uint32_t id, size_t len)
-{
-    p[0] = m->options.version;
-    p[1] = (uint8_t)cmd;
-    p[2] = (uint8_t)len;
-    p[3] = (uint8_t)(len >> 8);
-    put_u32(p + 4, id);
-}
-
 /* --- the table of streams ---------------------------------------------------------------- */
 
-static struct stream **chain_of(struct smux *m, uint32_t id)
+static struct tg_mux_stream **chain_of(struct tg_mux *m, uint32_t id)
 {
     return &m->chains[(id >> 1) & (m->chain_count - 1)];
 }
 
-static struct stream *find(struct smux *m, uint32_t id)
+struct tg_mux_stream *tg_mux_find(struct tg_mux *m, uint32_t id)
 {
-    struct stream *st = *chain_of(m, id);
+    struct tg_mux_stream *st = *chain_of(m, id);
     while (st != NULL && st->id != id)
         st = st->next;
     return st;
 }
 
-static void grow_table(struct smux *m)
+static void grow_table(struct tg_mux *m)
 {
     unsigned before = m->chain_count;
-    struct stream **old = m->chains;
-    struct stream **chains = calloc((size_t)before * 2, sizeof(struct stream *));
+    struct tg_mux_stream **old = m->chains;
+    struct tg_mux_stream **chains = calloc((size_t)before * 2, sizeof(struct tg_mux_stream *));
     if (chains == NULL)
         return; /* longer chains, then */
     m->chains = chains;
     m->chain_count = before * 2;
     for (unsigned i = 0; i < before; i++) {
-        for (struct stream *st = old[i], *next; st != NULL; st = next) {
+        for (struct tg_mux_stream *st = old[i], *next; st != NULL; st = next) {
             next = st->next;
             st->next = *chain_of(m, st->id);
             *chain_of(m, st->id) = st;
@@ -128,9 +53,9 @@ static void grow_table(struct smux *m)
     free(old);
 }
 
-static void forget(struct smux *m, struct stream *st)
+static void forget(struct tg_mux *m, struct tg_mux_stream *st)
 {
-    struct stream **link = chain_of(m, st->id);
+    struct tg_mux_stream **link = chain_of(m, st->id);
     while (*link != st)
         link = &(*link)->next;
     *link = st->next;
@@ -139,32 +64,35 @@ static void forget(struct smux *m, struct stream *st)
 
 /* --- readiness ---------------------------------------------------------------------------- */
 
-static bool is_over(const struct stream *st)
+static bool is_over(const struct tg_mux_stream *st)
 {
     return st->session == NULL || st->session->base.dead;
 }
 
-static bool is_readable(const struct stream *st)
+static bool is_readable(const struct tg_mux_stream *st)
 {
-    return st->in != NULL || st->fin_received || is_over(st);
+    return st->in != NULL || st->fin_received || st->reset || is_over(st);
 }
 
-static uint32_t window_left(const struct stream *st)
+static uint32_t window_left(const struct tg_mux_stream *st)
 {
-    if (st->session->options.version < 2)
-        return UINT32_MAX;
-    uint32_t under_way = st->written - st->acked;
-    return under_way < st->window ? st->window - under_way : 0;
+    return st->session->wire->window_left(st);
+}
+
+/* Can nothing be written any more? */
+static bool is_deaf(const struct tg_mux_stream *st)
+{
+    return is_over(st) || st->reset || (st->fin_received && !st->session->wire->half_close);
 }
 
 /* Reading and failing are told here; writing comes by turns. */
 static void on_stream_defer(void *arg)
 {
-    struct stream *st = arg;
+    struct tg_mux_stream *st = arg;
     unsigned events = 0;
     if (is_readable(st))
         events |= TG_READABLE;
-    if (is_over(st) || st->fin_received)
+    if (is_deaf(st))
         events |= TG_WRITABLE;
     events &= st->wanted;
     if (events == 0)
@@ -173,15 +101,15 @@ static void on_stream_defer(void *arg)
     tg_stream_ready(&st->base, events);
 }
 
-static void check(struct stream *st)
+static void check(struct tg_mux_stream *st)
 {
     bool now = ((st->wanted & TG_READABLE) && is_readable(st)) ||
-               ((st->wanted & TG_WRITABLE) && (is_over(st) || st->fin_received));
+               ((st->wanted & TG_WRITABLE) && is_deaf(st));
     if (now)
         tg_defer(st->base.reactor, &st->defer);
 }
 
-static void leave_turns(struct smux *m, struct stream *st)
+static void leave_turns(struct tg_mux *m, struct tg_mux_stream *st)
 {
     if (st->turn_link == NULL)
         return;
@@ -194,7 +122,7 @@ static void leave_turns(struct smux *m, struct stream *st)
     m->turn_count--;
 }
 
-static void join_turns(struct smux *m, struct stream *st)
+static void join_turns(struct tg_mux *m, struct tg_mux_stream *st)
 {
     if (st->turn_link == NULL) {
         st->turn_next = NULL;
@@ -207,7 +135,7 @@ static void join_turns(struct smux *m, struct stream *st)
         tg_defer(m->base.reactor, &m->work);
 }
 
-static void update_wants(struct smux *m)
+static void update_wants(struct tg_mux *m)
 {
     unsigned events = 0;
     size_t unsent = m->out == NULL ? 0 : tg_buf_len(m->out);
@@ -223,7 +151,7 @@ static void update_wants(struct smux *m)
 
 /* --- the end ------------------------------------------------------------------------------- */
 
-static void die(struct smux *m, const struct tg_error *why)
+static void die(struct tg_mux *m, const struct tg_error *why)
 {
     if (m->base.dead)
         return;
@@ -232,27 +160,27 @@ static void die(struct smux *m, const struct tg_error *why)
     tg_stream_want(m->base.lower, 0);
     tg_timer_stop(m->base.reactor, &m->timer);
     for (unsigned i = 0; i < m->chain_count; i++)
-        for (struct stream *st = m->chains[i]; st != NULL; st = st->next)
+        for (struct tg_mux_stream *st = m->chains[i]; st != NULL; st = st->next)
             check(st);
     tg_defer(m->base.reactor, &m->event);
 }
 
-static void die_of(struct smux *m, enum tg_code code, const char *detail)
+void tg_mux_die(struct tg_mux *m, enum tg_code code, const char *detail)
 {
     struct tg_error why;
-    tg_error_put(&why, "smux", "session", code, detail);
+    tg_error_put(&why, m->wire->name, "session", code, detail);
     die(m, &why);
 }
 
 /* --- sending --------------------------------------------------------------------------------- */
 
-static bool keep(struct smux *m, const void *data, size_t len)
+static bool keep(struct tg_mux *m, const void *data, size_t len)
 {
     struct tg_pool *pool = &m->base.reactor->pool;
     if (m->out == NULL)
         m->out = tg_buf_get(pool, len);
     if (m->out == NULL || !tg_buf_reserve(pool, &m->out, len)) {
-        die_of(m, TG_BUSY, "out of memory");
+        tg_mux_die(m, TG_BUSY, "out of memory");
         return false;
     }
     memcpy(m->out->data + m->out->end, data, len);
@@ -260,23 +188,18 @@ static bool keep(struct smux *m, const void *data, size_t len)
     return true;
 }
 
-/* Queue a frame without payload; it goes out with the next payload or at the end of the turn. */
-static void send_control(struct smux *m, enum cmd cmd, uint32_t id)
+void tg_mux_queue(struct tg_mux *m, const uint8_t *frame, size_t len)
 {
-    uint8_t head[HEAD];
-    if (m->base.dead)
-        return;
-    put_head(m, head, cmd, id, 0);
-    if (keep(m, head, sizeof(head)) && !m->blocked)
+    if (!m->base.dead && keep(m, frame, len) && !m->blocked)
         tg_defer(m->base.reactor, &m->work);
 }
 
 /* A window that holds a reader up grows until it is what can be under way: twice what is read in a round
  * trip.  Larger ones would only make other streams wait.  All together stay below what the session may
  * hold, so that no stream can fill it and stop the others. */
-static void grow_window(struct stream *st)
+static void grow_window(struct tg_mux_stream *st)
 {
-    struct smux *m = st->session;
+    struct tg_mux *m = st->session;
     uint64_t now = m->base.reactor->now, took = now - st->used_at;
     uint64_t read = st->consumed - st->reported;
     bool known = m->rtt != RTT_UNKNOWN && m->rtt > 1; /* the clock cannot tell less */
@@ -292,7 +215,7 @@ static void grow_window(struct stream *st)
 }
 
 /* What has arrived beyond what the peer could send before our last update tells how long that took. */
-static void note_received(struct smux *m, struct stream *st, size_t len)
+static void note_received(struct tg_mux *m, struct tg_mux_stream *st, size_t len)
 {
     st->received += (uint32_t)len;
     if (st->told_at == 0 || (int32_t)(st->received - st->limit) <= 0)
@@ -303,26 +226,32 @@ static void note_received(struct smux *m, struct stream *st, size_t len)
         m->rtt = (uint32_t)took;
 }
 
-static void send_update(struct stream *st)
+static void send_update(struct tg_mux_stream *st)
 {
-    struct smux *m = st->session;
-    uint8_t frame[HEAD + 8];
+    struct tg_mux *m = st->session;
     if (st->told_at == 0) {
         st->limit = st->reported + (st->used_at == 0 ? TG_SMUX_FIRST_WINDOW : st->granted);
         st->told_at = m->base.reactor->now;
     }
     grow_window(st);
-    put_head(m, frame, UPD, st->id, 8);
-    put_u32(frame + HEAD, st->consumed);
-    put_u32(frame + HEAD + 4, st->granted);
+    m->wire->update(m, st);
     st->reported = st->consumed;
-    if (keep(m, frame, sizeof(frame)) && !m->blocked)
-        tg_defer(m->base.reactor, &m->work);
+}
+
+static void feed(struct tg_mux *m, const uint8_t *data, size_t len);
+
+/* The peer takes no more, but what it said before it left may wait below. */
+static void take_last_words(struct tg_mux *m)
+{
+    uint8_t *chunk = tg_pool_scratch(&m->base.reactor->pool);
+    ssize_t n;
+    while (!m->base.dead && (n = tg_stream_read(m->base.lower, chunk, READ_CHUNK)) > 0)
+        feed(m, chunk, (size_t)n);
 }
 
 /* Write parts below, what was kept first; what does not go is kept.
  * @return 0, or a negative code when the session died */
-static ssize_t send_parts(struct smux *m, struct iovec *iov, int count, size_t total)
+static ssize_t send_parts(struct tg_mux *m, struct iovec *iov, int count, size_t total)
 {
     /* iov[0] is left free for what was kept */
     size_t kept = m->out == NULL ? 0 : tg_buf_len(m->out);
@@ -333,6 +262,7 @@ static ssize_t send_parts(struct smux *m, struct iovec *iov, int count, size_t t
     if (n == TG_AGAIN)
         n = 0;
     if (n < 0) {
+        take_last_words(m);
         die(m, &m->base.lower->error);
         return m->base.error.code;
     }
@@ -358,7 +288,7 @@ static ssize_t send_parts(struct smux *m, struct iovec *iov, int count, size_t t
     return 0;
 }
 
-static bool flush(struct smux *m)
+static bool flush(struct tg_mux *m)
 {
     struct iovec iov[1];
     if (m->out != NULL)
@@ -369,11 +299,11 @@ static bool flush(struct smux *m)
 /* Give the pen to who waits longest. */
 static void on_work(void *arg)
 {
-    struct smux *m = arg;
+    struct tg_mux *m = arg;
     bool free_below = !m->base.dead && flush(m);
     update_wants(m);
     while (free_below && m->turns != NULL) {
-        struct stream *st = m->turns;
+        struct tg_mux_stream *st = m->turns;
         leave_turns(m, st);
         if (!(st->wanted & TG_WRITABLE) || window_left(st) == 0)
             continue;
@@ -386,13 +316,13 @@ static void on_work(void *arg)
 
 /* --- receiving -------------------------------------------------------------------------------- */
 
-static struct stream *make_stream(struct smux *m, uint32_t id);
+static struct tg_mux_stream *make_stream(struct tg_mux *m, uint32_t id);
 
-static void take_payload(struct smux *m, const uint8_t *data, size_t len)
+static void take_payload(struct tg_mux *m, const uint8_t *data, size_t len)
 {
-    struct stream *st = find(m, m->frame_id);
+    struct tg_mux_stream *st = tg_mux_find(m, m->frame_id);
     struct tg_pool *pool = &m->base.reactor->pool;
-    if (st == NULL || st->fin_received)
+    if (st == NULL || st->fin_received || st->reset)
         return;
     m->held += (uint32_t)len;
     st->held += (uint32_t)len;
@@ -419,89 +349,72 @@ static void take_payload(struct smux *m, const uint8_t *data, size_t len)
     check(st);
 }
 
-static void take_update(struct smux *m)
+void tg_mux_resume(struct tg_mux *m, struct tg_mux_stream *st)
 {
-    struct stream *st = find(m, m->frame_id);
-    if (st == NULL)
-        return;
-    uint32_t acked = get_u32(m->update);
-    if (acked - st->acked > st->written - st->acked) {
-        die_of(m, TG_PROTOCOL, "the peer consumed more than was sent");
-        return;
-    }
-    st->acked = acked;
-    st->window = get_u32(m->update + 4);
     if ((st->wanted & TG_WRITABLE) && window_left(st) > 0)
         join_turns(m, st);
 }
 
-static void take_syn(struct smux *m, uint32_t id)
+void tg_mux_take_syn(struct tg_mux *m, uint32_t id)
 {
-    if (find(m, id) != NULL)
+    if (tg_mux_find(m, id) != NULL)
         return;
     if (m->backlog >= TG_SMUX_BACKLOG ||
         (m->options.max_streams > 0 && m->base.streams >= m->options.max_streams)) {
-        send_control(m, FIN, id);
+        m->wire->refuse(m, id);
         return;
     }
-    struct stream *st = make_stream(m, id);
+    struct tg_mux_stream *st = make_stream(m, id);
     m->backlog++;
     *m->accept_last = st;
     m->accept_last = &st->accept_next;
+    m->wire->accepted(m, st);
     tg_defer(m->base.reactor, &m->event);
 }
 
-static void take_fin(struct smux *m, uint32_t id)
+void tg_mux_take_fin(struct tg_mux *m, uint32_t id)
 {
-    struct stream *st = find(m, id);
+    struct tg_mux_stream *st = tg_mux_find(m, id);
     if (st == NULL)
         return;
     st->fin_received = true;
+    if (!m->wire->half_close)
+        leave_turns(m, st);
+    check(st);
+}
+
+void tg_mux_take_reset(struct tg_mux *m, uint32_t id)
+{
+    struct tg_mux_stream *st = tg_mux_find(m, id);
+    if (st == NULL)
+        return;
+    st->reset = true;
     leave_turns(m, st);
     check(st);
 }
 
-static void take_head(struct smux *m)
-{
-    const uint8_t *h = m->head;
-    m->head_len = 0;
-    m->frame_cmd = h[1];
-    m->frame_left = (uint16_t)(h[2] | h[3] << 8);
-    m->frame_id = get_u32(h + 4);
-    bool bare = h[1] == SYN || h[1] == FIN || h[1] == NOP;
-    if (h[0] != m->options.version)
-        die_of(m, TG_PROTOCOL, "a frame of another version");
-    else if (h[1] > (m->options.version == 2 ? UPD : NOP))
-        die_of(m, TG_PROTOCOL, "unknown kind of frame");
-    else if ((bare && m->frame_left != 0) || (h[1] == UPD && m->frame_left != 8))
-        die_of(m, TG_PROTOCOL, "a frame of the wrong length");
-    else if (h[1] == SYN)
-        take_syn(m, m->frame_id);
-    else if (h[1] == FIN)
-        take_fin(m, m->frame_id);
-    m->update_len = 0;
-}
-
-static void feed(struct smux *m, const uint8_t *data, size_t len)
+static void feed(struct tg_mux *m, const uint8_t *data, size_t len)
 {
     while (len > 0 && !m->base.dead) {
-        size_t n;
+        size_t n, need = m->wire->head_len - m->head_len;
         if (m->frame_left == 0) {
-            n = HEAD - m->head_len < len ? HEAD - m->head_len : len;
+            n = need < len ? need : len;
             memcpy(m->head + m->head_len, data, n);
             m->head_len += (uint8_t)n;
-            if (m->head_len == HEAD)
-                take_head(m);
+            if (m->head_len == m->wire->head_len) {
+                m->head_len = m->update_len = 0;
+                m->wire->take_head(m);
+            }
         } else {
             n = m->frame_left < len ? m->frame_left : len;
-            m->frame_left -= (uint16_t)n;
-            if (m->frame_cmd == PSH) {
+            m->frame_left -= (uint32_t)n;
+            if (m->frame_data) {
                 take_payload(m, data, n);
             } else {
                 memcpy(m->update + m->update_len, data, n);
                 m->update_len += (uint8_t)n;
                 if (m->frame_left == 0)
-                    take_update(m);
+                    m->wire->take_rest(m);
             }
         }
         data += n;
@@ -509,7 +422,7 @@ static void feed(struct smux *m, const uint8_t *data, size_t len)
     }
 }
 
-static void receive(struct smux *m)
+static void receive(struct tg_mux *m)
 {
     uint8_t *chunk = tg_pool_scratch(&m->base.reactor->pool);
     for (size_t taken = 0; taken < READ_BUDGET && !m->base.dead && !m->hungry;) {
@@ -521,7 +434,7 @@ static void receive(struct smux *m)
             return;
         }
         if (n == 0) {
-            die_of(m, TG_EOF, "the peer closed the connection");
+            tg_mux_die(m, TG_EOF, "the peer closed the connection");
             return;
         }
         m->heard = m->base.reactor->now;
@@ -535,7 +448,7 @@ static void receive(struct smux *m)
 
 static void on_lower(void *arg, unsigned events)
 {
-    struct smux *m = arg;
+    struct tg_mux *m = arg;
     if (m->base.dead)
         return;
     if (events & TG_WRITABLE)
@@ -549,29 +462,29 @@ static void on_lower(void *arg, unsigned events)
 
 static void on_event(void *arg)
 {
-    struct smux *m = arg;
+    struct tg_mux *m = arg;
     if (m->base.on_event != NULL)
         m->base.on_event(m->base.event_arg);
 }
 
 static void on_timer(void *arg)
 {
-    struct smux *m = arg;
+    struct tg_mux *m = arg;
     uint64_t now = m->base.reactor->now;
     /* what we do not read because nobody takes it says nothing about the peer */
     if (!m->hungry && now - m->heard >= m->options.timeout) {
-        die_of(m, TG_TIMEOUT, "the peer has been silent for too long");
+        tg_mux_die(m, TG_TIMEOUT, "the peer has been silent for too long");
         return;
     }
     if (m->out == NULL || tg_buf_len(m->out) < CONTROL_MAX)
-        send_control(m, NOP, 0);
+        m->wire->ping(m);
     tg_timer_start(m->base.reactor, &m->timer, m->options.keepalive);
 }
 
 /* --- streams ------------------------------------------------------------------------------------ */
 
 /* Why reading and writing come to an end without FIN. */
-static int break_off(struct stream *st, const char *op)
+static int break_off(struct tg_mux_stream *st, const char *op)
 {
     const char *detail = "the session is closed";
     enum tg_code code = TG_RESET;
@@ -585,16 +498,16 @@ static int break_off(struct stream *st, const char *op)
     return tg_stream_break(&st->base, op, code, detail);
 }
 
-static void note_consumed(struct stream *st, size_t n)
+static void note_consumed(struct tg_mux_stream *st, size_t n)
 {
-    struct smux *m = st->session;
+    struct tg_mux *m = st->session;
     st->held -= (uint32_t)n;
     if (m == NULL)
         return;
     m->held -= (uint32_t)n;
     if (m->hungry)
         update_wants(m);
-    if (m->options.version < 2 || m->base.dead || st->fin_received)
+    if (m->options.version < 2 || m->base.dead || st->fin_received || st->reset)
         return;
     bool first = st->consumed == 0;
     st->consumed += (uint32_t)n;
@@ -604,7 +517,7 @@ static void note_consumed(struct stream *st, size_t n)
 
 static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
 {
-    struct stream *st = (struct stream *)s;
+    struct tg_mux_stream *st = (struct tg_mux_stream *)s;
     size_t n = 0;
     while (n < len && st->in != NULL) {
         struct tg_buf *b = st->in;
@@ -623,6 +536,8 @@ static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
     }
     if (st->fin_received)
         return 0;
+    if (st->reset)
+        return tg_stream_break(s, "read", TG_RESET, "the peer has reset the stream");
     return is_over(st) ? break_off(st, "read") : TG_AGAIN;
 }
 
@@ -654,13 +569,13 @@ static int cut_parts(struct iovec *out, int parts, struct source *from, size_t m
 }
 
 /* Frames of one stream in one write.  @return bytes of payload taken, or a negative code */
-static ssize_t send_frames(struct stream *st, const struct iovec *iov, int count, size_t most,
+static ssize_t send_frames(struct tg_mux_stream *st, const struct iovec *iov, int count, size_t most,
                            unsigned frames)
 {
-    struct smux *m = st->session;
+    struct tg_mux *m = st->session;
     struct source from = { iov, count, 0 };
     struct iovec parts[IOV_MAX_PARTS + 1];
-    uint8_t heads[BATCH][HEAD];
+    uint8_t heads[BATCH][TG_MUX_HEAD_MAX];
     size_t payload = 0;
     int n = 1; /* the first is for what was kept */
     unsigned used = 0;
@@ -673,24 +588,24 @@ static ssize_t send_frames(struct stream *st, const struct iovec *iov, int count
             n = head;
             break;
         }
-        put_head(m, heads[used], PSH, st->id, len);
-        parts[head] = (struct iovec){ heads[used], HEAD };
+        m->wire->data_head(m, heads[used], st->id, len);
+        parts[head] = (struct iovec){ heads[used], m->wire->head_len };
         payload += len;
     }
     if (payload == 0)
         return 0;
-    ssize_t code = send_parts(m, parts, n, payload + (size_t)used * HEAD);
+    ssize_t code = send_parts(m, parts, n, payload + (size_t)used * m->wire->head_len);
     return code < 0 ? code : (ssize_t)payload;
 }
 
 static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int count)
 {
-    struct stream *st = (struct stream *)s;
+    struct tg_mux_stream *st = (struct tg_mux_stream *)s;
     if (is_over(st))
         return break_off(st, "write");
-    if (st->fin_received || st->fin_sent)
+    if (is_deaf(st) || st->fin_sent)
         return tg_stream_break(s, "write", TG_RESET, "the stream is closed");
-    struct smux *m = st->session;
+    struct tg_mux *m = st->session;
     size_t most = window_left(st);
     if (most == 0)
         return TG_AGAIN; /* UPD wakes it */
@@ -712,30 +627,30 @@ static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int c
 
 static int stream_shutdown(struct tg_stream *s)
 {
-    struct stream *st = (struct stream *)s;
+    struct tg_mux_stream *st = (struct tg_mux_stream *)s;
     if (st->session != NULL && !st->fin_sent)
-        send_control(st->session, FIN, st->id);
+        st->session->wire->fin(st->session, st->id);
     st->fin_sent = true;
     return 0;
 }
 
 static void stream_want(struct tg_stream *s, unsigned events)
 {
-    struct stream *st = (struct stream *)s;
+    struct tg_mux_stream *st = (struct tg_mux_stream *)s;
     st->wanted = (uint8_t)events;
     check(st);
     if (is_over(st))
         return;
     if (!(events & TG_WRITABLE))
         leave_turns(st->session, st);
-    else if (!st->fin_received && window_left(st) > 0)
+    else if (!is_deaf(st) && window_left(st) > 0)
         join_turns(st->session, st);
 }
 
 /* Take it out of its session. */
-static void part(struct stream *st)
+static void part(struct tg_mux_stream *st)
 {
-    struct smux *m = st->session;
+    struct tg_mux *m = st->session;
     if (m == NULL)
         return;
     leave_turns(m, st);
@@ -747,11 +662,11 @@ static void part(struct stream *st)
 
 static void stream_close(struct tg_stream *s)
 {
-    struct stream *st = (struct stream *)s;
-    struct smux *m = st->session;
+    struct tg_mux_stream *st = (struct tg_mux_stream *)s;
+    struct tg_mux *m = st->session;
     if (m != NULL) {
         if (!st->fin_sent)
-            send_control(m, FIN, st->id);
+            m->wire->fin(m, st->id);
         part(st);
         if (m->hungry)
             update_wants(m);
@@ -768,31 +683,31 @@ static void stream_close(struct tg_stream *s)
 static int stream_name(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,
                        socklen_t *len)
 {
-    const struct stream *st = (const struct stream *)s;
+    const struct tg_mux_stream *st = (const struct tg_mux_stream *)s;
     return st->session == NULL ? TG_CLOSED
                                : tg_stream_name(st->session->base.lower, peer, out, len);
 }
 
-static const struct tg_stream_ops stream_ops = {
-    .name = "smux",
-    .read = stream_read,
-    .writev = stream_writev,
-    .shutdown = stream_shutdown,
-    .want = stream_want,
-    .close = stream_close,
-    .name_of = stream_name,
-};
+#define STREAM_OPS(kind) \
+    { \
+        .name = kind, .read = stream_read, .writev = stream_writev, .shutdown = stream_shutdown, \
+        .want = stream_want, .close = stream_close, .name_of = stream_name, \
+    }
 
-static struct stream *make_stream(struct smux *m, uint32_t id)
+static const struct tg_stream_ops smux_stream_ops = STREAM_OPS("smux");
+static const struct tg_stream_ops yamux_stream_ops = STREAM_OPS("yamux");
+
+static struct tg_mux_stream *make_stream(struct tg_mux *m, uint32_t id)
 {
-    struct stream *st = tg_zalloc(sizeof(*st));
-    st->base.ops = &stream_ops;
+    struct tg_mux_stream *st = tg_zalloc(sizeof(*st));
+    st->base.ops = m->options.yamux ? &yamux_stream_ops : &smux_stream_ops;
     st->base.reactor = m->base.reactor;
     st->base.state = TG_STREAM_OPEN;
+    st->base.half_close = m->wire->half_close;
     st->session = m;
     st->id = id;
     st->window = TG_SMUX_FIRST_WINDOW;
-    st->granted = m->options.max_stream;
+    st->granted = st->allowed = m->options.max_stream;
     m->granted += st->granted;
     st->defer.cb = on_stream_defer;
     st->defer.arg = st;
@@ -806,27 +721,31 @@ static struct stream *make_stream(struct smux *m, uint32_t id)
 
 /* --- the session as its user sees it -------------------------------------------------------------- */
 
-static struct tg_stream *smux_open(struct tg_session *s, struct tg_error *err)
+static struct tg_stream *mux_open(struct tg_session *s, struct tg_error *err)
 {
-    struct smux *m = (struct smux *)s;
+    struct tg_mux *m = (struct tg_mux *)s;
+    if (m->going) {
+        tg_error_put(err, m->wire->name, "open", TG_CLOSED, "the peer takes no more streams");
+        return NULL;
+    }
     if (m->options.max_streams > 0 && s->streams >= m->options.max_streams) {
-        tg_error_put(err, "smux", "open", TG_LIMIT, "too many streams");
+        tg_error_put(err, m->wire->name, "open", TG_LIMIT, "too many streams");
         return NULL;
     }
-    if (m->next_id > UINT32_MAX - 2) {
-        tg_error_put(err, "smux", "open", TG_LIMIT, "stream numbers are used up");
+    if (m->next_id > UINT32_MAX - 4) {
+        tg_error_put(err, m->wire->name, "open", TG_LIMIT, "stream numbers are used up");
         return NULL;
     }
+    struct tg_mux_stream *st = make_stream(m, m->next_id);
     m->next_id += 2;
-    struct stream *st = make_stream(m, m->next_id);
-    send_control(m, SYN, st->id);
+    m->wire->open(m, st);
     return &st->base;
 }
 
-static struct tg_stream *smux_accept(struct tg_session *s)
+static struct tg_stream *mux_accept(struct tg_session *s)
 {
-    struct smux *m = (struct smux *)s;
-    struct stream *st = m->accept_first;
+    struct tg_mux *m = (struct tg_mux *)s;
+    struct tg_mux_stream *st = m->accept_first;
     if (st == NULL)
         return NULL;
     m->accept_first = st->accept_next;
@@ -836,17 +755,17 @@ static struct tg_stream *smux_accept(struct tg_session *s)
     return &st->base;
 }
 
-static void smux_close(struct tg_session *s)
+static void mux_close(struct tg_session *s)
 {
-    struct smux *m = (struct smux *)s;
+    struct tg_mux *m = (struct tg_mux *)s;
     struct tg_stream *waiting;
-    while ((waiting = smux_accept(s)) != NULL)
+    while ((waiting = mux_accept(s)) != NULL)
         tg_stream_close(waiting);
     if (!s->dead)
         flush(m); /* FINs, and what the last streams wrote */
     for (unsigned i = 0; i < m->chain_count; i++) {
         while (m->chains[i] != NULL) {
-            struct stream *st = m->chains[i];
+            struct tg_mux_stream *st = m->chains[i];
             part(st);
             check(st);
         }
@@ -860,17 +779,19 @@ static void smux_close(struct tg_session *s)
     free(m);
 }
 
-static const struct tg_session_ops smux_ops = {
-    .name = "smux",
-    .open = smux_open,
-    .accept = smux_accept,
-    .close = smux_close,
+static const struct tg_session_ops mux_ops = {
+    .name = "mux",
+    .open = mux_open,
+    .accept = mux_accept,
+    .close = mux_close,
 };
 
 static void set_options(struct tg_smux_options *o, const struct tg_smux_options *wanted)
 {
     *o = *wanted;
-    o->version = o->version == 2 ? 2 : 1;
+    o->version = o->version == 2 || o->yamux ? 2 : 1;
+    if (o->yamux && o->max_stream < TG_SMUX_FIRST_WINDOW)
+        o->max_stream = TG_SMUX_FIRST_WINDOW;
     o->max_frame = o->max_frame == 0 ? 32768 : o->max_frame;
     o->max_receive = o->max_receive < 65536 ? 65536 : o->max_receive;
     o->max_stream = o->max_stream < 1024 ? 1024 : o->max_stream;
@@ -892,16 +813,17 @@ static void keep_socket_short(const struct tg_stream *bottom)
 
 struct tg_session *tg_smux_start(struct tg_stream *lower, const struct tg_smux_options *options)
 {
-    struct smux *m = tg_zalloc(sizeof(*m));
+    struct tg_mux *m = tg_zalloc(sizeof(*m));
     set_options(&m->options, options);
-    m->base.ops = &smux_ops;
+    m->base.ops = &mux_ops;
     m->base.reactor = lower->reactor;
     m->base.lower = lower;
     m->chain_count = FIRST_CHAINS;
-    m->chains = tg_zalloc(FIRST_CHAINS * sizeof(struct stream *));
+    m->chains = tg_zalloc(FIRST_CHAINS * sizeof(struct tg_mux_stream *));
     m->accept_last = &m->accept_first;
     m->turns_last = &m->turns;
-    m->next_id = m->options.client ? 1 : 0;
+    m->wire = options->yamux ? &tg_yamux_wire : &tg_smux_wire;
+    m->next_id = !m->options.client ? 2 : options->yamux ? 1 : 3;
     m->rtt = RTT_UNKNOWN;
     m->work = (struct tg_defer){ .cb = on_work, .arg = m };
     m->event = (struct tg_defer){ .cb = on_event, .arg = m };
