@@ -54,3 +54,19 @@ void tg_ends_push(lua_State *L, const struct tg_relay_result *result)
     lua_pushstring(L, result->from_b ? "upstream" : "client");
     lua_setfield(L, -2, "side");
 }
+
+void tg_ends_list(lua_State *L, int *at, const char *tag, size_t len,
+                  const struct tg_relay_result *now)
+{
+    if (tag != NULL)
+        lua_pushlstring(L, tag, len);
+    else
+        lua_pushboolean(L, 0);
+    lua_rawseti(L, -2, ++*at);
+    lua_pushnumber(L, (lua_Number)now->up);
+    lua_rawseti(L, -2, ++*at);
+    lua_pushnumber(L, (lua_Number)now->down);
+    lua_rawseti(L, -2, ++*at);
+    lua_pushnumber(L, (lua_Number)now->duration);
+    lua_rawseti(L, -2, ++*at);
+}

@@ -26,3 +26,7 @@ void tg_ends_tell(const struct tg_ends *ends, const char *tag, size_t len,
 
 /** Push { up, down, dropped, duration, err, side }; what is nothing is absent. */
 void tg_ends_push(lua_State *L, const struct tg_relay_result *result);
+
+/** Append to the list on top of the stack, after `*at` items: tag (NULL: false), up, down, age in ms. */
+void tg_ends_list(lua_State *L, int *at, const char *tag, size_t len,
+                  const struct tg_relay_result *now);

@@ -476,3 +476,17 @@ struct tg_packets *tg_packets_next(const struct tg_packets *p)
 {
     return p->next;
 }
+
+void *tg_packets_arg(const struct tg_packets *p)
+{
+    return p->o.arg;
+}
+
+void tg_packets_peek(const struct tg_packets *p, struct tg_relay_result *out)
+{
+    *out = (struct tg_relay_result){
+        .up = p->result.up,
+        .down = p->result.down,
+        .duration = p->r->now - p->started,
+    };
+}

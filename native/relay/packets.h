@@ -62,3 +62,7 @@ void tg_packets_answer(struct tg_packets *relay, const char *address, size_t len
 void tg_packets_cut(struct tg_packets *relay, enum tg_code code, const char *detail);
 
 struct tg_packets *tg_packets_next(const struct tg_packets *relay);
+/** What it was started with. */
+void *tg_packets_arg(const struct tg_packets *relay);
+/** Bytes so far and age of a living relay. */
+void tg_packets_peek(const struct tg_packets *relay, struct tg_relay_result *out);

@@ -238,6 +238,42 @@ static int l_count(lua_State *L)
     return 1;
 }
 
+/** list([offset = 0 [, count = all]]) -> as the module relay has it */
+static int l_list(lua_State *L)
+{
+    lua_Number offset = luaL_optnumber(L, 1, 0), count = luaL_optnumber(L, 2, UINT32_MAX);
+    struct tg_packets *p = home_of(L)->list.first;
+    for (; p != NULL && offset > 0; offset--)
+        p = tg_packets_next(p);
+    lua_newtable(L);
+    for (int i = 0; p != NULL && count > 0; count--, p = tg_packets_next(p)) {
+        const struct flight *f = tg_packets_arg(p);
+        struct tg_relay_result now;
+        tg_packets_peek(p, &now);
+        tg_ends_list(L, &i, f->tagged ? f->tag : NULL, f->len, &now);
+    }
+    return 1;
+}
+
+static bool has_tag(const struct flight *f, const char *bytes, size_t len)
+{
+    return f->tagged && f->len == len && memcmp(f->tag, bytes, len) == 0;
+}
+
+/** cut(tag) -> whether there was such a relay, which ends now */
+static int l_cut(lua_State *L)
+{
+    size_t len;
+    const char *bytes = luaL_checklstring(L, 1, &len);
+    struct tg_packets *p = home_of(L)->list.first;
+    while (p != NULL && !has_tag(tg_packets_arg(p), bytes, len))
+        p = tg_packets_next(p);
+    if (p != NULL)
+        tg_packets_cut(p, TG_CLOSED, "closed by the administrator");
+    lua_pushboolean(L, p != NULL);
+    return 1;
+}
+
 /** cut_all(): end every relay of this VM */
 static int l_cut_all(lua_State *L)
 {
@@ -263,7 +299,8 @@ void tg_packets_functions(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         { "relay", l_relay }, { "relay_wait", l_relay_wait }, { "on_end", l_on_end },
-        { "count", l_count }, { "cut_all", l_cut_all },       { NULL, NULL },
+        { "count", l_count }, { "cut_all", l_cut_all },       { "list", l_list },   { "cut", l_cut },
+        { NULL, NULL },
     };
     static const luaL_Reg methods[] = {
         { "answer", l_answer },

@@ -550,3 +550,8 @@ void *tg_relay_arg(const struct tg_relay *relay)
 {
     return relay->arg;
 }
+
+tg_relay_done tg_relay_done_of(const struct tg_relay *relay)
+{
+    return relay->done;
+}

@@ -65,4 +65,6 @@ void tg_relay_cut(struct tg_relay *relay, enum tg_code code, const char *detail)
 void tg_relay_peek(const struct tg_relay *relay, struct tg_relay_result *out);
 
 struct tg_relay *tg_relay_next(const struct tg_relay *relay);
+/** What it was started with. */
 void *tg_relay_arg(const struct tg_relay *relay);
+tg_relay_done tg_relay_done_of(const struct tg_relay *relay);

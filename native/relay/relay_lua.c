@@ -157,6 +157,49 @@ static int l_count(lua_State *L)
     return 1;
 }
 
+/* NULL: nobody wanted to know how it ends, or a task waits for it */
+static const struct tag *tag_of(const struct tg_relay *relay)
+{
+    return tg_relay_done_of(relay) == on_tagged_done ? tg_relay_arg(relay) : NULL;
+}
+
+/** list([offset = 0 [, count = all]]) -> what is known of living relays, the youngest first: tag (false:
+ * none), bytes up, bytes down, age in ms, and so on */
+static int l_list(lua_State *L)
+{
+    lua_Number offset = luaL_optnumber(L, 1, 0), count = luaL_optnumber(L, 2, UINT32_MAX);
+    struct tg_relay *relay = home_of(L)->list.first;
+    for (; relay != NULL && offset > 0; offset--)
+        relay = tg_relay_next(relay);
+    lua_newtable(L);
+    for (int i = 0; relay != NULL && count > 0; count--, relay = tg_relay_next(relay)) {
+        struct tg_relay_result now;
+        tg_relay_peek(relay, &now);
+        const struct tag *tag = tag_of(relay);
+        tg_ends_list(L, &i, tag != NULL ? tag->bytes : NULL, tag != NULL ? tag->len : 0, &now);
+    }
+    return 1;
+}
+
+static bool is_tag(const struct tag *tag, const char *bytes, size_t len)
+{
+    return tag != NULL && tag->len == len && memcmp(tag->bytes, bytes, len) == 0;
+}
+
+/** cut(tag) -> whether there was such a relay, which ends now */
+static int l_cut(lua_State *L)
+{
+    size_t len;
+    const char *bytes = luaL_checklstring(L, 1, &len);
+    struct tg_relay *relay = home_of(L)->list.first;
+    while (relay != NULL && !is_tag(tag_of(relay), bytes, len))
+        relay = tg_relay_next(relay);
+    if (relay != NULL)
+        tg_relay_cut(relay, TG_CLOSED, "closed by the administrator");
+    lua_pushboolean(L, relay != NULL);
+    return 1;
+}
+
 /** stats() -> bytes moved by splice, bytes moved through buffers */
 static int l_stats(lua_State *L)
 {
@@ -210,7 +253,7 @@ int luaopen_tidegate_native_relay(lua_State *L)
     static const luaL_Reg functions[] = {
         { "start", l_start }, { "run", l_run },     { "on_end", l_on_end },
         { "count", l_count }, { "stats", l_stats }, { "cut_all", l_cut_all },
-        { NULL, NULL },
+        { "list", l_list },   { "cut", l_cut },     { NULL, NULL },
     };
     luaL_newmetatable(L, OPTIONS_MT);
     lua_pushcfunction(L, l_options_gc);

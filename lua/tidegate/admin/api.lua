@@ -1,25 +1,21 @@
 -- The Web API: who may ask, what is asked, and the log of it.
 --
--- It changes nothing by itself: `control` is what the control thread lets it do
---   config() → the configuration in force, in gost's schema; not to be changed
---   marks()  → what is known beside it: marks[service].status
---   change(edit) → true | nil, problems; edit(copy) → false to leave it
---   reload() → true | nil, problems        save(path, text) → true | nil, err
---   file() → the file that was read last, or nil
---   authenticate(auth, auther, name, client, user, password) → whether they may
---   log                                    a logger
+-- It changes nothing by itself: `control` is what the control thread lets it do, see tidegate.process.face.
 
 local answer = require "tidegate.admin.api.answer"
 local base64 = require "tidegate.net.http.base64"
 local collections = require "tidegate.admin.api.collections"
 local config = require "tidegate.admin.api.config"
+local connections = require "tidegate.admin.api.connections"
 local http = require "tidegate.admin.http"
+local operate = require "tidegate.admin.api.operate"
+local quotas = require "tidegate.admin.api.quotas"
 local routes = require "tidegate.admin.routes"
 local task = require "tidegate.native.task"
 
 local M = {}
 
-local PARTS = { config, collections }
+local PARTS = { config, collections, quotas, connections, operate }
 
 local CORS = {
   { "Access-Control-Allow-Origin", "*" },
@@ -44,25 +40,38 @@ function M.credentials(request)
   return plain:match "^([^:]*):(.*)$"
 end
 
-local function may(settings, control, request)
-  if not settings.auth and not settings.auther then
+local function is_open(settings)
+  local auth = settings.auth
+  return not (auth and (auth.username or "") ~= "" or auth and (auth.file or "") ~= "")
+    and (settings.auther or "") == "" and #(settings.authers or {}) == 0
+end
+
+--- Whether anybody may use a server of the admin plane.
+M.is_open = is_open
+
+--- Whether a request brings what a server of the admin plane asks for.
+-- @param settings { auth, auther, authers }
+-- @param name the service, as authers are told
+function M.may(settings, control, request, name)
+  if request.trusted or is_open(settings) then
     return true
   end
   local user, password = M.credentials(request)
-  return control.authenticate(settings, "@api", request.client or "", user or "", password or "")
+  return control.authenticate(settings, name, request.client or "", user or "", password or "")
 end
 
-local function dispatch(table_of_routes, settings, control, request)
-  local route, found = table_of_routes:find(request)
+-- What is said without a look at the body: nothing of the sort, go elsewhere, or who are you.
+local function refusal(all, settings, control, request)
+  local route, found = all:find(request)
   if not route and found then
     local query = request.target:match "%?.*$" or ""
     return { status = request.method == "GET" and 301 or 307, headers = { { "Location", found .. query } } }
   elseif not route then
     return http.text(404, "404 page not found")
-  elseif not route.open and not may(settings, control, request) then
+  elseif not route.open and not M.may(settings, control, request, "@api") then
     return answer.unauthorized()
   end
-  return route.fn(request, found)
+  request.route, request.arguments = route, found
 end
 
 local function log_access(control, request, response, began)
@@ -72,28 +81,38 @@ local function log_access(control, request, response, began)
   })
 end
 
---- Make the function that answers requests.
--- @param settings { pathPrefix, accesslog, auth, auther }
+--- Make what answers requests, see tidegate.admin.http.
+-- @param settings { pathPrefix, accesslog, auth, auther, eval, saveAnywhere }
 function M.new(settings, control)
   local all = routes.new(settings.pathPrefix)
+  local known = setmetatable({ open = is_open(settings) }, { __index = settings })
   for _, part in ipairs(PARTS) do
-    part.add(all, control)
+    part.add(all, control, known)
   end
-  return function(request)
-    local began, foreign, response = task.now(), is_foreign(request), nil
-    if foreign and request.method == "OPTIONS" then
-      response = { status = 204, headers = CORS }
-    else
-      response = dispatch(all, settings, control, request)
-    end
-    if foreign and request.method ~= "OPTIONS" then
+  local function finish(request, response)
+    if is_foreign(request) and response.status ~= 204 then
       response.headers = { CORS[1], unpack(response.headers or {}) }
     end
     if settings.accesslog then
-      log_access(control, request, response, began)
+      log_access(control, request, response, request.began)
     end
     return response
   end
+  return {
+    refuse = function(request)
+      request.began = task.now()
+      local response
+      if is_foreign(request) and request.method == "OPTIONS" then
+        response = { status = 204, headers = CORS }
+      else
+        response = refusal(all, settings, control, request)
+      end
+      return response and finish(request, response)
+    end,
+    respond = function(request)
+      return finish(request, request.route.fn(request, request.arguments))
+    end,
+  }
 end
 
 return M

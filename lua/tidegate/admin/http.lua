@@ -52,43 +52,53 @@ local function refuse(stream, status, text)
     tostring(#text), "\r\n\r\n", text)
 end
 
--- @return request | nil, err (the client has been answered then)
-local function receive(stream)
-  stream:set_deadline(task.now() + IDLE_MS)
-  local raw, err = head.request(stream)
-  if not raw then
-    if err.code == "protocol" or err.code == "limit" then
-      refuse(stream, err.code == "limit" and 431 or 400, tostring(err) .. "\n")
-    end
-    return nil, err
-  end
-  local framing = head.request_framing(raw)
-  local body = ""
-  if framing == "chunked" or framing > 0 then
-    if head.has_token(head.get(raw, "expect") or "", "100-continue") then
-      write_all(stream, "HTTP/1.1 100 Continue\r\n\r\n")
-    end
-    stream:set_deadline(task.now() + BODY_MS)
-    body, err = message.body(stream, framing, BODY_MAX)
-    if not body then
-      refuse(stream, err.code == "limit" and 413 or 400, tostring(err) .. "\n")
-      return nil, err
-    end
-  end
+--- Make a request of its head and body.
+-- @param raw of tidegate.net.http.head
+function M.request(raw, body)
   local path, query = raw.target:match "^([^?#]*)%??([^#]*)"
   path = path:gsub("^%a+://[^/]*", "")
   return {
+    raw = raw,
     method = raw.method,
     target = raw.target,
     path = path == "" and "/" or path,
     segments = segments(path),
     query = M.query(query),
-    body = body,
+    body = body or "",
     persistent = raw.persistent,
     header = function(_, name)
       return head.get(raw, name)
     end,
   }
+end
+
+-- @return head | nil, err (the client has been answered then, if there is something to say)
+local function receive_head(stream)
+  stream:set_deadline(task.now() + IDLE_MS)
+  local raw, err = head.request(stream)
+  if not raw and (err.code == "protocol" or err.code == "limit") then
+    refuse(stream, err.code == "limit" and 431 or 400, tostring(err) .. "\n")
+  end
+  return raw, err
+end
+
+local function receive_body(stream, raw)
+  local framing = head.request_framing(raw)
+  if framing ~= "chunked" and framing == 0 then
+    return ""
+  elseif framing ~= "chunked" and framing > BODY_MAX then
+    refuse(stream, 413, ("the body has more than %d bytes\n"):format(BODY_MAX))
+    return nil
+  end
+  if head.has_token(head.get(raw, "expect") or "", "100-continue") then
+    write_all(stream, "HTTP/1.1 100 Continue\r\n\r\n")
+  end
+  stream:set_deadline(task.now() + BODY_MS)
+  local body, err = message.body(stream, framing, BODY_MAX)
+  if not body then
+    refuse(stream, err.code == "limit" and 413 or 400, tostring(err) .. "\n")
+  end
+  return body, err
 end
 
 local function send(stream, request, response)
@@ -109,42 +119,63 @@ local function send(stream, request, response)
   return write_all(stream, out:tostring(), request.method ~= "HEAD" and body or "")
 end
 
+-- Ask for a response; one that raises is answered by a bare 500.
+local function ask(answer, request, facts)
+  local whole, response = xpcall(answer, debug.traceback, request)
+  if whole then
+    return response
+  elseif facts.on_error then
+    facts.on_error(response)
+  end
+  return { status = 500 }
+end
+
+-- One request.  @return whether another may follow
+local function serve_one(stream, site, facts)
+  local raw = receive_head(stream)
+  if not raw then
+    return false
+  end
+  local request = M.request(raw)
+  for key, value in pairs(facts) do
+    request[key] = value
+  end
+  local response = ask(site.refuse, request, facts)
+  if response then -- whoever may not ask need not send a body either
+    request.persistent = request.persistent and head.request_framing(raw) == 0
+  else
+    request.body = receive_body(stream, raw)
+    if not request.body then
+      return false
+    end
+    response = ask(site.respond, request, facts)
+  end
+  if not send(stream, request, response) then
+    if response.close then
+      response.close()
+    end
+    return false
+  elseif response.events then
+    response.events(function(text)
+      return write_all(stream, text)
+    end)
+    return false
+  end
+  return request.persistent
+end
+
 --- Serve one connection until either side ends it.
--- @param respond function(request) → { status, headers = { { name, value }, … }, body } or, for a stream
---   of events, { …, events = function(write) }, where write(text) → true | nil, err
--- @param facts added to each request: client, secure …
-function M.serve(stream, respond, facts)
-  local ok, err, request
-  repeat
-    request, err = receive(stream)
-    if not request then
-      return nil, err
-    end
-    for key, value in pairs(facts or {}) do
-      request[key] = value
-    end
-    local whole, response = xpcall(respond, debug.traceback, request)
-    if not whole then
-      if facts and facts.on_error then
-        facts.on_error(response)
-      end
-      response = { status = 500 }
-    end
-    ok, err = send(stream, request, response)
-    if ok and response.events then
-      response.events(function(text)
-        return write_all(stream, text)
-      end)
-      return true
-    end
-  until not ok or not request.persistent
-  return true, err
+-- @param site { refuse, respond }: refuse(request without its body) → response | nil, and where that is
+--   nil, respond(request) → { status, headers = { { name, value }, … }, body } or, for a stream of events,
+--   { …, events = function(write) }, where write(text) → true | nil, err
+-- @param facts added to each request: client …; on_error(text) hears what raised
+function M.serve(stream, site, facts)
+  while serve_one(stream, site, facts) do end
 end
 
 --- A response to be made of a text.
 function M.text(status, text, kind)
   return { status = status, headers = { { "Content-Type", kind or "text/plain" } }, body = text }
 end
-
 
 return M

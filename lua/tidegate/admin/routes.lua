@@ -15,7 +15,8 @@ function M.new(prefix)
 end
 
 --- Add a route: fn(request, arguments by name) → response.
--- @param options nil or { open = true: without authentication }
+-- @param options nil or { open = true: without authentication; and for the documentation: tag, doc,
+--   takes, gives (objects of the schema), query (parameter → what it means), data (an example) }
 function methods:add(method, pattern, fn, options)
   local node = self.root
   for part in pattern:gmatch "[^/]+" do
@@ -30,7 +31,8 @@ function methods:add(method, pattern, fn, options)
     end
   end
   node.by_method = node.by_method or {}
-  local route = { method = method, pattern = pattern, fn = fn, open = options and options.open }
+  local about = options or {}
+  local route = { method = method, pattern = pattern, fn = fn, open = about.open, about = about }
   node.by_method[method] = route
   self.list[#self.list + 1] = route
 end

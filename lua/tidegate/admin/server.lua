@@ -1,19 +1,24 @@
--- The servers of the admin plane in the control thread: which are to listen where, and that they do.
+-- The servers of the admin plane in the control thread: which are to listen where, and that they do; and
+-- the answers to requests that services with the handlers `api` and `metrics` pass on.
 
 local api = require "tidegate.admin.api"
 local failure = require "tidegate.failure"
 local http = require "tidegate.admin.http"
 local listener = require "tidegate.native.listener"
+local luv = require "luv"
 local signature = require "tidegate.process.signature"
 
 local M = {}
 
--- Key of the configuration → what answers its requests: function(settings, control) → respond
+local CONNECTIONS_MAX = 512 -- of one server
+
+-- Key of the configuration → what answers its requests: function(settings, control) → site of
+-- tidegate.admin.http
 local SERVERS = {
   api = api.new,
 }
 
-local running = {} -- key → { signature, acceptor, fd, path }
+local running = {} -- key → { signature, acceptor, fd, path, streams, count }
 
 local function address_of(addr)
   if addr:find "^unix://" then
@@ -22,34 +27,53 @@ local function address_of(addr)
   return addr
 end
 
+-- A socket that somebody left behind; nothing else is removed.
+local function remove_socket(path)
+  local stat = path:sub(1, 1) ~= "@" and luv.fs_lstat(path)
+  if stat and stat.type == "socket" then
+    os.remove(path)
+  end
+end
+
+local function serve(one, key, site, stream, control)
+  if one.count >= CONNECTIONS_MAX then
+    return stream:close()
+  end
+  one.count = one.count + 1
+  one.streams[stream] = true
+  http.serve(stream, site, {
+    client = stream:remote_address() or "@",
+    on_error = function(text)
+      control.log:error("raised: " .. text, { "kind", key })
+    end,
+  })
+  one.streams[stream] = nil
+  one.count = one.count - 1
+  stream:close()
+end
+
 local function open(key, settings, control)
   local where, path = address_of(settings.addr or "")
-  if path and path:sub(1, 1) ~= "@" then
-    os.remove(path)
+  if path then
+    remove_socket(path)
   end
   local fds, err = listener.open(where, "stream", 1, nil)
   if not fds then
     return nil, failure.wrap(err, "io"):during(("listen on %s for the %s"):format(settings.addr or "", key))
   end
-  local respond = SERVERS[key](settings, control)
-  local acceptor
-  acceptor, err = listener.accept(fds[1], function(stream)
-    http.serve(stream, respond, {
-      client = stream:remote_address() or "@",
-      on_error = function(text)
-        control.log:error("raised: " .. text, { "kind", key })
-      end,
-    })
-    stream:close()
+  local site = SERVERS[key](settings, control)
+  local one = { signature = signature.of(settings), fd = fds[1], path = path, streams = {}, count = 0 }
+  one.acceptor, err = listener.accept(fds[1], function(stream)
+    serve(one, key, site, stream, control)
   end, function() end)
-  if not acceptor then
+  if not one.acceptor then
     listener.close_fd(fds[1])
     return nil, err
   end
   control.log:info("listening on " .. (listener.address(fds[1]) or settings.addr), {
     "kind", "service", "service", "@" .. key,
   })
-  return { signature = signature.of(settings), acceptor = acceptor, fd = fds[1], path = path }
+  return one
 end
 
 local function close(key)
@@ -57,8 +81,11 @@ local function close(key)
   running[key] = nil
   one.acceptor:close(true)
   listener.close_fd(one.fd)
-  if one.path and one.path:sub(1, 1) ~= "@" then
-    os.remove(one.path)
+  for stream in pairs(one.streams) do
+    stream:close()
+  end
+  if one.path then
+    remove_socket(one.path)
   end
 end
 
@@ -79,6 +106,35 @@ function M.settle(config, control)
     end
   end
   return #problems == 0 or nil, problems
+end
+
+-- Requests of services ----------------------------------------------------------------------------
+
+local sites = {} -- service → { signature, site }
+
+local function site_of(question, control)
+  local id = signature.of(question.settings)
+  local known = sites[question.service]
+  if not known or known.signature ~= id then
+    known = { signature = id, site = SERVERS[question.server](question.settings, control) }
+    sites[question.service] = known
+  end
+  return known.site
+end
+
+--- Answer a request that a service has received and authenticated.
+-- @param question { server, service, settings, raw = head, body, client }
+-- @return { status, headers, body }
+function M.answer(question, control)
+  local site = site_of(question, control)
+  local request = http.request(question.raw, question.body)
+  request.client, request.trusted, request.passed_on = question.client, true, true
+  local response = site.refuse(request) or site.respond(request)
+  if response.events then
+    response.close()
+    return http.text(404, "events are only told on an address of the API's own (api.addr)\n")
+  end
+  return { status = response.status, headers = response.headers, body = response.body }
 end
 
 --- Close all of them.

@@ -560,6 +560,8 @@ object("api", {
   { "accesslog", "bool", "log requests" },
   { "auth", "auth", "one user" },
   ref("authers", { "auther", "string", "who may use it" }),
+  { "eval", "bool", "let those who are authenticated evaluate Lua; not gost's" },
+  { "saveAnywhere", "bool", "let the configuration be saved in any folder; not gost's" },
 })
 
 object("metrics", {
@@ -567,6 +569,7 @@ object("metrics", {
   { "path", "string", "path, default /metrics" },
   { "auth", "auth", "one user" },
   ref("authers", { "auther", "string", "who may use it" }),
+  { "noClient", "bool", "leave the label client empty: one series of each service; not gost's" },
 })
 
 -- What a script defines leaves an object with its name, so that names can be checked.

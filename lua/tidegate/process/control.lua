@@ -1,14 +1,14 @@
 -- The control thread: reads the configuration, opens the sockets, has the workers apply it, reloads,
 -- drains, and ends the process.  It carries no traffic.
 
-local addr = require "tidegate.net.addr"
 local admin = require "tidegate.admin.server"
-local auth = require "tidegate.policy.auth"
 local cli = require "tidegate.cli"
 local commands = require "tidegate.process.commands"
 local components = require "tidegate.process.components"
 local declare = require "tidegate.script.declare"
+local events = require "tidegate.admin.events"
 local evaluate = require "tidegate.admin.repl.evaluate"
+local face = require "tidegate.process.face"
 local loaders = require "tidegate.process.loaders"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
@@ -37,6 +37,8 @@ local ANSWER_MS = 30000 -- workers that take longer to build a configuration are
 
 local state = {
   running = nil, -- the configuration in force
+  applied = nil, -- the same without services that are drained
+  drained = {}, -- names of services that accept nothing for now
   data = {}, -- what was loaded for its policies
   bound = {}, -- service name → what sockets.obtain() gave
   generation = 0,
@@ -125,8 +127,22 @@ local function run_commands(services, others, stage)
   end
 end
 
+-- A configuration without the services that are drained.
+local function without_drained(config)
+  local out, services = {}, {}
+  for key, value in pairs(config) do
+    out[key] = value
+  end
+  for _, service in ipairs(config.services or {}) do
+    services[#services + 1] = not state.drained[service.name] and service or nil
+  end
+  out.services = services
+  return out
+end
+
 -- @return true | nil, a list of problems
-local function try_to_apply(config)
+local function try_to_apply(whole)
+  local config = next(state.drained) and without_drained(whole) or whole
   local data, missing = loaders.ready(config)
   if not data then
     return nil, missing
@@ -154,7 +170,7 @@ local function try_to_apply(config)
     return nil, problems
   end
 
-  local old, new = names_of(state.running), names_of(config)
+  local old, new = names_of(state.applied), names_of(config)
   run_commands(new, old, "preUp")
   run_commands(old, new, "preDown")
   if state.ending then -- the workers must open nothing any more
@@ -175,7 +191,7 @@ local function try_to_apply(config)
     end
   end
   announce(config, bound, state.bound)
-  state.running, state.bound, state.data = config, bound, data
+  state.running, state.applied, state.bound, state.data = whole, config, bound, data
   status.apply(config, bound)
   run_commands(new, old, "postUp")
   run_commands(old, new, "postDown")
@@ -252,27 +268,6 @@ local function take_turn()
   state.busy = true
 end
 
---- Change the configuration in force; all of it takes effect, or nothing.
--- @param edit function(copy) → false to leave it as it is
--- @return true | nil, a list of problems
-function M.change(edit)
-  take_turn()
-  local ok, problems = nil, { "the process is ending" }
-  if not state.ending then
-    local whole
-    whole, ok, problems = xpcall(M.try_change, debug.traceback, edit)
-    if not whole then
-      ok, problems = nil, { ok }
-    end
-  end
-  state.busy = false
-  if state.again then
-    state.again = false
-    task.spawn(M.reload)
-  end
-  return ok, problems
-end
-
 --- What change() does while nobody else may.
 function M.try_change(edit)
   local config = declare.copy(state.running)
@@ -286,87 +281,57 @@ function M.try_change(edit)
   return apply(found)
 end
 
---- Who may use the admin plane: the authers of the configuration, as this thread has them.
-local function authenticate(settings, name, client, user, password)
-  if not state.authers or state.authers.config ~= state.running then
-    if state.authers then
-      state.authers:close()
+--- Run something while nobody else is at the configuration.
+-- @return what fn(…) does: true | nil, a list of problems
+function M.exclusive(fn, ...)
+  take_turn()
+  local ok, problems = nil, { "the process is ending" }
+  if not state.ending then
+    local whole
+    whole, ok, problems = xpcall(fn, debug.traceback, ...)
+    if not whole then
+      ok, problems = nil, { ok }
     end
-    local made, err = registry.new({ authers = state.running.authers, log = state.running.log }, nil, state.data)
-    if not made then
-      say("error", tostring(err))
-      return false
-    end
-    made.config = state.running
-    state.authers = made
   end
-  local ctx = { service = { name = name }, client = client, client_ip = addr.host(client) }
-  local own = auth.of({ auth = settings.auth }, {})
-  local named = auth.of({ auther = settings.auther, authers = settings.authers }, state.authers.authers)
-  if not own and not named then
-    return true
+  state.busy = false
+  if state.again then
+    state.again = false
+    task.spawn(M.reload)
   end
-  return own ~= nil and own:check(ctx, user, password) ~= nil
-    or named ~= nil and named:check(ctx, user, password) ~= nil
+  return ok, problems
 end
 
-local function save(path, text)
-  local file, err = io.open(path, "wb")
-  if not file then
-    return nil, "create file: " .. tostring(err)
-  end
-  local ok
-  ok, err = file:write(text)
-  file:close()
-  return ok and true, err and "save config: " .. tostring(err)
+--- Change the configuration in force; all of it takes effect, or nothing.
+-- @param edit function(copy) → false to leave it as it is
+-- @return true | nil, a list of problems
+function M.change(edit)
+  return M.exclusive(M.try_change, edit)
 end
 
--- What the servers of the admin plane may do, see tidegate.admin.api.
-local face = {
-  config = function()
-    return state.running
+-- Leave a service out of what is in force, or take it in again.
+local function set_drained(name, on)
+  local before = state.drained[name]
+  state.drained[name] = on or nil
+  local ok, problems = apply(state.running)
+  if not ok then
+    state.drained[name] = before
+  end
+  return ok, problems
+end
+
+-- What the servers of the admin plane may do, see tidegate.process.face.
+local plane = face.new {
+  state = state,
+  change = function(edit)
+    return M.change(edit)
   end,
-  marks = function()
-    local marks = {}
-    for _, service in ipairs(state.running.services or {}) do
-      marks[service] = { status = status.read(service.name, service.quotas) }
-    end
-    return marks
+  drain = function(name, on)
+    return M.exclusive(set_drained, name, on)
   end,
-  change = M.change,
   reload = function()
     take_turn()
     state.busy = false
     return M.reload()
-  end,
-  save = save,
-  file = function()
-    local configs = state.options.configs or {}
-    return configs[#configs]
-  end,
-  authenticate = authenticate,
-  address = function(name)
-    return state.bound[name] and state.bound[name].address
-  end,
-  -- the answers of "all" workers or of one | nil, why not
-  ask = function(where, question, wait_ms)
-    local only = where ~= "all" and tonumber(where) or nil
-    if where ~= "all" and not (only and only >= 1 and only <= process.workers()) then
-      return nil, ("there is no worker %q; they are 1 to %d, all, and control"):format(
-        tostring(where), process.workers())
-    end
-    local answers = message.call(question, task.now() + wait_ms, only)
-    if not answers then
-      return nil, "no answer in time"
-    end
-    return only and { answers[only] } or answers
-  end,
-  collect = function()
-    local sizes = { control = evaluate.collect() }
-    for id, answer in ipairs(message.call({ type = "gc" }, task.now() + ANSWER_MS) or {}) do
-      sizes["worker " .. id] = answer
-    end
-    return sizes
   end,
 }
 
@@ -375,17 +340,17 @@ local function open_repl(where)
   if where == "off" then
     return
   end
-  evaluate.provide("config", face.config)
+  evaluate.provide("config", plane.config)
   evaluate.provide("reload", function()
-    return face.reload
+    return plane.reload
   end)
-  face.log = log.default()
+  plane.log = log.default()
   local path, err = where, nil
   if not path or path == "" then
     path, err = place.path(process.pid())
   end
   if path then
-    state.repl, err = repl.open(path, face)
+    state.repl, err = repl.open(path, plane)
   end
   if not state.repl then
     say(where and "error" or "debug", "no REPL: " .. tostring(err))
@@ -394,8 +359,8 @@ end
 
 --- Have the servers of the admin plane follow the configuration.  @return true | nil, problems
 function M.settle_admin()
-  face.log = log.default()
-  return admin.settle(state.running, face)
+  plane.log = log.default()
+  return admin.settle(state.running, plane)
 end
 
 local function release_all()
@@ -422,7 +387,7 @@ local function drain(signal)
   state.ending = true
   local seconds = state.options.drain or 0
   systemd.notify "STOPPING=1"
-  local services = names_of(state.running)
+  local services = names_of(state.applied)
   run_commands(services, {}, "preDown")
   status.close()
   local deadline = task.now() + seconds * 1000
@@ -484,6 +449,10 @@ local function run(config, options)
   end)
   message.handle("accepting", function(question, from)
     status.accepting(question.service, from, question.ok)
+  end)
+  events.open()
+  message.handle("admin", function(question)
+    return admin.answer(question, plane)
   end)
   message.open()
   if not process.start_workers(options.workers or process.cpus()) then

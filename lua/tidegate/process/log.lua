@@ -18,6 +18,8 @@ local DEBUG = LEVELS.debug
 local methods = {}
 local mt = { __name = "tidegate.log", __index = methods }
 
+local tap -- function(level, line): hears of each line
+
 -- The list of a line's fields; those of a map come behind, in the order of their keys.
 local function listed(fields)
   if next(fields, #fields > 0 and #fields or nil) == nil then
@@ -54,6 +56,9 @@ local function emit(self, level, message, fields, depth)
   local text = format.line(self.form, format.time(), level, tostring(message), self.before,
     fields and listed(fields), after)
   self.sink:put(text, LEVELS[level] >= WARN)
+  if tap then
+    tap(level, text)
+  end
 end
 
 --- @return whether lines of a level are written
@@ -234,6 +239,11 @@ end
 --- @return whether the process's logger writes lines of a level
 function M.enabled(level)
   return LEVELS[level] >= M.default().level
+end
+
+--- Have a function hear of every line that is written: fn(level, line); nil: none.  It must not log.
+function M.tap(fn)
+  tap = fn
 end
 
 --- Let lines below "warn" wait until the loop comes round; `spawn` is task.spawn, nil ends it.

@@ -186,9 +186,16 @@ end
 
 -- Relays -----------------------------------------------------------------------------------------
 
+local wanted = false
+
+--- Have every relay know what it is, whatever the log's level: somebody may ask.
+function M.want(on)
+  wanted = on
+end
+
 -- Does anybody want to know how a relay of this connection ends?
 local function is_watched(ctx)
-  return ctx.service.log.level <= INFO or ctx.stages.hooked.record or handler_recorder(ctx)
+  return wanted or ctx.service.log.level <= INFO or ctx.stages.hooked.record or handler_recorder(ctx)
 end
 
 local function address_of(endpoint, method)
@@ -266,13 +273,29 @@ stage.define("record", function(ctx, result)
   return true
 end)
 
+local listeners = {}
+
+--- Have a function hear of every end: fn(ctx, result), result as the stage "record" has it.
+function M.on_end(fn)
+  listeners[#listeners + 1] = fn
+end
+
+--- A connection is over.
+-- @param result { up, down (bytes from and to the client), duration, relayed (seconds), err }
+function M.finish(ctx, result)
+  for i = 1, #listeners do
+    listeners[i](ctx, result)
+  end
+  return ctx.stages.record(ctx, result)
+end
+
 --- A connection ended without a relay.
 function M.ended(ctx, err)
   if not is_watched(ctx) then
     return
   end
   local up, down = counts_of(ctx.stream)
-  ctx.stages.record(ctx, {
+  M.finish(ctx, {
     up = up,
     down = down,
     duration = (task.now() - ctx.started) / 1000,
@@ -280,15 +303,8 @@ function M.ended(ctx, err)
   })
 end
 
---- Take a tag apart again.
--- @return what context fields it held, the service | nil when the service is gone
-function M.read(tag)
-  local held = decode(tag)
-  local service = services[held[1]]
-  if not service then
-    return nil
-  end
-  release(service)
+-- What a tag holds.  @return context fields, bytes up and down before the relay
+local function unfold(held, service)
   local fields = {
     service = service,
     stages = service.stages,
@@ -310,6 +326,28 @@ function M.read(tag)
     vars = held.vars,
   }
   return fields, held[6], held[7]
+end
+
+--- Look at the tag of a relay that goes on.
+-- @return what context fields it holds, bytes up and down before the relay | nil when the service is gone
+function M.peek(tag)
+  local held = decode(tag)
+  local service = services[held[1]]
+  if service then
+    return unfold(held, service)
+  end
+end
+
+--- Take the tag of a relay apart that is over.
+-- @return what context fields it held, bytes up and down before the relay | nil when the service is gone
+function M.read(tag)
+  local held = decode(tag)
+  local service = services[held[1]]
+  if not service then
+    return nil
+  end
+  release(service)
+  return unfold(held, service)
 end
 
 return M

@@ -7,6 +7,7 @@ local forwarder = require "tidegate.chain.forwarder"
 local group = require "tidegate.chain.group"
 local instance = require "tidegate.process.instance"
 local kinds = require "tidegate.policy.kinds"
+local live = require "tidegate.process.live"
 local log = require "tidegate.process.log"
 local metadata = require "tidegate.metadata"
 local metering = require "tidegate.process.metering"
@@ -242,6 +243,7 @@ end
 local function serve_one(ctx, stream, handle)
   ctx.stream = stream
   record.opened(ctx)
+  live.began(ctx)
   local ok, err = metering.allowed(ctx)
   if not ok then
     return nil, err
@@ -337,14 +339,14 @@ local function finish(ctx, ok, done, err)
   end
 end
 
-local live = 0
+local alive = 0
 
 -- What the handler asks must stay open until it is done, whatever is reloaded meanwhile.
 local function run(ctx, steps, handle)
   local service = ctx.service
   local all = service.registry
   all.users = all.users + 1
-  live = live + 1
+  alive = alive + 1
   local ok, done, err = xpcall(steps, traceback, ctx, ctx.stream, handle)
   if not ok or not done or not ctx.relayed then
     local well, why = xpcall(finish, traceback, ctx, ok, done, err)
@@ -352,8 +354,9 @@ local function run(ctx, steps, handle)
       service.log:error("raised: " .. why)
     end
   end
+  live.left(ctx)
   context.close(ctx)
-  live = live - 1
+  alive = alive - 1
   leave(all)
 end
 
@@ -446,7 +449,7 @@ function M.relay_ended(tag, result)
     return
   end
   ctx = context.restore(ctx)
-  local ok, why = xpcall(ctx.stages.record, traceback, ctx, {
+  local ok, why = xpcall(record.finish, traceback, ctx, {
     up = before_up + result.up,
     down = before_down + result.down,
     duration = (task.now() - ctx.started) / 1000,
@@ -460,7 +463,7 @@ end
 
 --- @return how many connections are in the hands of a handler
 function M.live_count()
-  return live
+  return alive
 end
 
 --- Another service takes this one's place: streams of sessions that live on are its.

@@ -81,10 +81,20 @@ local function tell_state(name, event)
   task.spawn(empty_outbox, name)
 end
 
+local listeners = {}
+
+--- Have a function hear of states: fn(service, state, text).
+function M.on_state(fn)
+  listeners[#listeners + 1] = fn
+end
+
 local function set_state(one, state)
   one.state = state
   local text = ("service %s is %s"):format(one.name, state)
   note(one, text)
+  for i = 1, #listeners do
+    listeners[i](one.name, state, text)
+  end
   if one.observer then
     tell_state(one.observer, {
       kind = "service", service = one.name, type = "status", status = { state = state, msg = text },
@@ -354,6 +364,15 @@ function M.read(name, quotas)
     stoppedByLimit = stopped,
     quotas = list,
   }
+end
+
+--- @return state → number of services that are in it
+function M.count_states()
+  local counts = { running = 0, ready = 0, failed = 0, closed = 0 }
+  for _, one in pairs(services) do
+    counts[one.state] = (counts[one.state] or 0) + 1
+  end
+  return counts
 end
 
 --- @return sorted names of the services that are known

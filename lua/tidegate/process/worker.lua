@@ -5,13 +5,16 @@ local components = require "tidegate.process.components"
 local evaluate = require "tidegate.admin.repl.evaluate"
 local guard = require "tidegate.script.guard"
 local listener = require "tidegate.native.listener"
+local live = require "tidegate.process.live"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
+local nodes = require "tidegate.process.nodes"
 local observer = require "tidegate.policy.observer"
 local packet = require "tidegate.native.packet"
 local process = require "tidegate.native.process"
 local quota = require "tidegate.policy.quota"
 local queue = require "tidegate.policy.recorder.queue"
+local record = require "tidegate.process.record"
 local registry = require "tidegate.process.registry"
 local relay = require "tidegate.native.relay"
 local service = require "tidegate.process.service"
@@ -62,9 +65,21 @@ local function forget(generation)
   end
 end
 
+-- Which servers of the admin plane a configuration asks for, on addresses of their own or as services.
+local function admin_of(config)
+  local found = { api = config.api ~= nil, metrics = config.metrics ~= nil }
+  for _, item in ipairs(config.services or {}) do
+    local kind = item.handler and item.handler.type
+    found.api = found.api or kind == "api"
+    found.metrics = found.metrics or kind == "metrics"
+  end
+  return found
+end
+
 local function prepare(question)
   local built, problems = service.build_all(question.config, question.data)
-  prepared[question.generation] = { services = built, places = question.places, log = question.config.log }
+  prepared[question.generation] = { services = built, places = question.places, log = question.config.log,
+    admin = admin_of(question.config) }
   return { problems = problems }
 end
 
@@ -111,6 +126,8 @@ local function commit(question)
   local new, problems = prepared[question.generation], {}
   prepared[question.generation] = nil
   log.configure(new.log)
+  live.watch(new.admin.api)
+  record.want(new.admin.api or new.admin.metrics)
   local used = {}
   for name, built in pairs(new.services) do
     local place = new.places[name]
@@ -173,6 +190,27 @@ local function observe(question)
   return { told = told, err = err and tostring(err) }
 end
 
+-- What the admin plane asks: only where there is one, connections are known and counted.
+local function serve_admin()
+  message.handle("connections", function(question)
+    return live.list(question.filter, question.skip, question.limit)
+  end)
+  message.handle("disconnect", function(question)
+    return { found = live.cut(question.sid) }
+  end)
+  message.handle("nodes", function()
+    local _, any = next(current and current.services or {})
+    return nodes.list(any and any.registry, current and current.services or {})
+  end)
+  message.handle("listen", function(question)
+    live.listen(question.on)
+    log.tap(question.on and function(level, line)
+      live.happened("log", { level = level, line = line })
+    end or nil)
+    return {}
+  end)
+end
+
 -- What people ask for through the REPL.
 local function serve_repl()
   evaluate.provide("services", function()
@@ -217,6 +255,7 @@ function M.main()
   message.handle("alive", alive)
   message.handle("stop", stop)
   serve_repl()
+  serve_admin()
   message.open()
 end
 

@@ -1,5 +1,6 @@
 -- The envelope of the API's answers, and its error codes.
 
+local cjson = require "cjson"
 local writer = require "tidegate.config.writer"
 
 local M = {}
@@ -28,6 +29,11 @@ end
 
 local STATUS = { [401] = 401, [40001] = 400, [40002] = 400, [40003] = 500, [40004] = 400, [40005] = 500,
   [40301] = 403, [40401] = 404 }
+
+--- A list as JSON, also when it is empty.
+function M.array(list)
+  return #list > 0 and cjson.encode(list) or "[]"
+end
 
 --- An error: 40001 invalid, 40002 duplicate, 40003 cannot be built, 40004 not found, 40005 cannot be saved;
 -- ours: 40301 not allowed, 40401 no such thing (paths gost does not have).

@@ -2,6 +2,7 @@
 
 local answer = require "tidegate.admin.api.answer"
 local json = require "tidegate.config.json"
+local mask = require "tidegate.config.mask"
 local problem = require "tidegate.config.problem"
 local reader = require "tidegate.config.reader"
 local schema = require "tidegate.config.schema"
@@ -147,21 +148,29 @@ local function delete(control, entry, _, arguments)
   return refusal or ok and answer.done() or answer.error(40003, reason(problems))
 end
 
-local function print(control, entry, object)
-  return writer.json(object, entry.object, control.marks())
+-- The configuration and what is known beside it, with or without its secrets.
+local function view(control, request)
+  local config = control.config()
+  local marks = control.marks(config)
+  if mask.is_wanted(request.query.mask) then
+    return mask.copy(config, marks)
+  end
+  return config, marks
 end
 
-local function list_all(control, entry)
+local function list_all(control, entry, request)
   local items = {}
-  for i, object in ipairs(control.config()[entry[1]] or {}) do
-    items[i] = print(control, entry, object)
+  local config, marks = view(control, request)
+  for i, object in ipairs(config[entry[1]] or {}) do
+    items[i] = writer.json(object, entry.object, marks)
   end
   return answer.list(items)
 end
 
-local function get_one(control, entry, _, arguments)
-  local _, object = find(control.config()[entry[1]], trim(arguments[entry[2]]))
-  return answer.data(object and print(control, entry, object) or "null")
+local function get_one(control, entry, request, arguments)
+  local config, marks = view(control, request)
+  local _, object = find(config[entry[1]], trim(arguments[entry[2]]))
+  return answer.data(object and writer.json(object, entry.object, marks) or "null")
 end
 
 --- Add the routes of all collections.
@@ -177,11 +186,15 @@ function M.add(routes, control)
         return fn(control, entry, request, arguments)
       end
     end
-    routes:add("GET", path, bound(list_all))
-    routes:add("POST", path, bound(create))
-    routes:add("GET", one, bound(get_one))
-    routes:add("PUT", one, bound(update))
-    routes:add("DELETE", one, bound(delete))
+    local word, object = entry[2], entry.object
+    local function add(method, at, fn, doc, takes, gives)
+      routes:add(method, at, bound(fn), { tag = entry[1], doc = doc, takes = takes, gives = gives })
+    end
+    add("GET", path, list_all, ("all %s"):format(entry[1]), nil, "[]" .. object)
+    add("POST", path, create, ("create a %s"):format(word), object)
+    add("GET", one, get_one, ("one %s; data is null when there is none"):format(word), nil, object)
+    add("PUT", one, update, ("replace a %s, whole"):format(word), object)
+    add("DELETE", one, delete, ("delete a %s"):format(word))
   end
 end
 
