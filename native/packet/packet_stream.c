@@ -134,3 +134,17 @@ struct tg_stream *tg_packet_stream(struct tg_packet *packet)
     tg_stream_set_state(&s->base, TG_STREAM_OPEN);
     return &s->base;
 }
+
+struct tg_packet *tg_packet_stream_take(struct tg_stream *base)
+{
+    struct packet_stream *s = (struct packet_stream *)base;
+    if (base->ops != &stream_ops || base->ahead != NULL || base->metering != NULL)
+        return NULL;
+    struct tg_packet *p = s->packet;
+    if (base->holds != NULL)
+        tg_hold_release(&base->holds);
+    tg_defer_cancel(base->reactor, &s->writable);
+    tg_packet_want(p, false);
+    free(s);
+    return p;
+}

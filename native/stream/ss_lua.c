@@ -2,6 +2,7 @@
 #include "bind/task.h"
 #include "codec/codec_lua.h"
 #include "stream/ss.h"
+#include "stream/ss_lua.h"
 #include "stream/stream_lua.h"
 
 #include <lauxlib.h>
@@ -16,7 +17,7 @@ static int fail(lua_State *L, const char *problem)
     return tg_push_failure_text(L, "config", problem);
 }
 
-static struct tg_ss_key *check_key(lua_State *L, int index)
+struct tg_ss_key *tg_ss_key_check(lua_State *L, int index)
 {
     return *(struct tg_ss_key **)luaL_checkudata(L, index, KEY_MT);
 }
@@ -44,7 +45,7 @@ static int l_add_user(lua_State *L)
 {
     size_t len;
     char problem[TG_SS_PROBLEM];
-    struct tg_ss_key *k = check_key(L, 1);
+    struct tg_ss_key *k = tg_ss_key_check(L, 1);
     const char *name = luaL_checkstring(L, 2);
     const char *password = luaL_checklstring(L, 3, &len);
     if (!tg_ss_key_add_user(k, name, password, len, problem))
@@ -56,13 +57,13 @@ static int l_add_user(lua_State *L)
 /** key:identities() -> how many keys come before the user's */
 static int l_identities(lua_State *L)
 {
-    lua_pushinteger(L, check_key(L, 1)->identities);
+    lua_pushinteger(L, tg_ss_key_check(L, 1)->identities);
     return 1;
 }
 
 static int l_key_gc(lua_State *L)
 {
-    tg_ss_key_drop(check_key(L, 1));
+    tg_ss_key_drop(tg_ss_key_check(L, 1));
     return 0;
 }
 
@@ -96,7 +97,7 @@ static int l_client(lua_State *L)
 {
     size_t len;
     struct tg_target target;
-    struct tg_ss_key *k = check_key(L, 2);
+    struct tg_ss_key *k = tg_ss_key_check(L, 2);
     const char *text = luaL_checklstring(L, 3, &len);
     if (tg_target_parse(&target, text, len) < 0)
         return tg_push_failure_text(L, "invalid", "the target is no \"host:port\"");
@@ -110,7 +111,7 @@ static int l_client(lua_State *L)
 /** server(stream, key) -> stream | nil, err; likewise */
 static int l_server(lua_State *L)
 {
-    struct tg_ss_key *k = check_key(L, 2);
+    struct tg_ss_key *k = tg_ss_key_check(L, 2);
     struct tg_stream *lower = tg_stream_take(L, 1);
     if (lower == NULL)
         return closed(L);

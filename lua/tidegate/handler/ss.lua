@@ -1,14 +1,7 @@
 -- Shadowsocks server, TCP.
---
--- Who sends something else than a valid request learns nothing: what comes is read and thrown away until
--- the time for a request is over.
 
 local component = require "tidegate.component"
-local metering = require "tidegate.process.metering"
 local shadowsocks = require "tidegate.net.shadowsocks"
-local ss = require "tidegate.native.ss"
-
-local ADDRESS = ss.address
 
 local function open(self)
   local err
@@ -16,50 +9,8 @@ local function open(self)
   return self.key and true or nil, err
 end
 
--- @return nil, the error, when there is nothing more to hear
-local function ignore(top, deadline, why)
-  local stream = ss.strip(top)
-  if stream then
-    stream:set_deadline(deadline)
-    repeat
-      local bytes = stream:read()
-    until not bytes
-    stream:close()
-  end
-  return nil, why
-end
-
---- Take the request off a stream.
--- @return stream of the client's bytes, "host:port" of the target | nil, err
-local function accept(self, ctx, stream)
-  local timeout = self.md.readTimeout
-  local deadline = ctx:after(timeout > 0 and timeout or 15)
-  local top, err = ss.server(stream, self.key)
-  if not top then
-    return nil, err
-  end
-  ctx:own(top)
-  top:set_deadline(deadline)
-  local target
-  target, err = top:receive(ADDRESS)
-  if not target then
-    err = err:during "request"
-    if err.code == "auth" or err.code == "protocol" then
-      return ignore(top, deadline, err)
-    end
-    return nil, err
-  end
-  top:set_deadline(nil)
-  local user = ss.user(top)
-  if user then
-    ctx.user = user
-    metering.authenticated(ctx)
-  end
-  return top, target
-end
-
 local function handle(self, ctx, stream)
-  local top, target = accept(self, ctx, stream)
+  local top, target = shadowsocks.accept(self, ctx, stream)
   if not top then
     return nil, target
   end
@@ -79,6 +30,5 @@ return component.handler "ss" {
     hash = { type = "string", doc = "`host`: selectors hash the target, not the client's address" },
   },
   open = open,
-  accept = accept,
   handle = handle,
 }

@@ -26,14 +26,15 @@ local function is_fresh(service)
   return forwarder ~= nil and not forwarder.single
 end
 
+-- A handler may need whole datagrams (`whole_datagrams`), and sessions that last (`session_ttl`, seconds).
 local function options_of(self, service)
-  local md = self.md
+  local md, handler = self.md, service.handler
   return {
-    ttl = positive(md.ttl, 5) * 1000,
-    limit = positive(md.readBufferSize, 4096),
+    ttl = math.max(positive(md.ttl, 5), handler.session_ttl or 0) * 1000,
+    limit = handler.whole_datagrams and 65535 or positive(md.readBufferSize, 4096),
     queue = positive(md.readQueueSize, 128),
     backlog = positive(md.backlog, 128),
-    keepalive = md.keepalive,
+    keepalive = md.keepalive or handler.session_ttl ~= nil,
     stateless = md.stateless,
     fresh = is_fresh(service),
   }

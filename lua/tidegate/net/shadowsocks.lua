@@ -2,9 +2,12 @@
 
 local failure = require "tidegate.failure"
 local log = require "tidegate.process.log"
+local metering = require "tidegate.process.metering"
 local ss = require "tidegate.native.ss"
 
 local M = {}
+
+local ADDRESS = ss.address
 
 local kinds, names = {}, {}
 for i, method in ipairs(ss.methods()) do
@@ -70,6 +73,54 @@ function M.server_key(auth, users, what)
     end
   end
   return key
+end
+
+-- Who sends something else than a valid request learns nothing: what comes is read and thrown away until
+-- the time for a request is over.  @return nil, why
+local function ignore(top, deadline, why)
+  local stream = ss.strip(top)
+  if stream then
+    stream:set_deadline(deadline)
+    repeat
+      local bytes = stream:read()
+    until not bytes
+    stream:close()
+  end
+  return nil, why
+end
+
+--- Note whose key it is.
+function M.identify(ctx, user)
+  if user then
+    ctx.user = user
+    metering.authenticated(ctx)
+  end
+end
+
+--- Take the request off a stream.
+-- @param self a handler: its `key` and `md.readTimeout`
+-- @return stream of the client's bytes, "host:port" of the target | nil, err
+function M.accept(self, ctx, stream)
+  local timeout = self.md.readTimeout
+  local deadline = ctx:after(timeout > 0 and timeout or 15)
+  local top, err = ss.server(stream, self.key)
+  if not top then
+    return nil, err
+  end
+  ctx:own(top)
+  top:set_deadline(deadline)
+  local target
+  target, err = top:receive(ADDRESS)
+  if not target then
+    err = err:during "request"
+    if err.code == "auth" or err.code == "protocol" then
+      return ignore(top, deadline, err)
+    end
+    return nil, err
+  end
+  top:set_deadline(nil)
+  M.identify(ctx, ss.user(top))
+  return top, target
 end
 
 return M
