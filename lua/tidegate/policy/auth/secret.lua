@@ -16,7 +16,7 @@ local REMEMBERED = 2048 -- matches, in each of two generations
 
 local DOLLAR = 36
 
-local key = assert(native.key())
+local key -- of the digests; made when there is a first hash, since OpenSSL costs 3 MB once it is used
 local recent, older, count = {}, {}, 0
 local asking = {} -- digest → waiters for the answer
 local busy, queue = 0, {}
@@ -77,6 +77,7 @@ end
 
 -- Who asks what is being asked already waits for that answer.  An answer of nothing is none for others.
 local function verify(given, stored, still)
+  key = key or assert(native.key())
   local digest = native.digest(key, stored, given)
   while asking[digest] do
     local waiter = task.waiter()
