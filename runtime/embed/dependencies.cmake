@@ -12,6 +12,8 @@ pkg_check_modules(LDNS REQUIRED IMPORTED_TARGET ldns>=1.8)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8>=10.40)
 pkg_check_modules(MAXMINDDB REQUIRED IMPORTED_TARGET libmaxminddb>=1.5)
 pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2>=1.52)
+pkg_check_modules(LIBSSH REQUIRED IMPORTED_TARGET libssh>=0.10)
+pkg_check_modules(LIBSSH2 REQUIRED IMPORTED_TARGET libssh2>=1.10)
 
 # luv's own pkg-config file asks for the headers of PUC Lua 5.1, which must stay out of sight:
 # hence found by hand, and its folder (which may hold another lua.h) searched last.
@@ -26,5 +28,5 @@ target_compile_options(tidegate_libraries INTERFACE SHELL:-idirafter\ ${LUV_INCL
 target_link_libraries(tidegate_libraries INTERFACE
   ${LUV_LIBRARY} PkgConfig::LUAJIT PkgConfig::LIBUV PkgConfig::OPENSSL PkgConfig::ZLIB
   PkgConfig::LDNS PkgConfig::PCRE2 PkgConfig::MAXMINDDB PkgConfig::NGHTTP2
-  PkgConfig::ARGON2 PkgConfig::CRYPT
+  PkgConfig::ARGON2 PkgConfig::CRYPT PkgConfig::LIBSSH PkgConfig::LIBSSH2
   Threads::Threads ${CMAKE_DL_LIBS} m)

@@ -387,6 +387,7 @@ function methods:serve_streams(ctx, session, serve)
     local_address = ctx.local_address,
     src = rawget(ctx, "src"),
     dst = rawget(ctx, "dst"),
+    user = rawget(ctx, "user"),
   }
   if serve then
     ctx:own(session)

@@ -1,0 +1,26 @@
+-- What lies beneath a session of SSH: the library works on a descriptor.
+
+local native = require "tidegate.native.ssh"
+local relay = require "tidegate.native.relay"
+
+local M = {}
+
+local options
+
+--- A stream whose bytes are a descriptor's: the one given, or where that has layers (TLS, a way through
+-- proxies) or limits, the near end of a pair that is joined with it.
+-- @return stream; the one given is used up | nil, err
+function M.plain(stream)
+  if native.is_plain(stream) then
+    return stream
+  end
+  local near, far = native.plain_pair()
+  if not near then
+    return nil, far
+  end
+  options = options or relay.options { linger = 1000 }
+  relay.start(stream, far, options)
+  return near
+end
+
+return M

@@ -1,0 +1,152 @@
+-- What the listeners ssh and sshd share: keys, logins, and the session they end in.
+
+local auth = require "tidegate.policy.auth"
+local carrier = require "tidegate.net.ssh.carrier"
+local failure = require "tidegate.failure"
+local keys = require "tidegate.net.ssh.keys"
+local metering = require "tidegate.process.metering"
+local native = require "tidegate.native.ssh"
+
+local M = {}
+
+local ATTEMPTS = 6 -- logins that may fail on one connection
+
+--- The metadata keys of both.
+function M.metadata()
+  return {
+    authorizedKeys = { type = "string", doc = "file of public keys that may log in" },
+    privateKeyFile = { type = "string", doc = "host key; the certificate's key when not set" },
+    passphrase = { type = "string", doc = "of the private key" },
+    handshakeTimeout = { type = "duration", default = 30, doc = "limit on key exchange and login together" },
+    maxStreams = { type = "int", default = 1024, doc = "most channels of one connection" },
+    backlog = { type = "int", default = 4096, doc = "connections the kernel keeps until accepted" },
+    mptcp = { type = "bool", default = false, doc = "accept multipath TCP" },
+    reuseport = { type = "bool", default = false, doc = "share the port with other processes" },
+    keepalive = { type = "bool", default = false, doc = "use the three settings below" },
+    ["keepalive.idle"] = { type = "duration", default = 15, doc = "silence before the first TCP probe" },
+    ["keepalive.interval"] = { type = "duration", default = 15, doc = "time between TCP probes" },
+    ["keepalive.count"] = { type = "int", default = 9, doc = "unanswered TCP probes that end a connection" },
+  }
+end
+
+--- @param tunnel whether channels are gost's own
+-- @return the function `open` of a listener
+function M.open(tunnel)
+  return function(self)
+    local service = self.service
+    local root = service and service.registry and service.registry.config.tls
+    local key, err = keys.of_host(self.md, self.tls, root)
+    if not key then
+      return nil, err
+    end
+    self.host, err = native.host(key)
+    if not self.host then
+      return nil, err
+    end
+    if self.md.authorizedKeys and self.md.authorizedKeys ~= "" then
+      local restricted
+      self.authorized, restricted = keys.authorized(self.md.authorizedKeys)
+      if not self.authorized then
+        return nil, restricted
+      elseif restricted and service and service.log then
+        service.log:warn(("%s:%d: options in front of keys have no effect"):format(
+          self.md.authorizedKeys, restricted))
+      end
+    end
+    self.auther = service and service.listener_auther
+    self.session_options = {
+      tunnel = tunnel,
+      password = self.auther ~= nil,
+      public_key = self.authorized ~= nil,
+      max_streams = math.max(self.md.maxStreams, 1),
+    }
+    return true
+  end
+end
+
+-- @return whether this login is good, whether it is a failed attempt, why
+local function judge(self, ctx, kind, user, secret)
+  if kind == "none" then
+    return not self.auther and not self.authorized, false
+  elseif kind == "password" and self.auther then
+    local id, err = auth.check(self.auther, ctx, user, secret)
+    if id then
+      ctx.user = id
+      return true
+    end
+    return false, true, err
+  elseif self.authorized and (kind == "key" or kind == "offer") then
+    local known = self.authorized[secret] ~= nil
+    if known and kind == "key" then
+      ctx.user = user
+    end
+    return known, not known, failure.new("auth", "the public key is not among the authorized ones")
+  end
+  return false, true
+end
+
+local function login(self, ctx, session, deadline)
+  local failures, reason = 0, nil
+  while true do
+    local kind, user, secret = session:request(deadline)
+    if not kind then
+      local err = user
+      if reason and (err.code == "eof" or err.code == "reset") then
+        return nil, reason
+      end
+      return nil, err:during "login"
+    end
+    local good, failed, why = judge(self, ctx, kind, user, secret)
+    session:answer(good)
+    if good and kind ~= "offer" then
+      return true
+    elseif failed then
+      failures = failures + 1
+      reason = failure.new("auth", ("login of %q by %s: %s"):format(user,
+        kind == "password" and "password" or "public key", why and why.message or "refused"))
+      if failures >= ATTEMPTS then
+        return nil, reason
+      end
+    end
+  end
+end
+
+--- The function `accept` of both: key exchange and login.
+-- @return session | nil, err
+function M.accept(self, ctx, stream)
+  ctx.remote = stream:remote_address() or "@"
+  ctx.local_address = stream:local_address() or "@"
+  local deadline = ctx:after(self.md.handshakeTimeout)
+  local below, err = carrier.plain(stream)
+  if not below then
+    return nil, err
+  end
+  local session
+  session, err = native.server(below, self.host, self.session_options)
+  if not session then
+    return nil, err
+  end
+  local ok, reason
+  ok, err, reason = session:ready(deadline)
+  if ok then
+    ok, err = login(self, ctx, session, deadline)
+  elseif reason and reason ~= "" then
+    err = failure.new(err.code, "SSH with the client: " .. reason)
+  end
+  if not ok then
+    session:close()
+    return nil, err
+  end
+  return session
+end
+
+--- What each channel's context is to know of the login.
+function M.accept_stream(_, ctx, stream)
+  ctx.user = ctx.carrier.user
+  if ctx.user then
+    metering.authenticated(ctx)
+  end
+  return stream
+end
+
+return M

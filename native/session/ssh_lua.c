@@ -1,0 +1,620 @@
+#include "session/ssh.h"
+
+#include "base/mem.h"
+#include "bind/class.h"
+#include "bind/task.h"
+#include "stream/stream_lua.h"
+#include "stream/tcp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int luaopen_tidegate_native_ssh(lua_State *L);
+
+#define SESSION_MT "tidegate.ssh"
+#define KEY_MT "tidegate.ssh.key"
+#define HOST_MT "tidegate.ssh.host"
+#define MESSAGE_MAX 256
+
+/** What Lua holds.  `s` is NULL once closed; collecting the box closes the session. */
+struct box {
+    struct tg_session *s;
+    struct tg_waiter acceptor; /* for channels */
+    struct tg_waiter asker;    /* for keys to be exchanged, for requests, for steps of a client */
+    int (*step)(lua_State *L, struct box *b); /* what the asker waits for */
+};
+
+struct key {
+    ssh_key key;
+};
+
+struct host {
+    ssh_bind bind;
+};
+
+static struct box *check_box(lua_State *L)
+{
+    return luaL_checkudata(L, 1, SESSION_MT);
+}
+
+static int fail_closed(lua_State *L)
+{
+    return tg_push_failure_text(L, "closed", "the session is closed");
+}
+
+static int fail_dead(lua_State *L, struct box *b)
+{
+    return b->s == NULL ? fail_closed(L) : tg_push_failure(L, &b->s->error);
+}
+
+/* --- keys ------------------------------------------------------------------------------------------ */
+
+static struct key *new_key(lua_State *L)
+{
+    struct key *k = lua_newuserdata(L, sizeof(*k));
+    k->key = NULL;
+    luaL_getmetatable(L, KEY_MT);
+    lua_setmetatable(L, -2);
+    return k;
+}
+
+/** key(text of a private key[, passphrase]) → key | nil, err */
+static int l_key(lua_State *L)
+{
+    const char *text = luaL_checkstring(L, 1);
+    const char *passphrase = luaL_optstring(L, 2, NULL);
+    struct key *k = new_key(L);
+    /* without a passphrase libssh would ask the terminal */
+    if (ssh_pki_import_privkey_base64(text, passphrase == NULL ? "" : passphrase, NULL, NULL,
+                                      &k->key) == SSH_OK)
+        return 1;
+    return tg_push_failure_text(L, "config", passphrase == NULL || *passphrase == '\0'
+                                                 ? "not a private key, or it needs a passphrase"
+                                                 : "not a private key, or a wrong passphrase");
+}
+
+/** key:public() → its public half: type, base64 */
+static int l_public(lua_State *L)
+{
+    struct key *k = luaL_checkudata(L, 1, KEY_MT);
+    char *text = NULL;
+    if (ssh_pki_export_pubkey_base64(k->key, &text) != SSH_OK)
+        return luaL_error(L, "a key without a public half");
+    lua_pushstring(L, ssh_key_type_to_char(ssh_key_type(k->key)));
+    lua_pushstring(L, text);
+    ssh_string_free_char(text);
+    return 2;
+}
+
+static int l_key_gc(lua_State *L)
+{
+    struct key *k = lua_touserdata(L, 1);
+    ssh_key_free(k->key);
+    k->key = NULL;
+    return 0;
+}
+
+/** host(key) → what servers of one listener share: its key */
+static int l_host(lua_State *L)
+{
+    struct key *k = luaL_checkudata(L, 1, KEY_MT);
+    struct host *h = lua_newuserdata(L, sizeof(*h));
+    h->bind = NULL;
+    luaL_getmetatable(L, HOST_MT);
+    lua_setmetatable(L, -2);
+    bool off = false;
+    h->bind = ssh_bind_new();
+    ssh_key copy = ssh_key_dup(k->key);
+    if (h->bind == NULL || copy == NULL)
+        return luaL_error(L, "out of memory");
+    ssh_bind_options_set(h->bind, SSH_BIND_OPTIONS_PROCESS_CONFIG, &off);
+    ssh_bind_options_set(h->bind, SSH_BIND_OPTIONS_BANNER, "tidegate");
+    if (ssh_bind_options_set(h->bind, SSH_BIND_OPTIONS_IMPORT_KEY, copy) != SSH_OK) {
+        ssh_key_free(copy);
+        return tg_push_failure_text(L, "config", "this kind of key cannot be a host key");
+    }
+    return 1;
+}
+
+static int l_host_gc(lua_State *L)
+{
+    struct host *h = lua_touserdata(L, 1);
+    if (h->bind != NULL)
+        ssh_bind_free(h->bind);
+    h->bind = NULL;
+    return 0;
+}
+
+/* --- starting ---------------------------------------------------------------------------------------- */
+
+static uint32_t number(lua_State *L, int index, const char *key, lua_Number scale,
+                       uint32_t otherwise)
+{
+    lua_getfield(L, index, key);
+    lua_Number value = luaL_optnumber(L, -1, otherwise / scale) * scale;
+    lua_pop(L, 1);
+    if (!(value >= 0 && value <= UINT32_MAX))
+        luaL_error(L, "session option %s is out of range", key);
+    return (uint32_t)value;
+}
+
+static bool flag(lua_State *L, int index, const char *key)
+{
+    lua_getfield(L, index, key);
+    bool value = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static const char *text_of(lua_State *L, int index, const char *key)
+{
+    lua_getfield(L, index, key);
+    const char *text = luaL_optstring(L, -1, NULL);
+    lua_pop(L, 1); /* it stays in the table */
+    return text;
+}
+
+static void read_options(lua_State *L, int index, struct tg_ssh_options *o)
+{
+    o->tunnel = flag(L, index, "tunnel");
+    o->methods = (flag(L, index, "password") ? SSH_AUTH_METHOD_PASSWORD : 0) |
+                 (flag(L, index, "public_key") ? SSH_AUTH_METHOD_PUBLICKEY : 0);
+    if (o->methods == 0)
+        o->methods = SSH_AUTH_METHOD_NONE;
+    o->max_streams = number(L, index, "max_streams", 1, o->max_streams);
+    o->keepalive = number(L, index, "keepalive", 1000, o->keepalive);
+    o->timeout = number(L, index, "timeout", 1000, o->timeout);
+}
+
+static void wake(struct tg_waiter *w, int count)
+{
+    if (count > 0)
+        tg_wake(w, count);
+}
+
+/* @return number of results pushed, 0 to wait on */
+static int step_accept(lua_State *L, struct box *b)
+{
+    if (b->s == NULL)
+        return fail_closed(L);
+    struct tg_stream *stream = tg_session_accept(b->s);
+    if (stream != NULL) {
+        tg_stream_push(L, stream);
+        return 1;
+    }
+    return b->s->dead ? tg_push_failure(L, &b->s->error) : 0;
+}
+
+static void on_event(void *arg)
+{
+    struct box *b = arg;
+    if (b->acceptor.co != NULL)
+        wake(&b->acceptor, step_accept(b->acceptor.co, b));
+    if (b->asker.co != NULL)
+        wake(&b->asker, b->step(b->asker.co, b));
+}
+
+static struct box *new_box(lua_State *L)
+{
+    struct box *b = lua_newuserdata(L, sizeof(*b));
+    memset(b, 0, sizeof(*b));
+    luaL_getmetatable(L, SESSION_MT);
+    lua_setmetatable(L, -2);
+    return b;
+}
+
+static int started(lua_State *L, struct box *b, const struct tg_error *err)
+{
+    if (b->s == NULL)
+        return tg_push_failure(L, err);
+    b->s->on_event = on_event;
+    b->s->event_arg = b;
+    return 1;
+}
+
+/** server(stream, host, { password=, public_key=, tunnel=, max_streams=, keepalive= (s), timeout= })
+ * → session | nil, err; the stream, which must be plain, is used up */
+static int l_server(lua_State *L)
+{
+    struct tg_ssh_options o = TG_SSH_DEFAULTS;
+    struct host *h = luaL_checkudata(L, 2, HOST_MT);
+    luaL_checktype(L, 3, LUA_TTABLE);
+    read_options(L, 3, &o);
+    struct box *b = new_box(L);
+    struct tg_stream *lower = tg_stream_take(L, 1);
+    luaL_argcheck(L, lower != NULL, 1, "the stream is closed");
+    struct tg_error err;
+    b->s = tg_ssh_server(lower, h->bind, &o, &err);
+    return started(L, b, &err);
+}
+
+/** client(stream, { user=, host=, port=, known_hosts= (path), max_streams=, keepalive=, timeout= })
+ * → session | nil, err; the stream, which must be plain, is used up */
+static int l_client(lua_State *L)
+{
+    struct tg_ssh_options o = TG_SSH_DEFAULTS;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    read_options(L, 2, &o);
+    const char *user = text_of(L, 2, "user");
+    const char *host = text_of(L, 2, "host");
+    const char *known = text_of(L, 2, "known_hosts");
+    unsigned port = number(L, 2, "port", 1, 22);
+    struct box *b = new_box(L);
+    struct tg_stream *lower = tg_stream_take(L, 1);
+    luaL_argcheck(L, lower != NULL, 1, "the stream is closed");
+    struct tg_error err;
+    b->s = tg_ssh_client(lower, user == NULL || *user == '\0' ? "root" : user, &o, &err);
+    if (b->s == NULL)
+        return tg_push_failure(L, &err);
+    ssh_session ssh = tg_ssh_of(b->s);
+    if (host != NULL && *host != '\0')
+        ssh_options_set(ssh, SSH_OPTIONS_HOST, host);
+    ssh_options_set(ssh, SSH_OPTIONS_PORT, &port);
+    if (known != NULL) {
+        ssh_options_set(ssh, SSH_OPTIONS_KNOWNHOSTS, known);
+        ssh_options_set(ssh, SSH_OPTIONS_GLOBAL_KNOWNHOSTS, known);
+    }
+    return started(L, b, &err);
+}
+
+/** is_plain(stream) → whether a session can lie on it directly */
+static int l_is_plain(lua_State *L)
+{
+    struct tg_stream *s = tg_stream_check(L, 1);
+    lua_pushboolean(L, s != NULL && s->metering == NULL && tg_stream_fd(s) >= 0);
+    return 1;
+}
+
+/** plain_pair() → two streams, each the other's peer, that both have a descriptor | nil, err */
+static int l_plain_pair(lua_State *L)
+{
+    int fds[2];
+    struct tg_reactor *r = tg_reactor_of(L);
+    struct tg_error err;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) {
+        tg_error_set(&err, "ssh", "socketpair", errno);
+        return tg_push_failure(L, &err);
+    }
+    struct tg_stream *a = tg_tcp_adopt(r, fds[0], &err);
+    struct tg_stream *b = a == NULL ? NULL : tg_tcp_adopt(r, fds[1], &err);
+    if (b == NULL) {
+        if (a != NULL)
+            tg_stream_close(a);
+        else
+            close(fds[0]);
+        close(fds[1]);
+        return tg_push_failure(L, &err);
+    }
+    tg_stream_push(L, a);
+    tg_stream_push(L, b);
+    return 2;
+}
+
+/* --- waiting for what is no channel ----------------------------------------------------------------- */
+
+static int ask(lua_State *L, struct box *b, int (*step)(lua_State *, struct box *), int deadline)
+{
+    lua_Number at = luaL_optnumber(L, deadline, 0);
+    int count = b->s == NULL ? fail_closed(L) : step(L, b);
+    if (count > 0)
+        return count;
+    b->step = step;
+    return tg_park(L, &b->asker, at > 0 ? (uint64_t)at : 0);
+}
+
+static int step_ready(lua_State *L, struct box *b)
+{
+    if (b->s == NULL || b->s->dead) {
+        fail_dead(L, b);
+        lua_pushstring(L, b->s == NULL ? "" : tg_ssh_reason(b->s));
+        return 3;
+    }
+    if (!tg_ssh_is_ready(b->s))
+        return 0;
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+/** session:ready([deadline]) → true | nil, err, what the library says: keys have been exchanged */
+static int l_ready(lua_State *L)
+{
+    struct box *b = check_box(L);
+    tg_check_parkable(L, &b->asker);
+    return ask(L, b, step_ready, 2);
+}
+
+static int step_request(lua_State *L, struct box *b)
+{
+    static const char *const kinds[] = {
+        [TG_SSH_NONE] = "none", [TG_SSH_PASSWORD] = "password", [TG_SSH_OFFER] = "offer",
+        [TG_SSH_KEY] = "key",   [TG_SSH_LISTEN] = "listen",     [TG_SSH_UNLISTEN] = "unlisten",
+    };
+    if (b->s == NULL || b->s->dead)
+        return fail_dead(L, b);
+    const struct tg_ssh_request *r = tg_ssh_request(b->s);
+    if (r == NULL)
+        return 0;
+    lua_pushstring(L, kinds[r->kind]);
+    if (r->kind == TG_SSH_LISTEN || r->kind == TG_SSH_UNLISTEN) {
+        lua_pushstring(L, r->host == NULL ? "" : r->host);
+        lua_pushinteger(L, r->port);
+        return 3;
+    }
+    lua_pushstring(L, r->user == NULL ? "" : r->user);
+    lua_pushstring(L, r->secret);
+    return 3;
+}
+
+/** session:request([deadline]) → "none", user | "password", user, password | "offer" or "key", user,
+ * public key in base64 | "listen" or "unlisten", host, port | nil, err: what a client asks */
+static int l_request(lua_State *L)
+{
+    struct box *b = check_box(L);
+    tg_check_parkable(L, &b->asker);
+    return ask(L, b, step_request, 2);
+}
+
+/** session:answer(yes[, port]): to the request */
+static int l_answer(lua_State *L)
+{
+    struct box *b = check_box(L);
+    int port = (int)luaL_optinteger(L, 3, 0);
+    if (b->s != NULL)
+        tg_ssh_answer(b->s, lua_toboolean(L, 2), port);
+    return 0;
+}
+
+static int step_result(lua_State *L, struct box *b)
+{
+    if (b->s == NULL || b->s->dead)
+        return fail_dead(L, b);
+    int code = tg_ssh_result(b->s);
+    if (code == SSH_AGAIN)
+        return 0;
+    lua_pushboolean(L, code == SSH_OK);
+    if (code == SSH_OK)
+        lua_pushinteger(L, tg_ssh_bound(b->s));
+    else
+        lua_pushstring(L, ssh_get_error(tg_ssh_of(b->s)));
+    return 2;
+}
+
+static int begin(lua_State *L, enum tg_ssh_step step, const char *text, int port, ssh_key key,
+                 int deadline)
+{
+    struct box *b = check_box(L);
+    luaL_optnumber(L, deadline, 0);
+    tg_check_parkable(L, &b->asker);
+    if (b->s == NULL || b->s->dead)
+        return fail_dead(L, b);
+    if (tg_ssh_result(b->s) == SSH_AGAIN)
+        return tg_push_failure_text(L, "busy", "the last step has not ended");
+    tg_ssh_begin(b->s, step, text, port, key);
+    return ask(L, b, step_result, deadline);
+}
+
+/** session:login_none([deadline]) → true | false, why not | nil, err */
+static int l_login_none(lua_State *L)
+{
+    return begin(L, TG_SSH_LOGIN_NONE, NULL, 0, NULL, 2);
+}
+
+/** session:login_password(password[, deadline]) → true | false, why not | nil, err */
+static int l_login_password(lua_State *L)
+{
+    return begin(L, TG_SSH_LOGIN_PASSWORD, luaL_checkstring(L, 2), 0, NULL, 3);
+}
+
+/** session:login_key(key[, deadline]) → true | false, why not | nil, err; the key must be kept */
+static int l_login_key(lua_State *L)
+{
+    struct key *k = luaL_checkudata(L, 2, KEY_MT);
+    return begin(L, TG_SSH_LOGIN_KEY, NULL, 0, k->key, 3);
+}
+
+/** session:listen(host, port[, deadline]) → true, port, 0: the one asked for | false, why not | nil, err */
+static int l_listen(lua_State *L)
+{
+    const char *host = luaL_checkstring(L, 2);
+    return begin(L, TG_SSH_BIND, host, (int)luaL_checkinteger(L, 3), NULL, 4);
+}
+
+/* --- what a client knows of the server ------------------------------------------------------------------ */
+
+/** session:methods() → { password = bool, public_key = bool, interactive = bool, none = bool } */
+static int l_methods(lua_State *L)
+{
+    struct box *b = check_box(L);
+    int methods = b->s == NULL || b->s->dead ? 0 : ssh_userauth_list(tg_ssh_of(b->s), NULL);
+    lua_createtable(L, 0, 4);
+    lua_pushboolean(L, methods & SSH_AUTH_METHOD_PASSWORD);
+    lua_setfield(L, -2, "password");
+    lua_pushboolean(L, methods & SSH_AUTH_METHOD_PUBLICKEY);
+    lua_setfield(L, -2, "public_key");
+    lua_pushboolean(L, methods & SSH_AUTH_METHOD_INTERACTIVE);
+    lua_setfield(L, -2, "interactive");
+    return 1;
+}
+
+/** session:host_key() → type, base64 of the server's key, "SHA256:…" | nil, err */
+static int l_host_key(lua_State *L)
+{
+    struct box *b = check_box(L);
+    ssh_key key = NULL;
+    char *text = NULL, *print = NULL;
+    unsigned char *hash = NULL;
+    size_t len = 0;
+    if (b->s == NULL || b->s->dead)
+        return fail_dead(L, b);
+    if (ssh_get_server_publickey(tg_ssh_of(b->s), &key) == SSH_OK &&
+        ssh_pki_export_pubkey_base64(key, &text) == SSH_OK &&
+        ssh_get_publickey_hash(key, SSH_PUBLICKEY_HASH_SHA256, &hash, &len) == SSH_OK)
+        print = ssh_get_fingerprint_hash(SSH_PUBLICKEY_HASH_SHA256, hash, len);
+    int count = 0;
+    if (print != NULL) {
+        lua_pushstring(L, ssh_key_type_to_char(ssh_key_type(key)));
+        lua_pushstring(L, text);
+        lua_pushstring(L, print);
+        count = 3;
+    }
+    ssh_string_free_char(text);
+    ssh_string_free_char(print);
+    ssh_clean_pubkey_hash(&hash);
+    ssh_key_free(key);
+    return count > 0 ? count : tg_push_failure_text(L, "protocol", "no host key");
+}
+
+/** session:is_known() → "ok", "changed", "other", "unknown" or "missing" (the file): what the file
+ * of known hosts says */
+static int l_is_known(lua_State *L)
+{
+    struct box *b = check_box(L);
+    if (b->s == NULL || b->s->dead)
+        return fail_dead(L, b);
+    switch (ssh_session_is_known_server(tg_ssh_of(b->s))) {
+    case SSH_KNOWN_HOSTS_OK:
+        lua_pushliteral(L, "ok");
+        break;
+    case SSH_KNOWN_HOSTS_CHANGED:
+        lua_pushliteral(L, "changed");
+        break;
+    case SSH_KNOWN_HOSTS_OTHER:
+        lua_pushliteral(L, "other");
+        break;
+    case SSH_KNOWN_HOSTS_UNKNOWN:
+        lua_pushliteral(L, "unknown");
+        break;
+    default:
+        lua_pushliteral(L, "missing");
+    }
+    return 1;
+}
+
+/* --- channels ---------------------------------------------------------------------------------------- */
+
+/** session:open(host, port, origin, origin port[, deadline]) → stream | nil, err */
+static int l_open(lua_State *L)
+{
+    struct box *b = check_box(L);
+    const char *host = luaL_checkstring(L, 2);
+    int port = (int)luaL_checkinteger(L, 3);
+    const char *origin = luaL_checkstring(L, 4);
+    int origin_port = (int)luaL_checkinteger(L, 5);
+    uint64_t deadline = tg_opt_deadline(L, 6);
+    struct tg_error err;
+    if (b->s == NULL)
+        return fail_closed(L);
+    struct tg_stream *stream = tg_ssh_open(b->s, host, port, origin, origin_port, &err);
+    if (stream == NULL)
+        return tg_push_failure(L, &err);
+    tg_stream_push(L, stream);
+    return tg_stream_await_open(L, lua_gettop(L), deadline);
+}
+
+/** session:accept([deadline in ms]) → stream | nil, err: waits for a channel; an error other than a
+ * timeout is the session's end */
+static int l_accept(lua_State *L)
+{
+    struct box *b = check_box(L);
+    lua_Number deadline = luaL_optnumber(L, 2, 0);
+    tg_check_parkable(L, &b->acceptor);
+    int count = step_accept(L, b);
+    return count > 0 ? count : tg_park(L, &b->acceptor, deadline > 0 ? (uint64_t)deadline : 0);
+}
+
+/** target(stream) → host, port, origin's host, its port: of a channel; nil: it has none */
+static int l_target(lua_State *L)
+{
+    struct tg_stream *s = tg_stream_check(L, 1);
+    const struct tg_ssh_target *t = s == NULL ? NULL : tg_ssh_target(s);
+    if (t == NULL || t->host == NULL) {
+        lua_pushnil(L);
+        return 1;
+    }
+    lua_pushstring(L, t->host);
+    lua_pushinteger(L, t->port);
+    lua_pushstring(L, t->origin);
+    lua_pushinteger(L, t->origin_port);
+    return 4;
+}
+
+/** session:close(); may be repeated */
+static int l_close(lua_State *L)
+{
+    struct box *b = check_box(L);
+    if (b->s == NULL)
+        return 0;
+    tg_session_close(b->s);
+    b->s = NULL;
+    if (b->acceptor.co != NULL)
+        tg_wake(&b->acceptor, fail_closed(b->acceptor.co));
+    if (b->asker.co != NULL)
+        tg_wake(&b->asker, fail_closed(b->asker.co));
+    return 0;
+}
+
+static int l_gc(lua_State *L)
+{
+    struct box *b = lua_touserdata(L, 1);
+    if (b->s != NULL)
+        tg_session_close(b->s);
+    b->s = NULL;
+    return 0;
+}
+
+/** session:is_alive() → false once it is closed or dead */
+static int l_is_alive(lua_State *L)
+{
+    struct box *b = check_box(L);
+    lua_pushboolean(L, b->s != NULL && !b->s->dead);
+    return 1;
+}
+
+/** session:count() → channels alive */
+static int l_count(lua_State *L)
+{
+    struct box *b = check_box(L);
+    lua_pushinteger(L, b->s == NULL ? 0 : (lua_Integer)b->s->streams);
+    return 1;
+}
+
+/** session:silence() → ms since anything came from the peer */
+static int l_silence(lua_State *L)
+{
+    struct box *b = check_box(L);
+    lua_pushnumber(L, b->s == NULL ? 0 : (lua_Number)tg_ssh_silence(b->s));
+    return 1;
+}
+
+int luaopen_tidegate_native_ssh(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        { "ready", l_ready },           { "request", l_request },
+        { "answer", l_answer },         { "login_none", l_login_none },
+        { "login_password", l_login_password }, { "login_key", l_login_key },
+        { "listen", l_listen },         { "methods", l_methods },
+        { "host_key", l_host_key },     { "is_known", l_is_known },
+        { "open", l_open },             { "accept", l_accept },
+        { "close", l_close },           { "is_alive", l_is_alive },
+        { "count", l_count },           { "silence", l_silence },
+        { NULL, NULL },
+    };
+    static const luaL_Reg key_methods[] = { { "public", l_public }, { NULL, NULL } };
+    static const luaL_Reg host_methods[] = { { NULL, NULL } };
+    static const luaL_Reg functions[] = {
+        { "key", l_key },           { "host", l_host },             { "server", l_server },
+        { "client", l_client },     { "target", l_target },         { "is_plain", l_is_plain },
+        { "plain_pair", l_plain_pair }, { NULL, NULL },
+    };
+    tg_class(L, SESSION_MT, methods, l_gc, NULL);
+    tg_class(L, KEY_MT, key_methods, l_key_gc, NULL);
+    tg_class(L, HOST_MT, host_methods, l_host_gc, NULL);
+    lua_newtable(L);
+    luaL_register(L, NULL, functions);
+    return 1;
+}
