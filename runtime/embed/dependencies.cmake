@@ -6,6 +6,8 @@ pkg_check_modules(LUAJIT REQUIRED IMPORTED_TARGET luajit)
 pkg_check_modules(LIBUV REQUIRED IMPORTED_TARGET libuv>=1.44)
 pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl>=3.0)
 pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
+pkg_check_modules(BROTLI REQUIRED IMPORTED_TARGET libbrotlienc libbrotlidec)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(ARGON2 REQUIRED IMPORTED_TARGET libargon2)
 pkg_check_modules(CRYPT REQUIRED IMPORTED_TARGET libcrypt)
 pkg_check_modules(LDNS REQUIRED IMPORTED_TARGET ldns>=1.8)
@@ -27,6 +29,6 @@ target_include_directories(tidegate_libraries BEFORE INTERFACE ${LUAJIT_INCLUDE_
 target_compile_options(tidegate_libraries INTERFACE SHELL:-idirafter\ ${LUV_INCLUDE})
 target_link_libraries(tidegate_libraries INTERFACE
   ${LUV_LIBRARY} PkgConfig::LUAJIT PkgConfig::LIBUV PkgConfig::OPENSSL PkgConfig::ZLIB
-  PkgConfig::LDNS PkgConfig::PCRE2 PkgConfig::MAXMINDDB PkgConfig::NGHTTP2
+  PkgConfig::BROTLI PkgConfig::ZSTD PkgConfig::LDNS PkgConfig::PCRE2 PkgConfig::MAXMINDDB PkgConfig::NGHTTP2
   PkgConfig::ARGON2 PkgConfig::CRYPT PkgConfig::LIBSSH PkgConfig::LIBSSH2
   Threads::Threads ${CMAKE_DL_LIBS} m)

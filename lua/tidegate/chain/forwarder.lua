@@ -64,6 +64,11 @@ function methods:select(ctx, network, address, request)
   return node, err
 end
 
+--- @return how much of a request's body rules want to see, or nil for nothing
+function methods:body_limit()
+  return self.source.body_size
+end
+
 --- Begin to probe the targets that ask for it.
 function methods:start_probes()
   if self.own then

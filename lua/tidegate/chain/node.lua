@@ -12,10 +12,12 @@ local policies = require "tidegate.chain.policies"
 local probe = require "tidegate.chain.probe"
 local proxy_protocol = require "tidegate.net.proxy_protocol"
 local resolver = require "tidegate.policy.resolver"
+local rewrite = require "tidegate.chain.rewrite"
 local router = require "tidegate.chain.router"
 local shared = require "tidegate.native.shared"
 local short = require "tidegate.chain.key"
 local sockets = require "tidegate.chain.sockets"
+local tls = require "tidegate.tls"
 
 local M = {}
 local methods = {}
@@ -119,6 +121,35 @@ local function read_health(self, config, options)
   })
 end
 
+-- What is done to HTTP on its way to a target, and TLS towards it.
+local function read_web(self, config, options)
+  local err
+  self.rewrite, err = rewrite.new(config, options.registry)
+  if err then
+    return nil, err
+  end
+  local settings = config.tls
+  if settings then
+    local given, protocols = settings.options or {}, nil
+    for _, name in ipairs(given.alpn or {}) do
+      if name ~= "h2" then -- targets are spoken to in HTTP/1.1
+        protocols = protocols or {}
+        protocols[#protocols + 1] = name
+      end
+    end
+    self.tls_context, err = tls.client {
+      secure = settings.secure,
+      options = {
+        minVersion = given.minVersion, maxVersion = given.maxVersion, cipherSuites = given.cipherSuites,
+        alpn = protocols,
+      },
+    }
+    local name = settings.serverName
+    self.tls_name = name and name ~= "" and name or self.host ~= "" and self.host or nil
+  end
+  return err == nil, err
+end
+
 local function new_node(config, options)
   local md = read_metadata(config, options.hop_md)
   local address = config.addr or ""
@@ -144,6 +175,10 @@ local function new_node(config, options)
   local ok, err = read_conditions(self, config, options.registry)
   if not ok then
     return nil, err
+  end
+  ok, err = read_web(self, config, options)
+  if not ok then
+    return nil, err:during("node " .. self.label)
   end
   read_health(self, config, options)
   return self, md

@@ -12,15 +12,6 @@ pending.root = {
 --- Fields by object.
 pending.fields = {
   listener = { chainGroup = "choosing among chains" },
-  node = {
-    http = "rewriting HTTP",
-    tls = "TLS towards targets",
-  },
-  forward_node = {
-    auth = "HTTP authentication for a target",
-    http = "rewriting HTTP",
-    tls = "TLS towards targets",
-  },
 }
 
 --- Metadata keys, by Lua pattern on the lower-cased key, unless the component's schema has the key.

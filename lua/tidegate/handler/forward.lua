@@ -8,6 +8,7 @@ return component.handler "forward" {
   doc = "forwards connections to the targets of the forwarder",
   metadata = packets.metadata_with(forward.METADATA),
   open = forward.open,
+  close = forward.close,
   handle = forward.handle,
   handle_packets = packets.handle,
 }

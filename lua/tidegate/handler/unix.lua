@@ -7,6 +7,7 @@ return component.handler "unix" {
   doc = "forwards connections to the unix sockets of the forwarder",
   metadata = forward.METADATA,
   open = forward.open,
+  close = forward.close,
 
   handle = function(self, ctx, stream)
     if self.service.forwarder then

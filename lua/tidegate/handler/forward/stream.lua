@@ -1,32 +1,49 @@
 -- Forwarding of streams, shared by the handlers tcp, forward and unix.
 
-local addr = require "tidegate.net.addr"
+local cache = require "tidegate.handler.http.cache"
+local choice = require "tidegate.handler.forward.choice"
 local failure = require "tidegate.failure"
-local load = require "tidegate.chain.load"
-local proxy_protocol = require "tidegate.net.proxy_protocol"
+local pool = require "tidegate.net.http.pool"
+local reach = require "tidegate.handler.forward.reach"
+local sniffing = require "tidegate.handler.sniffing"
 
 local M = {}
 
-M.METADATA = {
+M.METADATA = sniffing.with {
+  ["http.keepalive"] = {
+    type = "bool",
+    default = false,
+    doc = "of HTTP that is looked into: more than one request on a connection, on both sides",
+  },
   readTimeout = { type = "duration", default = 15, doc = "limit on looking at the first bytes" },
   idleTimeout = { type = "duration", default = 0, doc = "end tunnels that are silent for so long" },
   proxyProtocol = { type = "int", doc = "version of the PROXY header sent to the target" },
   hash = { type = "string", doc = "host: the strategy hash looks at the target, not the client" },
 }
 
+for key, spec in pairs(cache.METADATA) do
+  M.METADATA[key] = spec
+end
+
 function M.open(self)
   local idle = self.md.idleTimeout or 0
   self.relay_options = idle > 0 and { idle = idle * 1000 } or nil
   self.proxy_version = (self.md.proxyProtocol or 0) > 0 and self.md.proxyProtocol or nil
-  return true
+  local ok, err = sniffing.open(self)
+  if ok and self.sniffer and self.md["http.keepalive"] then
+    self.sniffer.keepalive = true
+    if not self.proxy_version then -- its header speaks for one client
+      self.sniffer.pool = pool.new()
+    end
+  end
+  return ok, err
 end
 
--- Where a target is: network and address.
-local function place_of(target, network)
-  if network == "unix" or target.network == "unix" then
-    return "unix", target.addr
+--- Close what is kept for later requests.
+function M.close(self)
+  if self.sniffer and self.sniffer.pool then
+    self.sniffer.pool:close()
   end
-  return target.network or network, target.port and target.addr or addr.with_port(target.addr, 0)
 end
 
 --- Connect to one of the targets.
@@ -39,34 +56,18 @@ function M.connect(self, ctx, network)
   if not target then
     return nil, err or failure.new("config", "no target available")
   end
-
-  ctx.node = target.name
-  local own_network, address = place_of(target, network)
-  ctx.own_target = true
-  local upstream
-  upstream, err = ctx:connect(own_network, address)
-  if not upstream then
-    target.mark:fail()
-    return nil, target:blame(err)
-  end
-  target.mark:ok()
-  load.settle(ctx, target, upstream)
-  return upstream
+  return reach(self, ctx, target, { network = network, port = 0 })
 end
 
 --- Handle a stream.
 -- @param network "tcp" or "unix": how targets are reached that do not say it
 function M.forward(self, ctx, stream, network)
+  if self.sniffer then
+    return sniffing.serve(self.sniffer, ctx, stream, choice.new(self, ctx, network))
+  end
   local upstream, err = M.connect(self, ctx, network)
   if not upstream then
     return nil, err
-  end
-  if self.proxy_version then
-    local ok
-    ok, err = proxy_protocol.send(ctx, upstream, self.proxy_version)
-    if not ok then
-      return nil, err:during("PROXY header")
-    end
   end
   return ctx:relay(stream, upstream, self.relay_options)
 end

@@ -9,6 +9,7 @@ local linger = require "tidegate.net.http.linger"
 local origin = require "tidegate.handler.http.origin"
 local recording = require "tidegate.handler.http.record"
 local reply = require "tidegate.handler.http.reply"
+local rewriting = require "tidegate.handler.http.rewriting"
 local task = require "tidegate.native.task"
 local upload = require "tidegate.handler.http.upload"
 
@@ -40,6 +41,8 @@ local RESPONSE_DROPPED = set "connection keep-alive proxy-connection"
 local SWITCH_DROPPED = set "connection keep-alive proxy-connection upgrade"
 local RESPONSE_DROPPED_PLAIN = set [[ connection keep-alive proxy-connection transfer-encoding
   trailer ]]
+local RESPONSE_DROPPED_WHOLE = set [[ connection keep-alive proxy-connection transfer-encoding
+  trailer content-length ]]
 local RESPONSE_DROPPED_UNPACKED = set [[ connection keep-alive proxy-connection transfer-encoding
   trailer content-length content-encoding ]]
 local STORED_SECONDS = 60 -- in which a client must take a stored response
@@ -78,9 +81,10 @@ local function request_head(self, request, upgrade)
     request.added or "", tail)
 end
 
-local function response_head(response, minor, dropped, tail)
-  return ("HTTP/1.%d %03d %s\r\n%s%s\r\n"):format(minor, response.status, response.reason,
-    head.lines(response, dropped), tail)
+local function response_head(request, response, dropped, tail)
+  local fields = request.settings and request.settings.response_fields
+  return ("HTTP/1.%d %03d %s\r\n%s%s%s\r\n"):format(request.minor, response.status, response.reason,
+    head.lines(response, fields and fields:without(dropped) or dropped), fields and fields.lines or "", tail)
 end
 
 -- Responses ---------------------------------------------------------------------------------------
@@ -111,7 +115,7 @@ local function receive(self, stream, upstream, request, job)
       return response
     elseif request.minor == 1 then
       local ok
-      ok, err = stream:write(response_head(response, 1, RESPONSE_DROPPED, ""))
+      ok, err = stream:write(response_head(request, response, RESPONSE_DROPPED, ""))
       if not ok then
         return nil, err:during("interim response"), true
       end
@@ -130,7 +134,7 @@ local function switch(self, ctx, stream, upstream, request, response, upgrade, j
   if request.rec then
     recording.response(request.rec, response, 0)
   end
-  local ok, err = stream:write(response_head(response, 1, SWITCH_DROPPED,
+  local ok, err = stream:write(response_head(request, response, SWITCH_DROPPED,
     "Connection: Upgrade\r\nUpgrade: " .. agreed .. "\r\n"))
   if not ok then
     return nil, err:during("response")
@@ -150,6 +154,21 @@ local function to_unpack(request, response, framing)
     and string_lower(head.get(response, "content-encoding") or "") == "gzip"
 end
 
+-- How a response goes out whose body was changed.
+-- @param whole the new body; nil: it comes in chunks (or, to old clients, until the end)
+-- @return head, whether to close
+local function shape_changed(request, response, whole, unread)
+  local old = request.minor == 0
+  local closing = not request.persistent or unread or not whole and old
+  local tail = closing and "Connection: close\r\n" or old and "Connection: keep-alive\r\n" or ""
+  if whole then
+    tail = tail .. ("Content-Length: %d\r\n"):format(#whole)
+  elseif not old then
+    tail = tail .. "Transfer-Encoding: chunked\r\n"
+  end
+  return response_head(request, response, RESPONSE_DROPPED_WHOLE, tail), closing
+end
+
 -- How the response goes out.
 -- @return head, what body.copy() does to the bytes, whether to close
 local function shape(request, response, framing, unread)
@@ -165,7 +184,7 @@ local function shape(request, response, framing, unread)
   elseif plain then
     dropped, change = RESPONSE_DROPPED_PLAIN, "plain"
   end
-  return response_head(response, request.minor, dropped, tail), change, closing
+  return response_head(request, response, dropped, tail), change, closing
 end
 
 -- The response is over: an upload that still goes on has lost its purpose.
@@ -203,18 +222,68 @@ local function send_body(self, upstream, stream, request, response, framing, byt
   return moved, err, side, so_far
 end
 
+-- A body that was changed, which goes out whole.  @return true | nil, err
+local function send_whole(self, stream, request, response, bytes, whole)
+  if request.rec then
+    recording.response_body(request.rec, whole:sub(1, recording.room(request.rec, #whole)), #whole)
+  end
+  stream:set_deadline(self.stall > 0 and task.now() + self.stall or nil)
+  local ok, err = stream:write(bytes, whole)
+  stream:set_deadline(nil)
+  if ok and cache.room(self, request.entry, request, response) > 0 then
+    cache.store(self, request.entry, request, response, whole)
+  end
+  return ok, err
+end
+
+-- A stream of events, each changed by itself.  @return true | nil, err
+local function send_events(self, ctx, upstream, stream, request, framing, bytes, rules)
+  local ok, err = stream:write(bytes)
+  if not ok then
+    return nil, err
+  end
+  local chunked = request.minor == 1
+  ok, err = rewriting.events(ctx, upstream, request, framing, rules, function(event)
+    stream:set_deadline(self.stall > 0 and task.now() + self.stall or nil)
+    if chunked then
+      return stream:write(("%x\r\n"):format(#event), event, "\r\n")
+    end
+    return stream:write(event)
+  end)
+  if ok and chunked then
+    return stream:write "0\r\n\r\n"
+  end
+  return ok, err
+end
+
 -- Pass the response on.  @return KEEP | true: it is over | nil, err
 local function respond(self, ctx, stream, upstream, request, response, job)
   local framing = head.response_framing(response, request.method)
   local unread = job ~= nil and not job.ok -- the client's body is not through, and may never be
-  local bytes, change, closing = shape(request, response, framing, unread)
+  local rules, events = rewriting.rules_for(request, response, framing)
+  local whole, ok, err
+  if rules and not events then
+    whole, err = rewriting.response(self, ctx, upstream, request, response, framing, rules)
+    if err then
+      return nil, err
+    end
+  end
+  local bytes, change, closing
+  if whole or events then
+    bytes, closing = shape_changed(request, response, whole, unread)
+  else
+    bytes, change, closing = shape(request, response, framing, unread)
+  end
   stream:set_deadline(nil)
   if request.rec then
-    recording.response(request.rec, response, framing)
+    recording.response(request.rec, response, whole and #whole or framing)
   end
 
-  local ok, err
-  if framing == 0 then
+  if whole then
+    ok, err = send_whole(self, stream, request, response, bytes, whole)
+  elseif events then
+    ok, err = send_events(self, ctx, upstream, stream, request, framing, bytes, rules)
+  elseif framing == 0 then
     ok, err = stream:write(bytes)
     if ok and cache.room(self, request.entry, request, response) > 0 then
       cache.store(self, request.entry, request, response)
@@ -263,6 +332,14 @@ local function attempt(self, ctx, stream, request, fresh)
     end
     local again = used == true and job == nil and REPEATABLE[request.method]
     return nil, err, again and "again" or "unavailable"
+  end
+  if request.origin.accepts then
+    local ok
+    ok, err = request.origin:accepts(request, response)
+    if not ok then
+      origin.drop(ctx, upstream)
+      return nil, err
+    end
   end
   if inexpressible(request, response) then
     origin.drop(ctx, upstream)

@@ -72,6 +72,21 @@ function M.room(rec, framing)
   return rec and copy.room(rec.most, framing) or 0
 end
 
+--- A request was changed before it goes to its target.
+-- @param host, target as they came; as they go: request.send_host, request.send_target
+function M.changed(rec, request, host, target)
+  local http = rec.extra.http
+  if request.send_host == host and request.send_target == target and not request.added then
+    return
+  end
+  http.originalHost, http.originalUri, http.originalRequest = host, target, http.request
+  http.host, http.uri = request.send_host, request.send_target
+  http.request = {
+    contentLength = request.whole_body and #request.whole_body or http.request.contentLength,
+    header = object.header(head.lines(request, request.dropped) .. (request.added or "")),
+  }
+end
+
 local function body_of(rec, bytes, framing)
   if bytes and rec.most > 0 then
     return copy.body(bytes, framing):sub(1, rec.most)

@@ -13,6 +13,7 @@ local M = {}
 local KEEP = forward.KEEP
 local HEAD_TIMEOUT = 60 -- seconds, from the first byte of a head
 local BAD_REQUEST = reply.closing(400)
+local UNAUTHORIZED = reply.status_line(401) .. "WWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"
 local TOO_LARGE = reply.closing(431)
 
 -- What a tunnel passes on as it is but for the fields between two neighbours.
@@ -51,7 +52,7 @@ end
 
 -- Tell the client why there is nothing.
 local function refuse(ctx, stream, request, status, err)
-  local bytes = reply.empty(status)
+  local bytes = status == 401 and UNAUTHORIZED or reply.empty(status)
   if request.minor == 0 then
     bytes = bytes:gsub("^HTTP/1%.1", "HTTP/1.0")
   end

@@ -179,7 +179,7 @@ function M.serve(engine, ctx, stream, upstream, way, hello)
     upper, why = encrypt(more)
     return upper and other:own(upper), why
   end)
-  inside.prepare = way.prepare
+  inside.prepare = way.inside and way:inside()
   local looking = setmetatable({ mitm = false }, { __index = engine })
   local info = native.info(inner)
   if info and info.alpn == "h2" then

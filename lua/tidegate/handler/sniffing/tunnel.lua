@@ -35,7 +35,13 @@ function known:connect(ctx)
   return self.redial(ctx)
 end
 
-function known:origin()
+function known:origin(ctx, request, stream)
+  if self.prepare then
+    local ok, err, status = self.prepare(ctx, request, stream)
+    if not ok then
+      return nil, err, status
+    end
+  end
   if not self.all then
     self.all = self.owner:own(origin.fixed(self.upstream, self.redial))
   end
