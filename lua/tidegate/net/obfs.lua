@@ -1,0 +1,108 @@
+-- simple-obfs' HTTP mode: one request and one answer as of a WebSocket, then bytes as they are.
+
+local failure = require "tidegate.failure"
+local head = require "tidegate.net.http.head"
+local http1 = require "tidegate.native.http1"
+local opener = require "tidegate.native.opener"
+local ws = require "tidegate.native.ws"
+
+local M = {}
+
+local OURS = {
+  connection = true, upgrade = true, ["sec-websocket-key"] = true, ["sec-websocket-accept"] = true,
+  ["content-length"] = true, ["transfer-encoding"] = true,
+}
+
+-- "x-a" → "X-A", as gost writes the names of a map.
+local function canonical(name)
+  return (name:lower():gsub("^%l", string.upper):gsub("%-%l", string.upper))
+end
+
+--- Look through a configured map of header fields.  @return sorted { name, value } pairs | nil, err
+function M.fields(map)
+  local fields = {}
+  for name, value in pairs(map or {}) do
+    name = canonical(tostring(name))
+    if OURS[name:lower()] then
+      return nil, failure.new("config", ("the header %s is not free to be set"):format(name))
+    end
+    fields[#fields + 1] = { name, tostring(value) }
+  end
+  table.sort(fields, function(a, b)
+    return a[1] < b[1]
+  end)
+  local ok, err = http1.encode("GET / HTTP/1.1", fields) -- to see whether they can be written
+  return ok and fields, err
+end
+
+local function with(fields, own)
+  local all = {}
+  for _, list in ipairs { own, fields } do
+    for _, field in ipairs(list) do
+      all[#all + 1] = field
+    end
+  end
+  table.sort(all, function(a, b)
+    return a[1] < b[1]
+  end)
+  return all
+end
+
+--- The client's end: the request goes out with the first bytes.
+-- @return stream; the one given is used up | nil, err
+function M.client(stream, host, fields)
+  local others = {}
+  local agent = "Go-http-client/1.1"
+  for _, field in ipairs(fields) do
+    if field[1] == "Host" then
+      host = field[2]
+    elseif field[1] == "User-Agent" then
+      agent = field[2]
+    else
+      others[#others + 1] = field
+    end
+  end
+  others = with(others, {
+    { "Connection", "Upgrade" }, { "Sec-Websocket-Key", ws.key() }, { "Upgrade", "websocket" },
+  })
+  table.insert(others, 1, { "User-Agent", agent })
+  table.insert(others, 1, { "Host", host })
+  local request, err = http1.encode("GET / HTTP/1.1", others)
+  if not request then
+    return nil, err
+  end
+  return opener.obfs_http(stream, request)
+end
+
+local function wrong(message)
+  return nil, failure.new("protocol", message, { layer = "ohttp" })
+end
+
+--- The server's end.  @return the stream | nil, err
+function M.server(stream, fields, deadline)
+  stream:set_deadline(deadline)
+  local request, err = head.request(stream)
+  if not request then
+    return nil, err:during "ohttp request"
+  end
+  if request.method ~= "GET" or (head.get(request, "upgrade") or ""):lower() ~= "websocket" then
+    stream:write "HTTP/1.1 400 Bad Request\r\n\r\n"
+    stream:shutdown()
+    return wrong(("%s %s is no ohttp client's request"):format(request.method, request.target))
+  end
+  local answer = http1.encode("HTTP/1.1 101 Switching Protocols", with(fields, {
+    { "Connection", "Upgrade" },
+    { "Date", os.date "!%a, %d %b %Y %H:%M:%S GMT" },
+    { "Sec-Websocket-Accept", ws.accept(head.get(request, "sec-websocket-key") or "") },
+    { "Upgrade", "websocket" },
+  }))
+  local ok
+  ok, err = stream:write(answer)
+  if not ok then
+    return nil, err:during "ohttp answer"
+  end
+  stream:set_deadline(nil)
+  return stream
+end
+
+return M
