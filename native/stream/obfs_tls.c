@@ -277,10 +277,10 @@ static ssize_t read_hello(struct obfs *o)
             memmove(b->data, h.payload.data, h.payload.len); /* it lies further back */
             b->end = (uint32_t)h.payload.len;
             ssize_t more = decode(o, b->data + at, rest);
-            if (more < 0)
-                return more;
-            memmove(b->data + b->end, b->data + at, (size_t)more);
-            b->end += (uint32_t)more;
+            if (more > 0) { /* else the payload is told before the failure */
+                memmove(b->data + b->end, b->data + at, (size_t)more);
+                b->end += (uint32_t)more;
+            }
             return 0;
         }
         if (n != TG_AGAIN)
@@ -324,6 +324,8 @@ static ssize_t obfs_read(struct tg_stream *s, void *buf, size_t len)
     }
     if (o->in != NULL)
         return deliver(o, buf, len);
+    if (s->state == TG_STREAM_FAILED)
+        return s->error.code;
     if (o->client && !o->opened && !tg_timer_running(&o->timer))
         tg_timer_start(s->reactor, &o->timer, PATIENCE_MS);
     for (int i = 0; i < READS_MAX; i++) {
