@@ -53,7 +53,7 @@ local function apply_flags(config, options)
     config.api = url.endpoint(options.api, { pathPrefix = "string", accesslog = "bool" })
   end
   if options.metrics and options.metrics ~= "" then
-    config.metrics = url.endpoint(options.metrics, { path = "string" })
+    config.metrics = url.endpoint(options.metrics, { path = "string", noClient = "bool" })
   end
 end
 

@@ -209,6 +209,20 @@ static int l_stats(lua_State *L)
     return 2;
 }
 
+/** pools() -> bytes of this VM's buffers that lie ready, bytes in buffers that are out, idle pipes */
+static int l_pools(lua_State *L)
+{
+    const struct home *home = home_of(L);
+    const struct tg_pool *pool = &tg_reactor_of(home->ends.main)->pool;
+    size_t ready = 0, size = TG_BUF_SMALL;
+    for (int i = 0; i < TG_BUF_CLASSES; i++, size *= 4)
+        ready += pool->count[i] * size;
+    lua_pushnumber(L, (lua_Number)ready);
+    lua_pushnumber(L, (lua_Number)pool->lent);
+    lua_pushinteger(L, (lua_Integer)home->list.pipes.count);
+    return 3;
+}
+
 /** cut_all(reason): end every relay of this VM */
 static int l_cut_all(lua_State *L)
 {
@@ -253,7 +267,8 @@ int luaopen_tidegate_native_relay(lua_State *L)
     static const luaL_Reg functions[] = {
         { "start", l_start }, { "run", l_run },     { "on_end", l_on_end },
         { "count", l_count }, { "stats", l_stats }, { "cut_all", l_cut_all },
-        { "list", l_list },   { "cut", l_cut },     { NULL, NULL },
+        { "list", l_list },   { "cut", l_cut },     { "pools", l_pools },
+        { NULL, NULL },
     };
     luaL_newmetatable(L, OPTIONS_MT);
     lua_pushcfunction(L, l_options_gc);

@@ -79,7 +79,8 @@ describe("the Web API of what is live", function()
     assert.equal(1, page.data.count)
     assert.equal(3, page.data.total)
     assert.equal(0, select(2, a:json("GET", "/connections?user=bob")).data.total)
-    assert.equal('{"data":{"total":3,"offset":9,"count":0,"list":[]}}', select(2, a:ask("GET", "/connections?offset=9")))
+    assert.equal('{"data":{"total":3,"offset":9,"count":0,"list":[]}}',
+      select(2, a:ask("GET", "/connections?offset=9")))
     assert.equal(400, (a:json("GET", "/connections?limit=-1")))
 
     assert.equal(200, (a:ask("DELETE", "/connections/" .. one.sid)))
@@ -140,15 +141,17 @@ chains:
   it("tells what happens, as it happens", function()
     local port = programs.free_port()
     local _, a = start((WHOLE:gsub("127.0.0.1:0", "127.0.0.1:" .. port)))
-    local watcher = programs.start("curl", { "-s", "-N", "-u", "me:secret", a.base .. "/events?kinds=open,close,state,log" },
-      { ready = "welcome" })
+    local watcher = programs.start("curl", {
+      "-s", "-N", "-u", "me:secret", a.base .. "/events?kinds=open,close,state,log",
+    }, { ready = "welcome" })
     local target = plane.accept(function(s) s:close() end)
     local s = tunnel(port, target)
     s:read_until("\n", 10)
     s:close()
     a:ask("POST", "/services/front/drain")
     helpers.eventually(function()
-      return watcher.stdout:find "event: open\ndata: [^\n]*front" and watcher.stdout:find "event: close\ndata: [^\n]*ann"
+      return watcher.stdout:find "event: open\ndata: [^\n]*front"
+        and watcher.stdout:find "event: close\ndata: [^\n]*ann"
         and watcher.stdout:find "event: state\ndata: [^\n]*closed"
     end, "not told", 10)
     watcher:stop()

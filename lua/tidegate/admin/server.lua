@@ -6,6 +6,7 @@ local failure = require "tidegate.failure"
 local http = require "tidegate.admin.http"
 local listener = require "tidegate.native.listener"
 local luv = require "luv"
+local metrics = require "tidegate.admin.metrics"
 local signature = require "tidegate.process.signature"
 
 local M = {}
@@ -16,6 +17,7 @@ local CONNECTIONS_MAX = 512 -- of one server
 -- tidegate.admin.http
 local SERVERS = {
   api = api.new,
+  metrics = metrics.new,
 }
 
 local running = {} -- key → { signature, acceptor, fd, path, streams, count }

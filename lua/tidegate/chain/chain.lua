@@ -49,7 +49,7 @@ end
 
 local function new_route(self, nodes)
   local made = route.new(nodes)
-  made.mark = self.mark
+  made.mark, made.chain = self.mark, self.name
   return made
 end
 

@@ -4,6 +4,7 @@
 local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
 local load = require "tidegate.chain.load"
+local metrics = require "tidegate.process.metrics"
 local race = require "tidegate.chain.race"
 local resolve = require "tidegate.net.resolve"
 local route = require "tidegate.chain.route"
@@ -232,7 +233,7 @@ end
 local function arrive(ctx, node, stream, began, deadline)
   load.settle(ctx, node, stream)
   local upper, err = node:handshake(ctx, stream, deadline)
-  if upper and began then
+  if upper and began and node.latency then
     node.latency:note((uv.hrtime() - began) / 1e9)
   end
   return upper, err
@@ -292,11 +293,14 @@ function travel(ctx, stages, path, deadline, last, contest)
   for i = first, last do
     local node = path[i]
     if i ~= at then
-      began = node.latency and uv.hrtime()
+      began = (node.latency or metrics.on) and uv.hrtime()
       stream, err = approach(ctx, stages, path, i, stream, deadline)
     end
     if stream then
-      stream, err = arrive(ctx, node, stream, node.latency and began, deadline)
+      stream, err = arrive(ctx, node, stream, began, deadline)
+      if metrics.on and i == 1 and stream and began then
+        metrics.connected(path, began)
+      end
     end
     if not stream then
       if not (contest and contest.over) then
@@ -347,6 +351,9 @@ function M.reach(ctx, path, deadline)
     end
   end
   if not stream then
+    if metrics.on then
+      metrics.chain_failed(path)
+    end
     return nil, err
   end
   return stream, path[#path]

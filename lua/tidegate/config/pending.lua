@@ -6,7 +6,6 @@ local pending = {}
 --- Lists and objects of the root; what refers to an object of such a list is pending with it.
 pending.root = {
   profiling = "profiling",
-  metrics = "the metrics server",
 }
 
 --- Fields by object.

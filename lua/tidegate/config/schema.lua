@@ -102,9 +102,7 @@ object("service", {
   { "status", "ignored", "read-only state of the API" },
 })
 
-object("sockopts", {
-  { "mark", "int", "SO_MARK" },
-})
+object("sockopts", { { "mark", "int", "SO_MARK" } })
 
 object("handler", {
   { "type*", "string", "name of a handler, default auto" },
@@ -557,8 +555,7 @@ object("profiling", {
 object("api", {
   { "addr*", "string", "listen address, or unix://path" },
   { "pathPrefix", "string", "before all paths" },
-  { "accesslog", "bool", "log requests" },
-  { "auth", "auth", "one user" },
+  { "accesslog", "bool", "log requests" }, { "auth", "auth", "one user" },
   ref("authers", { "auther", "string", "who may use it" }),
   { "eval", "bool", "let those who are authenticated evaluate Lua; not gost's" },
   { "saveAnywhere", "bool", "let the configuration be saved in any folder; not gost's" },
@@ -566,8 +563,7 @@ object("api", {
 
 object("metrics", {
   { "addr*", "string", "listen address, or unix://path" },
-  { "path", "string", "path, default /metrics" },
-  { "auth", "auth", "one user" },
+  { "path", "string", "path, default /metrics" }, { "auth", "auth", "one user" },
   ref("authers", { "auther", "string", "who may use it" }),
   { "noClient", "bool", "leave the label client empty: one series of each service; not gost's" },
 })

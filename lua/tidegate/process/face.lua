@@ -167,6 +167,12 @@ function M.new(host)
       local answers = message.call({ type = "nodes" }, task.now() + QUICK_MS, 1)
       return answers and answers[1] or {}
     end,
+    vitals = function()
+      return {
+        states = status.count_states(),
+        workers = message.call({ type = "vitals" }, task.now() + QUICK_MS) or {},
+      }
+    end,
     ask = ask,
     collect = function()
       local sizes = { control = evaluate.collect() }

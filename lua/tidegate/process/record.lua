@@ -106,9 +106,13 @@ local function encode_tag(values)
   return tag
 end
 
+--- Hears of each record, by the recorder's name; replaced where metrics are counted.
+function M.count() end
+
 -- Recorders --------------------------------------------------------------------------------------
 
 local function send(bound, data)
+  M.count(bound.recorder.name or "")
   bound.recorder:record(data, bound.meta)
 end
 

@@ -11,6 +11,7 @@ local live = require "tidegate.process.live"
 local log = require "tidegate.process.log"
 local metadata = require "tidegate.metadata"
 local metering = require "tidegate.process.metering"
+local metrics = require "tidegate.process.metrics"
 local proxy_protocol = require "tidegate.net.proxy_protocol"
 local quota = require "tidegate.policy.quota"
 local record = require "tidegate.process.record"
@@ -244,6 +245,9 @@ local function serve_one(ctx, stream, handle)
   ctx.stream = stream
   record.opened(ctx)
   live.began(ctx)
+  if metrics.on then
+    metrics.began(ctx)
+  end
   local ok, err = metering.allowed(ctx)
   if not ok then
     return nil, err
@@ -274,6 +278,9 @@ local function walk(ctx, stream, handle)
     return nil, err
   end
 
+  if metrics.on then
+    metrics.carried(ctx)
+  end
   stream, err = stages.handshake(ctx, upper)
   if not stream then
     return nil, err
@@ -333,6 +340,9 @@ local function finish(ctx, ok, done, err)
   end
   if err then
     stats.failed(ctx.service, err)
+    if metrics.on then
+      metrics.failed(ctx, err)
+    end
   end
   if not ctx.relayed then
     record.ended(ctx, err)

@@ -7,7 +7,10 @@ local guard = require "tidegate.script.guard"
 local listener = require "tidegate.native.listener"
 local live = require "tidegate.process.live"
 local log = require "tidegate.process.log"
+local luv = require "luv"
 local message = require "tidegate.process.message"
+local metadata = require "tidegate.metadata"
+local metrics = require "tidegate.process.metrics"
 local nodes = require "tidegate.process.nodes"
 local observer = require "tidegate.policy.observer"
 local packet = require "tidegate.native.packet"
@@ -20,6 +23,7 @@ local relay = require "tidegate.native.relay"
 local service = require "tidegate.process.service"
 local task = require "tidegate.native.task"
 
+local LAG_EVERY = 0.1 -- seconds
 local LAST_WORDS_MS = 500
 local FLUSH_MS = 400 -- for records; the control thread waits a second for all
 
@@ -67,11 +71,14 @@ end
 
 -- Which servers of the admin plane a configuration asks for, on addresses of their own or as services.
 local function admin_of(config)
-  local found = { api = config.api ~= nil, metrics = config.metrics ~= nil }
+  local found = { api = config.api ~= nil, metrics = config.metrics and { noClient = config.metrics.noClient } }
   for _, item in ipairs(config.services or {}) do
     local kind = item.handler and item.handler.type
     found.api = found.api or kind == "api"
-    found.metrics = found.metrics or kind == "metrics"
+    if kind == "metrics" then
+      local md = metadata.parse({ noClient = { type = "bool" } }, item.handler.metadata)
+      found.metrics = { noClient = found.metrics and found.metrics.noClient or md.noClient }
+    end
   end
   return found
 end
@@ -121,13 +128,31 @@ local function close_old(old, new)
   end
 end
 
+local sampling = false
+
+-- How late timers are is how long whoever becomes ready has to wait.
+local function sample_lag()
+  while metrics.on do
+    local due = luv.hrtime() + LAG_EVERY * 1e9
+    task.sleep(LAG_EVERY)
+    metrics.lagged(process.id(), (luv.hrtime() - due) / 1e9)
+  end
+  sampling = false
+end
+
 -- From here on new connections meet the new services; old ones keep what they hold.
 local function commit(question)
   local new, problems = prepared[question.generation], {}
   prepared[question.generation] = nil
   log.configure(new.log)
   live.watch(new.admin.api)
-  record.want(new.admin.api or new.admin.metrics)
+  record.want(new.admin.api or new.admin.metrics ~= nil)
+  metrics.configure(new.admin.metrics)
+  guard.time(new.admin.metrics and metrics.hooked or nil)
+  if new.admin.metrics and not sampling then
+    sampling = true
+    task.spawn(sample_lag)
+  end
   local used = {}
   for name, built in pairs(new.services) do
     local place = new.places[name]
@@ -201,6 +226,15 @@ local function serve_admin()
   message.handle("nodes", function()
     local _, any = next(current and current.services or {})
     return nodes.list(any and any.registry, current and current.services or {})
+  end)
+  message.handle("vitals", function()
+    local spliced, copied = relay.stats()
+    local free, lent, pipes = relay.pools()
+    return {
+      memory = collectgarbage "count" * 1024, relays = relay.count(), sessions = packet.count(),
+      handlers = service.live_count(), tasks = task.count(), spliced = spliced, copied = copied,
+      pool_free = free, pool_lent = lent, pipes = pipes,
+    }
   end)
   message.handle("listen", function(question)
     live.listen(question.on)

@@ -1,11 +1,13 @@
 -- Functions of scripts, fenced in: one that raises is reported and counted, and a default stands in
 -- for its answer.
 
+local luv = require "luv"
 local shared = require "tidegate.native.shared"
 local watchdog = require "tidegate.native.watchdog"
 
 local M = {}
 
+local hrtime = luv.hrtime
 local xpcall = xpcall
 
 local fenced = setmetatable({}, { __mode = "k" }) -- a script's function → what it is, for the watchdog
@@ -46,6 +48,20 @@ local function finish(fence, a, b, c, d, e, f, g, h, ok, ...)
   return fence.value
 end
 
+local timed -- function(what, nanoseconds), while calls are timed
+
+--- Have a function hear how long each call took, waits included: fn(what, nanoseconds); nil: none.
+function M.time(fn)
+  timed = fn
+end
+
+local function finish_timed(fence, began, ...)
+  if timed then
+    timed(fence.what, hrtime() - began)
+  end
+  return finish(fence, ...)
+end
+
 --- Fence a function in.  It takes at most eight arguments.
 -- @param what it is, for messages
 -- @param default what it answers when it raises: a value, or a function of the same arguments
@@ -59,6 +75,9 @@ function M.new(fn, what, default, log)
     fence.value = default
   end
   return function(a, b, c, d, e, f, g, h)
+    if timed then
+      return finish_timed(fence, hrtime(), a, b, c, d, e, f, g, h, xpcall(fn, handler, a, b, c, d, e, f, g, h))
+    end
     return finish(fence, a, b, c, d, e, f, g, h, xpcall(fn, handler, a, b, c, d, e, f, g, h))
   end
 end
