@@ -35,7 +35,9 @@ local function start(...)
 end
 
 local function fetch(port, target)
-  return programs.run("curl", { "-s", "-m", "10", "-x", "socks5h://127.0.0.1:" .. port, "http://" .. target .. "/" }).stdout
+  return programs.run("curl", {
+    "-s", "-m", "10", "-x", "socks5h://127.0.0.1:" .. port, "http://" .. target .. "/",
+  }).stdout
 end
 
 local function origin()
@@ -109,6 +111,29 @@ describe("metrics", function()
       assert.equal(0, result.code, result.stdout .. result.stderr)
       assert.equal("", result.stderr)
     end
+  end)
+
+  it("are scraped by Prometheus", function()
+    if not programs.have "prometheus" then
+      return pending "prometheus is not installed"
+    end
+    local _, a, port = start("-L", "http://127.0.0.1:0", "-metrics", "me:pw@127.0.0.1:PORT")
+    assert(a)
+    local folder, own = programs.folder(), programs.free_port()
+    local path = programs.file(folder, "p.yml", ([[
+global: {scrape_interval: 1s}
+scrape_configs:
+- job_name: gate
+  basic_auth: {username: me, password: pw}
+  static_configs: [{targets: ["127.0.0.1:%d"]}]
+]]):format(port))
+    programs.start("prometheus", { "--config.file=" .. path, "--storage.tsdb.path=" .. folder .. "/data",
+      "--web.listen-address=127.0.0.1:" .. own }, { port = own })
+    helpers.eventually(function()
+      local text = programs.run("curl", { "-s", "-m", "5", "-G", "--data-urlencode", "query=gost_service_status",
+        ("http://127.0.0.1:%d/api/v1/query"):format(own) }).stdout
+      return text:find('"state":"ready"', 1, true)
+    end, "prometheus has not scraped", 20)
   end)
 
   it("are for those who may, on one path", function()

@@ -7,6 +7,7 @@ local base64 = require "tidegate.net.http.base64"
 local collections = require "tidegate.admin.api.collections"
 local config = require "tidegate.admin.api.config"
 local connections = require "tidegate.admin.api.connections"
+local docs = require "tidegate.admin.api.docs"
 local http = require "tidegate.admin.http"
 local operate = require "tidegate.admin.api.operate"
 local quotas = require "tidegate.admin.api.quotas"
@@ -15,7 +16,7 @@ local task = require "tidegate.native.task"
 
 local M = {}
 
-local PARTS = { config, collections, quotas, connections, operate }
+local PARTS = { config, collections, quotas, connections, operate, docs }
 
 local CORS = {
   { "Access-Control-Allow-Origin", "*" },

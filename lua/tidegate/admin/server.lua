@@ -7,10 +7,12 @@ local http = require "tidegate.admin.http"
 local listener = require "tidegate.native.listener"
 local luv = require "luv"
 local metrics = require "tidegate.admin.metrics"
+local profiling = require "tidegate.admin.profiling"
 local signature = require "tidegate.process.signature"
 
 local M = {}
 
+local PROFILING = ":6060" -- where nobody says where
 local CONNECTIONS_MAX = 512 -- of one server
 
 -- Key of the configuration → what answers its requests: function(settings, control) → site of
@@ -18,6 +20,7 @@ local CONNECTIONS_MAX = 512 -- of one server
 local SERVERS = {
   api = api.new,
   metrics = metrics.new,
+  profiling = profiling.new,
 }
 
 local running = {} -- key → { signature, acceptor, fd, path, streams, count }
@@ -54,8 +57,16 @@ local function serve(one, key, site, stream, control)
   stream:close()
 end
 
+-- Profiles tell much and ask nobody who they are: unless a host is named, only this machine is served.
+local function default_host(key, addr)
+  if key == "profiling" and addr:find "^:%d+$" then
+    return "127.0.0.1" .. addr
+  end
+  return addr
+end
+
 local function open(key, settings, control)
-  local where, path = address_of(settings.addr or "")
+  local where, path = address_of(default_host(key, settings.addr))
   if path then
     remove_socket(path)
   end
@@ -97,6 +108,9 @@ function M.settle(config, control)
   local problems = {}
   for key in pairs(SERVERS) do
     local settings = config[key]
+    if key == "profiling" and settings and (settings.addr or "") == "" then
+      settings = { addr = PROFILING }
+    end
     local wanted = settings and settings.addr and settings.addr ~= ""
     if running[key] and not (wanted and running[key].signature == signature.of(settings)) then
       close(key)

@@ -5,7 +5,6 @@ local pending = {}
 
 --- Lists and objects of the root; what refers to an object of such a list is pending with it.
 pending.root = {
-  profiling = "profiling",
 }
 
 --- Fields by object.

@@ -337,6 +337,14 @@ function writer.plain_json(value)
   return json_value(typed_free(value, {}))
 end
 
+--- Any plain value as YAML: tables with [1] are lists, keys are sorted.
+-- @param marks nil or [table] = { list = true } for those that are lists without items
+function writer.plain_yaml(value, marks)
+  local out = {}
+  yaml_map(out, typed_free(value, marks or {}), "")
+  return table.concat(out, "\n") .. "\n"
+end
+
 --- Write a configuration.
 -- @param format "json", anything else is YAML
 -- @param marks the positions beside the configuration; they know whether keys came from a file

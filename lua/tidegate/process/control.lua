@@ -14,6 +14,7 @@ local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
 local place = require "tidegate.admin.repl.place"
 local process = require "tidegate.native.process"
+local profile = require "tidegate.process.profile"
 local registry = require "tidegate.process.registry"
 local repl = require "tidegate.admin.repl.server"
 local script = require "tidegate.script"
@@ -450,6 +451,7 @@ local function run(config, options)
   message.handle("accepting", function(question, from)
     status.accepting(question.service, from, question.ok)
   end)
+  profile.shield()
   events.open()
   message.handle("admin", function(question)
     return admin.answer(question, plane)

@@ -15,6 +15,7 @@ local nodes = require "tidegate.process.nodes"
 local observer = require "tidegate.policy.observer"
 local packet = require "tidegate.native.packet"
 local process = require "tidegate.native.process"
+local profile = require "tidegate.process.profile"
 local quota = require "tidegate.policy.quota"
 local queue = require "tidegate.policy.recorder.queue"
 local record = require "tidegate.process.record"
@@ -235,6 +236,10 @@ local function serve_admin()
       handlers = service.live_count(), tasks = task.count(), spliced = spliced, copied = copied,
       pool_free = free, pool_lent = lent, pipes = pipes,
     }
+  end)
+  message.handle("profile", function(question)
+    local counts, err = profile.run(question.seconds)
+    return { counts = counts, err = err }
   end)
   message.handle("listen", function(question)
     live.listen(question.on)

@@ -51,6 +51,92 @@ commands.services = { "", "services and where they listen", function(_, control)
   return columns(rows)
 end }
 
+local function age(seconds)
+  return seconds < 120 and ("%.1fs"):format(seconds) or ("%.0fm"):format(seconds / 60)
+end
+
+local FILTERS = { service = true, client = true, user = true, host = true }
+
+local function show_connections(argument, control)
+  local filter = {}
+  for word in argument:gmatch "%S+" do
+    local key, value = word:match "^(%w+)=(.+)$"
+    if not FILTERS[key] then
+      return nil, "filters are service=, client=, user= and host="
+    end
+    filter[key] = value
+  end
+  local found = control.connections(filter, 0, 50)
+  local rows = { { "SID", "SERVICE", "CLIENT", "USER", "IN", "OUT", "AGE", "ROUTE" } }
+  for _, item in ipairs(found.items) do
+    rows[#rows + 1] = {
+      item.sid or "-", item.service or "-", item.client or "-", item.user or "-", item.inputBytes, item.outputBytes,
+      age(item.age), item.route or item.host or "-",
+    }
+  end
+  return ("%s\n%d of %d"):format(columns(rows), #found.items, found.total)
+end
+
+commands.connections = { "[KEY=VALUE …]", "50 of them; by service, client, user, host", show_connections }
+
+commands.kill = { "SID", "close a connection", function(argument, control)
+  if argument == "" or not control.disconnect(argument) then
+    return nil, "there is no such connection"
+  end
+  return "closed"
+end }
+
+commands.nodes = { "", "nodes of hops and forwarders, and how they are", function(_, control)
+  local rows = { { "OF", "NODE", "ADDRESS", "STATE", "FAILS", "LATENCY", "CONNECTIONS" } }
+  for _, item in ipairs(control.nodes()) do
+    local latency = item.probeLatency or item.latency
+    rows[#rows + 1] = {
+      item.hop or item.chain or item.service or "-", item.name, item.addr,
+      item.failed and "failed" or item.healthy and "healthy" or "-", item.fails,
+      latency and latency > 0 and ("%.1f ms"):format(latency * 1000) or "-", item.connections or "-",
+    }
+  end
+  return columns(rows)
+end }
+
+-- The functions that were on top of most samples.
+local function summary(list)
+  local tops, total, rows = {}, 0, { { "SAMPLES", "SHARE", "WHERE" } }
+  for _, one in ipairs(list) do
+    for stack, samples in pairs(one[2]) do
+      local top = one[1] .. "  " .. (stack:gsub(";$", ""):match "[^;]*$")
+      tops[top] = (tops[top] or 0) + samples
+      total = total + samples
+    end
+  end
+  local order = {}
+  for top in pairs(tops) do
+    order[#order + 1] = top
+  end
+  table.sort(order, function(a, b)
+    return tops[a] > tops[b]
+  end)
+  for i = 1, math.min(#order, 20) do
+    rows[#rows + 1] = { tops[order[i]], ("%.1f%%"):format(100 * tops[order[i]] / total), order[i] }
+  end
+  return total > 0 and columns(rows) or "no samples: nothing has run"
+end
+
+local function show_profile(argument, control)
+  local seconds, where = argument:match "^(%S*)%s*(%S*)$"
+  seconds = tonumber(seconds == "" and 5 or seconds)
+  if not seconds or seconds <= 0 or seconds > 60 then
+    return nil, "SECONDS are at most 60"
+  end
+  local list, err = control.profile(where == "" and "all" or where, seconds)
+  if not list then
+    return nil, err
+  end
+  return summary(list)
+end
+
+commands.profile = { "[SECONDS [WORKER]]", "where Lua spends its time; 5 seconds, all workers", show_profile }
+
 commands.reload = { "", "read the configuration again", function(_, control)
   local ok, problems = control.reload()
   if ok then

@@ -1,0 +1,165 @@
+-- Documentation of the API, profiling, the API as a service, and what the admin plane refuses.
+
+local api = require "spec.helpers.api"
+local programs = require "spec.helpers.programs"
+local proxy = require "spec.helpers.proxy"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
+
+local port, a
+
+local function start(...)
+  port = programs.free_port()
+  local args = { ... }
+  for i, text in ipairs(args) do
+    args[i] = text:gsub("PORT", tostring(port))
+  end
+  local p = proxy.start(args)
+  programs.wait_port(port)
+  a = api.new("http://127.0.0.1:" .. port)
+  return p
+end
+
+-- What a raw request is answered.
+local function raw(text, to)
+  local s = assert(stream.dial("127.0.0.1:" .. (to or port), nil, task.now() + 5000))
+  s:set_deadline(task.now() + 10000)
+  s:write(text)
+  local got = {}
+  repeat
+    local piece = s:read(65536)
+    got[#got + 1] = piece
+  until not piece
+  s:close()
+  return table.concat(got)
+end
+
+describe("the admin plane", function()
+  after_each(function()
+    proxy.stop_all()
+    programs.stop_all()
+  end)
+
+  it("documents itself", function()
+    start("-L", "http://127.0.0.1:0", "-api", "me:pw@127.0.0.1:PORT?pathPrefix=/v1")
+    local status, text, head = a:ask("GET", "/v1/docs/")
+    assert.equal(200, status)
+    assert.matches("Content%-Type: text/html", head)
+    assert.matches("/config/services/{service}", text, 1, true)
+    assert.is_nil(text:find "https?://")
+    assert.equal(301, (a:ask("GET", "/v1/docs")))
+    status, text, head = a:ask("GET", "/v1/docs/swagger.yaml")
+    assert.equal(200, status)
+    assert.matches("Content%-Type: application/yaml", head)
+    assert.matches('^basePath: /v1\n', text)
+    assert.matches('\nswagger: "2.0"\n', text, 1, true)
+    assert.matches("\n  /config/quotas/{quota}/reset:\n", text, 1, true)
+    assert.matches("\n  chain_group:\n", text, 1, true)
+    assert.equal(404, (a:ask("GET", "/config")))
+    assert.equal(401, (a:ask("GET", "/v1/config")))
+  end)
+
+  it("profiles on this machine only", function()
+    local folder = programs.folder()
+    port = programs.free_port()
+    local path = programs.file(folder, "gate.yml", ("profiling: {addr: ':%d'}\n"):format(port))
+    proxy.start({ "-C", path, "-L", "http://127.0.0.1:0" })
+    programs.wait_port(port)
+    a = api.new("http://127.0.0.1:" .. port)
+    local _, text = a:ask("GET", "/debug/pprof/cmdline")
+    assert.matches("tidegate%z%-%-workers%z2%z", text)
+    local status
+    status, text = a:ask("GET", "/debug/pprof/profile?seconds=0.3&worker=1")
+    assert.equal(200, status)
+    for line in text:gmatch "[^\n]+" do
+      assert.matches("^worker 1;.+ %d+$", line)
+    end
+    assert.equal(400, (a:ask("GET", "/debug/pprof/profile?seconds=1000")))
+    assert.equal(404, (a:ask("GET", "/debug/pprof/heap")))
+    local listening = programs.run("ss", { "-ltnH", "sport = :" .. port })
+    if listening.code == 0 then
+      assert.matches("127%.0%.0%.1:", listening.stdout)
+    end
+  end)
+
+  it("is a service as well", function()
+    local p = proxy.start { "-L", "api://me:pw@127.0.0.1:0?pathPrefix=/x&accessLog=true", "-L", "http://127.0.0.1:0" }
+    local own = api.new("http://127.0.0.1:" .. p:port(1), "me:pw")
+    local status, answer = own:json("GET", "/x/config/services")
+    assert.equal(200, status)
+    assert.equal(2, answer.data.count)
+    assert.equal(200, (own:ask("POST", "/x/config/bypasses", '{"name":"b","matchers":["a.test"]}')))
+    assert.equal("b", select(2, own:json("GET", "/x/config/bypasses/b")).data.name)
+    assert.equal(1, select(2, own:json("GET", "/x/connections?service=service-0")).data.count)
+    assert.equal(404, (own:ask("GET", "/x/events")))
+    assert.equal(403, (own:ask("POST", "/x/eval", "1")))
+    local head
+    status, _, head = api.new(own.base):ask("GET", "/x/config")
+    assert.equal(401, status)
+    assert.matches("WWW%-Authenticate: Basic\r\n", head)
+    own.auth = "me:wrong"
+    assert.equal(401, (own:ask("GET", "/x/config")))
+    p:logged '"uri":"/x/config/services","code":200'
+    assert.is_nil(p:log():find "raised")
+  end)
+
+  it("starts alone, by a flag, by the environment, on a unix socket", function()
+    start("-api", "127.0.0.1:PORT")
+    assert.equal(200, (a:ask("GET", "/config")))
+    assert.equal('{"data":{"count":0,"list":null}}', select(2, a:ask("GET", "/config/services")))
+    proxy.stop_all()
+    port = programs.free_port()
+    proxy.start({ "-L", "http://127.0.0.1:0" }, { env = { GOST_API = "127.0.0.1:" .. port } })
+    assert.equal(200, (api.new("http://127.0.0.1:" .. port):ask("GET", "/config")))
+    proxy.stop_all()
+    local folder = programs.folder()
+    local socket = folder .. "/api.sock"
+    programs.file(folder, "mine", "text")
+    local path = programs.file(folder, "gate.yml", ("api: {addr: 'unix://%s', accesslog: true}\n"):format(socket))
+    local p = proxy.start({ "-C", path, "-L", "http://127.0.0.1:0" })
+    local result = programs.run("curl", { "-s", "-m", "10", "--unix-socket", socket, "http://x/config/services" })
+    assert.matches('"count":1', result.stdout, 1, true)
+    p:logged '"kind":"api","method":"GET","uri":"/config/services","code":200,"client":'
+  end)
+
+  it("lets nobody in by odd paths, methods or heads", function()
+    start("-L", "http://127.0.0.1:0", "-api", "me:pw@127.0.0.1:PORT")
+    for _, path in ipairs {
+      "/docs/../config", "//config", "/./config", "/config//services", "/%63onfig", "/docs/%2e%2e/config",
+      "/config/services?x", "/config/%2e", "/config/../docs", "/config;x", "/docs/..%2fconfig", "/config%00",
+      "/config/services/", "/CONFIG", "/docs/swagger.yaml/../../config", "/eval", "/connections", "/nodes", "/events",
+      "http://else/config",
+    } do
+      for _, method in ipairs { "GET", "POST", "PUT", "DELETE" } do
+        local text = raw(("%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):format(method, path))
+        local status = text:match "^HTTP/1%.1 (%d+)"
+        assert.is_true(status == "401" or status == "404" or status == "301" or status == "307" or status == "400",
+          method .. " " .. path .. ": " .. text:sub(1, 60))
+        assert.is_nil(text:find '"services"', path)
+      end
+    end
+    for _, auth in ipairs { "Basic", "Basic ", "Basic !!!", "Basic bWU=", "Bearer bWU6cHc=", "basic bWU6", "Digest x=y",
+      "Basic bWU6cHc=, Basic bWU6", "Basic OnB3", "Basic bWU6cHcA" } do
+      assert.matches("^HTTP/1%.1 401 ", raw(("GET /config HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n"
+        .. "Connection: close\r\n\r\n"):format(auth)), auth)
+    end
+    assert.matches("^HTTP/1%.1 200 ", raw("GET /config HTTP/1.1\r\nHost: x\r\nAuthorization: basic bWU6cHc=\r\n"
+      .. "Connection: close\r\n\r\n"))
+    -- two sizes, or none that can be understood
+    assert.matches("^HTTP/1%.1 400 ", raw("POST /config HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+      .. "Content-Length: 6\r\n\r\n"))
+  end)
+
+  it("reads no body of a stranger, and none that is too long of anybody", function()
+    local p = start("-L", "http://127.0.0.1:0", "-api", "me:pw@127.0.0.1:PORT")
+    local text = raw("POST /config/services HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n")
+    assert.matches("^HTTP/1%.1 401 .*Connection: close\r\n", text)
+    text = raw("POST /config/services HTTP/1.1\r\nHost: x\r\nAuthorization: Basic bWU6cHc=\r\n"
+      .. "Content-Length: 99999999999\r\n\r\n")
+    assert.matches("^HTTP/1%.1 413 ", text)
+    text = raw("GET /" .. ("a"):rep(100000) .. " HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert.matches("^HTTP/1%.1 4", text)
+    assert.equal(401, (a:ask("GET", "/config")))
+    assert.is_nil(p:log():find "raised")
+  end)
+end)
