@@ -4,8 +4,7 @@
 local pending = {}
 
 --- Lists and objects of the root; what refers to an object of such a list is pending with it.
-pending.root = {
-}
+pending.root = {}
 
 --- Fields by object.
 pending.fields = {

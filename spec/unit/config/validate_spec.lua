@@ -102,7 +102,6 @@ log: {level: debug}
     { "bypasses: [{name: b, ruleset: [{file: f, format: dnsmask}]}]",
       "error 1 bypasses[0].ruleset[0].format: unknown format \"dnsmask\"; did you mean dnsmasq?" },
     { "bypasses: [{name: b, ruleset: [{format: hosts}]}]", "ruleset[0]: a rule set needs a file" },
-    { "profiling: {addr: localhost}", "is not available in this version (profiling)" },
     { "hops: [{name: h, nodes: [{name: n, addr: 'a:1', " .. NODE .. ", http: {host: x}}]}]",
       "is not available in this version (rewriting HTTP)" },
     -- choosing
