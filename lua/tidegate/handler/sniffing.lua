@@ -53,6 +53,7 @@ end
 function M.open(self, options)
   options = options or {}
   local md = self.md
+  self.websocket = md["sniffing.websocket"] and (md["sniffing.websocket.sampleRate"] or 10) or nil
   if not (md.sniffing or options.always) then
     return true
   end
@@ -66,7 +67,7 @@ function M.open(self, options)
     relay_options = self.relay_options,
     cacheable = {},
     mitm = intercept,
-    websocket = md["sniffing.websocket"] and (md["sniffing.websocket.sampleRate"] or 10) or nil,
+    websocket = self.websocket,
   }
   if md["cache.methods"] then
     cache.open(engine)

@@ -12,6 +12,7 @@ local reply = require "tidegate.handler.http.reply"
 local rewriting = require "tidegate.handler.http.rewriting"
 local task = require "tidegate.native.task"
 local upload = require "tidegate.handler.http.upload"
+local websocket = require "tidegate.handler.http.websocket"
 
 local body_copy = body.copy
 local string_lower = string.lower
@@ -138,6 +139,9 @@ local function switch(self, ctx, stream, upstream, request, response, upgrade, j
     "Connection: Upgrade\r\nUpgrade: " .. agreed .. "\r\n"))
   if not ok then
     return nil, err:during("response")
+  end
+  if self.websocket and request.rec and string_lower(agreed) == "websocket" then
+    return websocket.serve(self, ctx, stream, upstream, request.rec)
   end
   return ctx:relay(stream, upstream, self.relay_options)
 end
