@@ -5,11 +5,13 @@
 -- version.
 
 local component = require "tidegate.component"
+local convert = require "tidegate.config.convert"
 local file = require "tidegate.config.file"
 local flags = require "tidegate.config.flags"
 local normalize = require "tidegate.config.normalize"
 local problem = require "tidegate.config.problem"
 local source = require "tidegate.config.source"
+local starter = require "tidegate.config.starter"
 local url = require "tidegate.config.url"
 local validate = require "tidegate.config.validate"
 local writer = require "tidegate.config.writer"
@@ -70,6 +72,7 @@ function cli.merge(options)
     marks = marks,
     problems = problems,
     loaders = { lua = options.load_script },
+    keep_scripts = options.command == "convert",
   }
   local parts = {}
   for _, text in ipairs(options.configs) do
@@ -181,6 +184,59 @@ local function check(options, host)
   return 0
 end
 
+-- A Lua file becomes the tables it makes; the scripts that other files name stay a list of names.
+local function leave_lua_files(config, options, host)
+  local given, kept = {}, {}
+  for _, path in ipairs(options.configs) do
+    given[path] = true
+  end
+  for _, path in ipairs(config.scripts or {}) do
+    if given[path] then
+      host.stderr(("tidegate: warning: hooks and components of %s are not in the result\n"):format(path))
+    else
+      kept[#kept + 1] = path
+    end
+  end
+  config.scripts = kept[1] and kept
+end
+
+local function print_converted(options, host)
+  local known = table.concat(convert.FORMATS, " ")
+  if not options.to or not (" " .. known .. " "):find(" " .. options.to .. " ", 1, true) then
+    host.stderr(("tidegate: convert needs --to and one of %s\n"):format(known:gsub(" ", ", ")))
+    return 2
+  end
+  local config, problems, marks = cli.merge(options)
+  print_problems(problems, host)
+  if problem.any_error(problems) then
+    return 2
+  end
+  leave_lua_files(config, options, host)
+  local text
+  text, problems = convert.write(config, options.to, marks)
+  if not text then
+    print_problems(problems, host)
+    return 2
+  end
+  host.stdout(text)
+  return 0
+end
+
+local function write_starter(options, host)
+  local path = options.rest[1] or starter.PATH
+  if path == "-" then
+    host.stdout(starter.TEXT)
+    return 0
+  end
+  local ok, err = source.create_file(path, starter.TEXT)
+  if not ok then
+    host.stderr(("tidegate: %s: %s; nothing was written\n"):format(path, err.message))
+    return 1
+  end
+  host.stdout(("wrote %s; next: tidegate check -C %s\n"):format(path, path))
+  return 0
+end
+
 --- Run the program.  @return exit code, or what host.run() returns
 function cli.main(argv, host)
   local workers = flags.split_workers(argv)
@@ -207,6 +263,10 @@ function cli.main(argv, host)
   end
   if options.command == "repl" or options.command == "eval" then
     return host.repl(options)
+  elseif options.command == "init" then
+    return write_starter(options, host)
+  elseif options.command == "convert" then
+    return print_converted(options, host)
   elseif options.rest[1] then
     host.stderr(("tidegate: warning: %q and what follows is ignored\n"):format(options.rest[1]))
   end

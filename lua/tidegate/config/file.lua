@@ -41,7 +41,7 @@ local function read_text(text, parser, mode, place, options)
   for _, problem in ipairs(problems) do
     options.problems[#options.problems + 1] = problem
   end
-  return config.scripts and with_scripts(config, options) or config
+  return config.scripts and not options.keep_scripts and with_scripts(config, options) or config
 end
 
 local function read_lua(path, options)
@@ -170,7 +170,8 @@ end
 
 --- Read one -C.
 -- @param options { problems = list to append to, marks = table to fill, loaders = { lua = function(
---   path) → table | nil, err }, last_kind = kept between calls }
+--   path) → table | nil, err }, last_kind = kept between calls, keep_scripts = do not run the scripts a
+--   file names }
 -- @return configuration
 function file.read(text, options)
   text = text:match("^%s*(.-)%s*$")

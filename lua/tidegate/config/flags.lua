@@ -24,9 +24,13 @@ local FLAGS = {
   { "repl", "string", "repl", "path of the REPL's socket, or \"off\" (default: one in a private folder)" },
   { "socket", "string", "socket", "repl, eval: the socket to use (default: the process started last)" },
   { "worker", "string", "worker", "repl, eval: where to evaluate: control, all or a number" },
+  { "to", "string", "to", "convert: the notation to print, one of yaml|json|lua|url" },
   { "rocks-tree", "string", "rocks_tree", "tree of luarocks whose modules scripts may require" },
   { "dev-lua", "string", "dev_lua", "directory of Lua sources to use before the built-in ones" },
 }
+
+--- All flags, see above.
+flags.FLAGS = FLAGS
 
 local BY_NAME, NAMES = {}, {}
 for _, flag in ipairs(FLAGS) do
@@ -37,7 +41,17 @@ end
 local TRUE = { ["1"] = true, t = true, T = true, TRUE = true, ["true"] = true, True = true }
 local FALSE = { ["0"] = true, f = true, F = true, FALSE = true, ["false"] = true, False = true }
 
-local COMMANDS = { check = true, repl = true, eval = true }
+local COMMANDS = { check = true, repl = true, eval = true, init = true, convert = true }
+
+--- The commands, and what they do: { name, arguments, text }.
+flags.COMMANDS = {
+  { "", "[flags]", "serve" },
+  { "check", "[flags]", "find all that is wrong with a configuration, exit with 0 or 2" },
+  { "init", "[FILE]", "write a commented configuration to begin with (default tidegate.yml, - for stdout)" },
+  { "convert", "--to FORMAT [flags] [FILE...]", "print a configuration as yaml, json, lua or url" },
+  { "repl", "[flags]", "talk to a running process" },
+  { "eval", "[flags] EXPR", "have it evaluate one expression, exit with 0 or 1" },
+}
 
 local function bad(message, ...)
   return nil, failure.new("config", message:format(...))
@@ -87,7 +101,10 @@ function flags.parse(argv)
   while i <= #argv do
     local word = argv[i]
     local dashes, name = word:match("^(%-%-?)(.*)$")
-    if not dashes or word == "-" then
+    if options.command == "convert" and (not dashes or word == "-") then
+      table.insert(options.configs, word)
+      goto next
+    elseif not dashes or word == "-" then
       break
     elseif word == "--" then
       i = i + 1
@@ -96,29 +113,32 @@ function flags.parse(argv)
       return bad("bad flag syntax: %s", word)
     end
 
-    local text
-    name, text = name:match("^([^=]*)=?(.*)$")
-    local has_value = word:find("=", 1, true) ~= nil
-    local flag = BY_NAME[name]
-    if not flag and (name == "h" or name == "help") then
-      options.help = true
-      return options
-    elseif not flag then
-      return bad("flag provided but not defined: -%s%s", name, nearest.hint(name, NAMES))
-    end
-    if not has_value and flag[2] == "bool" then
-      text = "true"
-    elseif not has_value then
-      i = i + 1
-      text = argv[i]
-      if text == nil then
-        return bad("flag needs an argument: -%s", name)
+    do
+      local text
+      name, text = name:match("^([^=]*)=?(.*)$")
+      local has_value = word:find("=", 1, true) ~= nil
+      local flag = BY_NAME[name]
+      if not flag and (name == "h" or name == "help") then
+        options.help = true
+        return options
+      elseif not flag then
+        return bad("flag provided but not defined: -%s%s", name, nearest.hint(name, NAMES))
+      end
+      if not has_value and flag[2] == "bool" then
+        text = "true"
+      elseif not has_value then
+        i = i + 1
+        text = argv[i]
+        if text == nil then
+          return bad("flag needs an argument: -%s", name)
+        end
+      end
+      local ok, err = store(options, flag, text)
+      if not ok then
+        return nil, err
       end
     end
-    local ok, err = store(options, flag, text)
-    if not ok then
-      return nil, err
-    end
+    ::next::
     i = i + 1
   end
   options.rest = { unpack(argv, i) }
@@ -147,18 +167,14 @@ function flags.split_workers(argv)
   return list
 end
 
-local HEAD = [[
-Usage of tidegate:
-  tidegate [flags]              serve
-  tidegate check [flags]        find all that is wrong with a configuration, exit with 0 or 2
-  tidegate repl [flags]         talk to a running process
-  tidegate eval [flags] EXPR    have it evaluate one expression, exit with 0 or 1
-  tidegate [flags] -- [flags]   one process for each part
-]]
-
 --- @return the usage text
 function flags.usage()
-  local lines = { HEAD }
+  local lines = { "Usage of tidegate:\n" }
+  for _, command in ipairs(flags.COMMANDS) do
+    local words = ("tidegate %s %s"):format(command[1], command[2]):gsub("  +", " ")
+    lines[#lines + 1] = ("  %-29s %s\n"):format(words, command[3])
+  end
+  lines[#lines + 1] = "  tidegate [flags] -- [flags]   one process for each part\n"
   for _, flag in ipairs(FLAGS) do
     local kind = flag[2] == "list" and "value" or flag[2]
     lines[#lines + 1] = kind == "bool" and ("  -%s\n        %s\n"):format(flag[1], flag[4])

@@ -38,6 +38,23 @@ function source.exists(path)
   return file ~= nil
 end
 
+--- Write a file that is not there yet, for its owner alone: it may hold passwords.
+-- @return true | nil, err
+function source.create_file(path, text)
+  local uv = require "luv"
+  local fd, err = uv.fs_open(path, "wx", 384)
+  if not fd then
+    return nil, failure.new("io", (tostring(err):gsub("^%w+: ", ""):gsub(": [^:]*$", "")), { addr = path })
+  end
+  local written
+  written, err = uv.fs_write(fd, text, 0)
+  uv.fs_close(fd)
+  if written ~= #text then
+    return nil, failure.new("io", tostring(err or "written in part"), { addr = path })
+  end
+  return true
+end
+
 --- @return the value of an environment variable, nil when unset or empty
 function source.getenv(name)
   local value = os.getenv(name)
