@@ -185,7 +185,8 @@ recorders:
   it("hold each plain HTTP request, with bodies when asked for", helpers.task(function()
     local nginx = origin.nginx()
     local path = folder .. "/r.json"
-    local p = proxy.start({ "-C", config(([[
+    -- one worker: what several write lies in the order of their batches
+    local p = proxy.start({ "--workers", "1", "-C", config(([[
 services:
 - name: web
   addr: 127.0.0.1:0

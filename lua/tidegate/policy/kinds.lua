@@ -16,35 +16,56 @@
 
 local M = {}
 
-local MODULES = {
-  "auth",
-  "admission",
-  "bypass",
-  "resolver",
-  "hosts",
-  "ingress",
-  "routes",
-  "sd",
-  "limiter",
-  "climiter",
-  "rlimiter",
-  "quota",
-  "observer",
-  "recorder",
-  "rewriter",
-  "cache",
+-- module, word, list, and the keys of a service, its handler or its listener that speak of it.  Modules
+-- are loaded when a configuration or a script needs them: most need few, and memory at rest counts.
+local ROWS = {
+  { "auth", "auther", "authers", { "auther", "authers", "auth" } },
+  { "admission", "admission", "admissions", { "admission", "admissions" } },
+  { "bypass", "bypass", "bypasses", { "bypass", "bypasses" } },
+  { "resolver", "resolver", "resolvers", { "resolver" } },
+  { "hosts", "hosts", "hosts", { "hosts" } },
+  { "ingress", "ingress", "ingresses", {} },
+  { "routes", "router", "routers", {} },
+  { "sd", "sd", "sds", {} },
+  { "limiter", "limiter", "limiters", { "limiter" } },
+  { "climiter", "climiter", "climiters", { "climiter" } },
+  { "rlimiter", "rlimiter", "rlimiters", { "rlimiter" } },
+  { "quota", "quota", "quotas", { "quotas" } },
+  { "observer", "observer", "observers", { "observer", "metadata" } },
+  { "recorder", "recorder", "recorders", { "recorders" } },
+  { "rewriter", "rewriter", "rewriters", {} },
+  { "cache", "cache", "caches", { "cache" } },
+}
+
+-- A row stands for its module, and fetches it when more is asked of it than its words.
+local row_mt = {
+  __index = function(row, key)
+    return require("tidegate.policy." .. rawget(row, "module"))[key]
+  end,
 }
 
 local kinds = {}
 local by_word, by_list = {}, {}
 
-for i, name in ipairs(MODULES) do
-  local kind = require("tidegate.policy." .. name)
+for i, row in ipairs(ROWS) do
+  local kind = setmetatable({ module = row[1], kind = row[2], list = row[3], keys = row[4] }, row_mt)
   kinds[i], by_word[kind.kind], by_list[kind.list] = kind, kind, kind
 end
 
 --- All kinds, in order.
 M.all = kinds
+
+--- @return whether the configuration of a service says anything that a kind might read
+function M.concerns(kind, config)
+  for _, part in ipairs { config, config.handler or false, config.listener or false } do
+    for _, key in ipairs(part and kind.keys or {}) do
+      if part[key] ~= nil then
+        return true
+      end
+    end
+  end
+  return false
+end
 
 --- @return the kind of a word such as "bypass", or nil
 function M.by_word(word)

@@ -165,7 +165,7 @@ local function objects_of(config)
     end
   end
   for _, kind in ipairs(kinds.all) do
-    if kind.loader or kind.prepare then
+    if config[kind.list] and (kind.loader or kind.prepare) then
       for _, item in ipairs(config[kind.list] or {}) do
         add(kind, kind.list, item)
       end

@@ -91,7 +91,7 @@ end
 -- Every kind of policy takes what the service says about it.
 local function attach_policies(self, config)
   for _, kind in ipairs(kinds.all) do
-    if kind.attach then
+    if kinds.concerns(kind, config) and kind.attach then
       local ok, err = kind.attach(self, config)
       if not ok then
         return nil, err
@@ -445,7 +445,7 @@ end
 --- It is in force in this worker from now on.
 function methods:begin()
   for _, kind in ipairs(kinds.all) do
-    if kind.begin then
+    if kinds.concerns(kind, self.config) and kind.begin then
       kind.begin(self)
     end
   end
