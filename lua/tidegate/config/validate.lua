@@ -5,6 +5,7 @@ local keys = require "tidegate.config.keys"
 local metadata = require "tidegate.metadata"
 local nearest = require "tidegate.config.nearest"
 local pending = require "tidegate.config.pending"
+local policies = require "tidegate.config.policies"
 local references = require "tidegate.config.references"
 local reports = require "tidegate.config.report"
 local selection = require "tidegate.config.selection"
@@ -232,6 +233,7 @@ end
 
 function methods:hop(hop, path)
   self:selector(hop.selector, path .. ".selector")
+  policies.hop(self.report, hop, path)
   self:with_origin(hop, function()
     for i, node in ipairs(hop.nodes or {}) do
       self:node(node, ("%s.nodes[%d]"):format(path, i - 1), keys.hop)
@@ -392,19 +394,6 @@ function methods:log(log, path)
   end
 end
 
-local RULES = { "auto", "plain", "dnsmasq", "hosts", "v2ray", "clash", "adblock", "patterns" }
-
-function methods:bypass(bypass, path)
-  for i, set in ipairs(bypass.ruleset or {}) do
-    local place = ("%s.ruleset[%d]"):format(path, i - 1)
-    if not set.file or set.file == "" then
-      self.report:error(set, nil, place, "a rule set needs a file")
-    elseif not is_one_of(set.format, RULES) then
-      self.report:error(set, "format", place, "unknown format %q%s", set.format, nearest.hint(set.format, RULES))
-    end
-  end
-end
-
 -- Run `fn` while problems of tables without a mark are told to be where `object` is.
 function methods:with_origin(object, fn)
   local before, from_url = self.report.origin, self.from_url
@@ -440,15 +429,13 @@ function validate.check(config, marks, options)
       self:service(service, ("services[%d]"):format(i - 1))
     end)
   end
-  for i, bypass in ipairs(config.bypasses or {}) do
-    self:bypass(bypass, ("bypasses[%d]"):format(i - 1))
-  end
+  policies.check(config, report)
   for i, hop in ipairs(config.hops or {}) do
     self:hop(hop, ("hops[%d]"):format(i - 1))
   end
   for i, chain in ipairs(config.chains or {}) do
     for j, hop in ipairs(chain.hops or {}) do
-      if hop.nodes or hop.selector then
+      if hop.nodes or hop.selector or hop.file or hop.redis or hop.http or hop.plugin then
         self:hop(hop, ("chains[%d].hops[%d]"):format(i - 1, j - 1))
       end
     end

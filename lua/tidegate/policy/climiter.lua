@@ -5,6 +5,7 @@
 
 local cache = require "tidegate.policy.limit.cache"
 local keys = require "tidegate.policy.limit.keys"
+local log = require "tidegate.process.log"
 local shared = require "tidegate.native.shared"
 
 local M = {
@@ -39,6 +40,13 @@ function methods:limit(ctx, key)
   return own or rules.each
 end
 
+--- Say in the control thread, once for all workers, which lines make no sense.
+function M.prepare(config, loaded)
+  local fields = { "kind", "climiter", "climiter", config.name or "" }
+  set_rules({ config = config, log = log.default():with(fields) }, loaded)
+  return loaded
+end
+
 --- New items of its sources.
 function methods:load(data)
   set_rules(self, data)
@@ -46,7 +54,7 @@ end
 
 --- A connection limiter of the configuration.
 function M.new(config, env)
-  local self = setmetatable({ name = config.name, config = config, log = env.log }, mt)
+  local self = setmetatable({ name = config.name, config = config, log = not env.data and env.log or nil }, mt)
   set_rules(self, env.data)
   return self
 end

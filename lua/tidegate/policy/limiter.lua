@@ -7,6 +7,7 @@
 
 local keys = require "tidegate.policy.limit.keys"
 local live = require "tidegate.policy.limit.live"
+local log = require "tidegate.process.log"
 local metadata = require "tidegate.metadata"
 local units = require "tidegate.policy.limit.units"
 
@@ -40,13 +41,13 @@ local AT = ("@"):byte() -- Unix sockets have clients without names
 local methods = { static = true, by_ip = true }
 local mt = { __name = "tidegate.limiter", __index = methods }
 
-local function rule_of(words, log)
+local function rule_of(words, logger)
   local rule = {}
   for i, field in ipairs { "ingress", "egress", "burst" } do
     local good
     rule[field], good = units.limit(words[i + 1])
-    if not good and log then
-      log:warn(("limiter: %q is no amount of bytes: no limit"):format(words[i + 1]))
+    if not good and logger then
+      logger:warn(("limiter: %q is no amount of bytes: no limit"):format(words[i + 1]))
     end
   end
   return rule
@@ -101,6 +102,13 @@ function methods:limit(subject, scope)
   return rates(self.users[subject.user or ""])
 end
 
+--- Say in the control thread, once for all workers, which lines make no sense.
+function M.prepare(config, loaded)
+  local fields = { "kind", "limiter", "limiter", config.name or "" }
+  set_rules({ config = config, log = log.default():with(fields) }, loaded)
+  return loaded
+end
+
 --- New items of its sources.
 function methods:load(data)
   set_rules(self, data)
@@ -109,7 +117,7 @@ end
 
 --- A limiter of the configuration.
 function M.new(config, env)
-  local self = setmetatable({ name = config.name, config = config, log = env.log }, mt)
+  local self = setmetatable({ name = config.name, config = config, log = not env.data and env.log or nil }, mt)
   set_rules(self, env.data)
   return self
 end

@@ -6,6 +6,7 @@
 local addr = require "tidegate.net.addr"
 local cache = require "tidegate.net.dns.cache"
 local failure = require "tidegate.failure"
+local log = require "tidegate.process.log"
 local server = require "tidegate.policy.resolver.server"
 local task = require "tidegate.native.task"
 
@@ -25,6 +26,27 @@ function M.on_error()
   return nil, failure.new("resolve", "the resolver's script raised an error")
 end
 
+-- Nameservers that are there; fn(server) → true | nil, err.
+local function each_server(config, logger, fn)
+  for i, item in ipairs(config.nameservers or {}) do
+    if item.addr and item.addr:find "%S" then
+      local ok, err = fn(item, i)
+      if not ok and logger then
+        logger:warn(("nameservers[%d]: %s; it is left out"):format(i - 1, tostring(err)))
+      end
+    end
+  end
+end
+
+--- Say in the control thread, once for all workers, what is odd about the nameservers.
+function M.prepare(config)
+  local logger = log.default():with { "kind", "resolver", "resolver", config.name or "" }
+  each_server(config, logger, function(item)
+    return server.tell(item, logger)
+  end)
+  return {}
+end
+
 --- Make a resolver.  Nameservers whose address makes no sense are left out with a warning, as gost does.
 -- @return resolver | nil, err
 function M.new(config, env)
@@ -38,17 +60,17 @@ function M.new(config, env)
     inflight = {},
     refreshing = 0,
   }, mt)
-  for i, item in ipairs(config.nameservers or {}) do
-    if item.addr and item.addr:find "%S" then
-      local made, err = server.new(item, env)
-      if made then
-        made.index = i
-        self.servers[#self.servers + 1] = made
-      else
-        env.log:warn(("nameservers[%d]: %s; it is left out"):format(i - 1, tostring(err)))
+  each_server(config, not env.data and env.log or nil, function(item, i)
+    local made, err = server.new(item, env)
+    if made then
+      made.index = i
+      self.servers[#self.servers + 1] = made
+      if not env.data then
+        server.tell(item, env.log)
       end
     end
-  end
+    return made, err
+  end)
   return self
 end
 

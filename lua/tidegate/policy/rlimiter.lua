@@ -4,6 +4,7 @@
 
 local cache = require "tidegate.policy.limit.cache"
 local keys = require "tidegate.policy.limit.keys"
+local log = require "tidegate.process.log"
 local shared = require "tidegate.native.shared"
 local task = require "tidegate.native.task"
 
@@ -66,6 +67,13 @@ function methods:allow(ctx)
   return (not own or take(self.name, key, own)) and (not all or take(self.name, "$", all))
 end
 
+--- Say in the control thread, once for all workers, which lines make no sense.
+function M.prepare(config, loaded)
+  local fields = { "kind", "rlimiter", "rlimiter", config.name or "" }
+  set_rules({ config = config, log = log.default():with(fields) }, loaded)
+  return loaded
+end
+
 --- New items of its sources.
 function methods:load(data)
   set_rules(self, data)
@@ -73,7 +81,7 @@ end
 
 --- A rate limiter of the configuration.
 function M.new(config, env)
-  local self = setmetatable({ name = config.name, config = config, log = env.log }, mt)
+  local self = setmetatable({ name = config.name, config = config, log = not env.data and env.log or nil }, mt)
   set_rules(self, env.data)
   return self
 end

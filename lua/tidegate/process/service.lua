@@ -105,9 +105,6 @@ local function make_skip_auth(self, config)
   local skip = metadata.parse(SKIP_AUTH, config.handler and config.handler.metadata).skipauth
   if skip and #skip > 0 then
     self.skip_auth = addr.ip_set(skip)
-    if not self.auther then
-      self.log:warn("skipauth without an auther has no effect", { "service", self.name })
-    end
   end
   return true
 end

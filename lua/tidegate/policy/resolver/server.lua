@@ -27,15 +27,40 @@ local function tell_about(at, log)
   end
 end
 
+-- @return address, of the client's subnet (bytes) or nil | nil, err
+local function read(config)
+  local at, err = address.parse(config.addr)
+  if not at then
+    return nil, err
+  elseif at.transport == address.SYSTEM or not config.clientIP or config.clientIP == "" then
+    return at
+  end
+  local subnet = addr.bytes(config.clientIP)
+  if not subnet then
+    return nil, failure.new("config", ("clientIP %q is no IP address"):format(config.clientIP))
+  end
+  return at, subnet
+end
+
+--- Say what is odd about a nameserver of the configuration.
+-- @return true | nil, err
+function M.tell(config, log)
+  local at, err = read(config)
+  if not at then
+    return nil, err
+  end
+  tell_about(at, log)
+  return true
+end
+
 --- Read a nameserver of the configuration.
 -- @param env { registry, log }
 -- @return server | nil, err
 function M.new(config, env)
-  local at, err = address.parse(config.addr)
+  local at, subnet = read(config)
   if not at then
-    return nil, err
+    return nil, subnet
   end
-  tell_about(at, env.log)
   local self = setmetatable({
     name = at.text,
     log = env.log,
@@ -49,12 +74,8 @@ function M.new(config, env)
     self.system, self.timeout = true, config.timeout
     return self
   end
-  if config.clientIP and config.clientIP ~= "" then
-    self.subnet = addr.bytes(config.clientIP)
-    if not self.subnet then
-      return nil, failure.new("config", ("clientIP %q is no IP address"):format(config.clientIP))
-    end
-  end
+  self.subnet = subnet
+  local err
   self.server, err = dns.open {
     addr = config.addr, timeout = config.timeout, hostname = config.hostname, chain = config.chain,
     tls = config.tls, registry = env.registry,
