@@ -353,4 +353,9 @@ function methods:close()
   close_part(self.connector)
 end
 
+--- @return whether a value is a node
+function M.is(value)
+  return getmetatable(value) == mt
+end
+
 return M

@@ -247,9 +247,9 @@ function M.new(config, name, options)
   local strategy = config.strategy or "round"
   strategy = ALIASES[strategy] or strategy
 
-  local needs = FOR_NODES[strategy]
+  local scripted = custom and custom[strategy] -- a script's comes before ours
+  local needs = not scripted and FOR_NODES[strategy] or nil
   local pick = not (of_group and needs) and strategies[strategy] or nil
-  local scripted = not pick and custom and custom[strategy]
   if scripted then
     pick = function(_, items, ctx)
       return scripted(items, ctx)

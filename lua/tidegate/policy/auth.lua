@@ -156,6 +156,13 @@ function M.declare(spec)
   return { auths = auths }
 end
 
+--- What a script says: true, an id, or nothing.
+function M.answer(id)
+  if id and id ~= true and type(id) ~= "string" then
+    return "true, an id or nil", id
+  end
+end
+
 local scripted_mt = { __name = "tidegate.auther.scripted", __index = {} }
 
 -- Scripts think of the user first: check(user, password, ctx) → true, an id, or nil.

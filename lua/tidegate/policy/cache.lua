@@ -4,6 +4,7 @@
 -- is one for all workers and survives a reload; the one in Redis is shared with whoever uses the same keys.
 
 local failure = require "tidegate.failure"
+local guard = require "tidegate.script.guard"
 local health = require "tidegate.process.health"
 local keys = require "tidegate.policy.limit.keys"
 local memory = require "tidegate.native.cache"
@@ -155,6 +156,8 @@ function M.new(config, env)
   end
   return setmetatable({}, nothing_mt)
 end
+
+M.answer = guard.wants("string", "text")
 
 --- Give a service its cache.
 function M.attach(service, config)

@@ -4,6 +4,7 @@
 -- key is "$" for all together, else that of a client (its IP).  The counts are one for all workers.
 
 local cache = require "tidegate.policy.limit.cache"
+local guard = require "tidegate.script.guard"
 local keys = require "tidegate.policy.limit.keys"
 local log = require "tidegate.process.log"
 local shared = require "tidegate.native.shared"
@@ -58,6 +59,9 @@ function M.new(config, env)
   set_rules(self, env.data)
   return self
 end
+
+--- What a script says is a number, or nothing.
+M.answer = guard.wants("number", "a number of connections")
 
 --- A connection limiter of a script: limit(ctx, key).
 function M.scripted(object)

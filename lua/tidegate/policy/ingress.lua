@@ -4,6 +4,7 @@
 -- endpoint is the id of a tunnel; one that begins with "$" is not to be reached from outside.
 
 local addr = require "tidegate.net.addr"
+local guard = require "tidegate.script.guard"
 
 local M = {
   kind = "ingress",
@@ -75,6 +76,8 @@ end
 function methods:set() -- luacheck: ignore self
   return false
 end
+
+M.answer = guard.wants("string", "an endpoint")
 
 --- An ingress of a script: `get(ctx, host)` → endpoint | nil, maybe `set(ctx, host, endpoint)` → boolean.
 function M.scripted(given)

@@ -6,6 +6,7 @@
 --   new(config, env) → object | nil, err      in every worker; must not wait.  env = { name, registry,
 --                data = what prepare() returned, log }
 --   scripted(spec, env) → object of a script; `spec` is a table of methods (default: the spec itself)
+--   answer(…)    what a script's main method should have answered, when it makes no sense (guard.expect)
 --   on_error     what the main method answers when the script raises
 --   loader       how lines and Redis items become items, see tidegate.policy.loader
 --   prepare(config, loaded) → data | nil, err  once, in the control thread, which may wait

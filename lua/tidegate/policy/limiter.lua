@@ -122,6 +122,16 @@ function M.new(config, env)
   return self
 end
 
+--- What a script says are amounts of bytes, or nothing.
+function M.answer(...)
+  for i = 1, math.min(select("#", ...), 3) do
+    local value = select(i, ...)
+    if value ~= nil and not select(2, units.limit(value)) then
+      return "an amount of bytes", value
+    end
+  end
+end
+
 --- A limiter of a script: limit(subject, scope).
 function M.scripted(object)
   return object

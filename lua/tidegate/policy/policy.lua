@@ -48,11 +48,12 @@ end
 function M.scripted(kind, name, spec, options, env)
   local methods = {}
   if type(spec) == "function" then
-    local fn = spec
+    local fn = guard.expect(spec, kind.answer)
     methods[kind.main] = guard.method(fn, ("%s %q"):format(kind.kind, name), default_of(kind, options), env.log)
   else
     for key, value in pairs(spec) do
       if type(value) == "function" then
+        value = key == kind.main and guard.expect(value, kind.answer) or value
         local what = ("%s %q (%s)"):format(kind.kind, name, key)
         value = guard.new(value, what, key == kind.main and default_of(kind, options) or nil, env.log)
       end
@@ -70,6 +71,7 @@ function M.wrapped(kind, object, name, fn, options, env)
   local function next_one(...)
     return inner(object, ...)
   end
+  fn = guard.expect(fn, kind.answer)
   local safe = guard.new(fn, ("%s %q (wrapped)"):format(kind.kind, name), default_of(kind, options), env.log)
   return setmetatable({
     [main] = function(_, ...)

@@ -4,6 +4,7 @@
 -- direction ("request" or "response"), uri, and for events of an event stream sse_phase, event_index …
 
 local failure = require "tidegate.failure"
+local guard = require "tidegate.script.guard"
 
 local M = {}
 
@@ -27,6 +28,8 @@ end
 function M.on_error()
   return nil, failure.new("io", "the rewriter failed")
 end
+
+M.answer = guard.wants("string", "a body")
 
 --- The rewriter of a name, late bound: a name that leads nowhere changes nothing.
 -- @return an object with rewrite(), or nil when no name is given

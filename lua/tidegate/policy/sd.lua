@@ -6,6 +6,7 @@
 
 local buffer = require "string.buffer"
 local failure = require "tidegate.failure"
+local guard = require "tidegate.script.guard"
 local shared = require "tidegate.native.shared"
 
 local M = {
@@ -81,6 +82,8 @@ end
 local function nothing()
   return true
 end
+
+M.answer = guard.wants("table", "a list of records")
 
 --- Service discovery of a script: what it does not have succeeds and does nothing.
 function M.scripted(given)

@@ -7,6 +7,7 @@ local failure = require "tidegate.failure"
 local hop = require "tidegate.chain.hop"
 local kinds = require "tidegate.policy.kinds"
 local log = require "tidegate.process.log"
+local node = require "tidegate.chain.node"
 local policy = require "tidegate.policy.policy"
 local route = require "tidegate.chain.route"
 local stage = require "tidegate.stage"
@@ -84,6 +85,9 @@ local function build_hops(self, config)
       keep_loadable(self, "hops", item, made)
     end
   end
+  if self.scripts then
+    return self.scripts:wrap_choices(self, "hop")
+  end
   return true
 end
 
@@ -100,6 +104,9 @@ local function build_chains(self, config)
         keep_loadable(self, "chains/" .. item.name, made.configs[own], own)
       end
     end
+  end
+  if self.scripts then
+    return self.scripts:wrap_choices(self, "chain")
   end
   return true
 end
@@ -246,8 +253,10 @@ end
 function methods:node(value, ctx, network, address)
   if value == nil or value == false then
     return nil
-  elseif type(value) ~= "string" then
+  elseif type(value) == "table" and (node.is(value) or value.racers) then
     return value
+  elseif type(value) ~= "string" then
+    return nil, failure.new("config", ("a node, a URL or the name of a hop is wanted, not a %s"):format(type(value)))
   end
   local from, err = self.hops[value], nil
   if not from then
@@ -275,13 +284,13 @@ function methods:route(value, ctx, network, address)
 
   local nodes = {}
   for _, item in ipairs(type(value) == "table" and value or { value }) do
-    local node, err = self:node(item, ctx, network, address)
+    local one, err = self:node(item, ctx, network, address)
     if err then
       return nil, err
-    elseif not node then -- the hop's bypass, or nobody left to choose: the route ends here, as a chain's does
+    elseif not one then -- the hop's bypass, or nobody left to choose: the route ends here, as a chain's does
       break
     end
-    nodes[#nodes + 1] = node
+    nodes[#nodes + 1] = one
   end
   return route.new(nodes)
 end

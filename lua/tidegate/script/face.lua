@@ -111,10 +111,16 @@ local function define_chains(tg, set)
       return add_named(set.config.hops, { name = name, nodes = {}, scripted = true })
     end
     check(spec, "table", "a hop")
-    local hop = { name = name, selector = spec.selector, metadata = spec.metadata, nodes = {} }
+    local hop = {}
+    for key, value in pairs(spec) do
+      hop[key] = type(key) == "string" and declare.copy(value) or nil
+    end
+    hop.name, hop.nodes = name, {}
     for _, part in ipairs(fail_on(declare.hops(spec.nodes or spec, set.config, name))) do
       for _, node in ipairs(part.nodes or {}) do
-        node.name = ("node-%d"):format(#hop.nodes)
+        if not node.name or node.name:find "^node%-%d+$" then -- not a name that somebody gave
+          node.name = ("node-%d"):format(#hop.nodes)
+        end
         hop.nodes[#hop.nodes + 1] = node
       end
     end
@@ -143,7 +149,7 @@ local function define_policies(tg, set)
 
   --- wrap(kind, name, function(next, …) [, options]): put a function around an object's main method.
   function tg.wrap(word, name, fn, options)
-    local kind = kinds.by_word(word)
+    local kind = set.WRAPPED[word] or kinds.by_word(word)
     if not kind then
       error(("there is no kind of policy %q"):format(tostring(word)), 2)
     end

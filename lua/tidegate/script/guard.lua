@@ -36,6 +36,42 @@ function M.report(log, what, err)
   log:error(("script: %s: %s"):format(what, headline(text)), { "kind", "script", "hook", what, "traceback", text })
 end
 
+--- Raise that a script's function answered what makes no sense.
+-- @param wanted "a number"
+function M.wrong(fn, wanted, value)
+  local info = debug.getinfo(fn, "S")
+  local text = type(value) == "string" and ("%q"):format(value) or "a " .. type(value)
+  error(("%s:%d: %s is wanted, not %s"):format(info.short_src, info.linedefined, wanted, text), 0)
+end
+
+local function look(fn, answer, ...)
+  local wanted, value = answer(...)
+  if wanted then
+    M.wrong(fn, wanted, value)
+  end
+  return ...
+end
+
+--- A function that raises when the answer of another makes no sense.
+-- @param answer function(…) → what is wanted, what came instead | nil when it is fine
+function M.expect(fn, answer)
+  if not answer then
+    return fn
+  end
+  return function(...)
+    return look(fn, answer, fn(...))
+  end
+end
+
+--- For answer(): what is neither nothing nor of a type.
+function M.wants(kind, wanted)
+  return function(value)
+    if value and type(value) ~= kind then
+      return wanted, value
+    end
+  end
+end
+
 -- a … h are what the function was called with: a default that is a function gets them.
 local function finish(fence, a, b, c, d, e, f, g, h, ok, ...)
   if ok then

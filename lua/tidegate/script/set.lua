@@ -52,6 +52,24 @@ local function scripted_hop(registry, name, pick)
   end)
 end
 
+-- A strategy's choice is one of the items, or nothing.
+local function one_of_items(pick)
+  return function(items, ctx)
+    local item, err = pick(items, ctx)
+    for i = 1, item and #items or 0 do
+      if items[i] == item then
+        return item
+      end
+    end
+    if item then
+      guard.wrong(pick, "one of the items", item)
+    end
+    return nil, err
+  end
+end
+
+local LIST = guard.wants("table", "a list of items")
+
 local function env_of(registry, name)
   return { name = name, registry = registry, log = registry.log }
 end
@@ -81,12 +99,12 @@ function methods:install(registry)
   self.registry = registry
   for name, pick in pairs(self.strategies) do
     -- what is left when a selector raises: the first item
-    registry.strategies[name] = guard.new(pick, ("selector %q"):format(name), function(items)
+    registry.strategies[name] = guard.new(one_of_items(pick), ("selector %q"):format(name), function(items)
       return items[1]
     end, registry.log)
   end
   for name, keep in pairs(self.filters) do -- one that raises leaves nothing: the connection fails
-    registry.filters[name] = guard.new(keep, ("filter %q"):format(name), nil, registry.log)
+    registry.filters[name] = guard.new(guard.expect(keep, LIST), ("filter %q"):format(name), nil, registry.log)
   end
   for name, test in pairs(self.matchers) do
     registry.matchers[name] = guard.new(test, ("matcher %q"):format(name), false, registry.log)
@@ -105,21 +123,68 @@ function methods:install(registry)
   end
 end
 
---- Put what scripts wrap around the objects of a registry; after it has built them.
--- @return true | nil, err
-function methods:wrap(registry)
-  for _, kind in ipairs(kinds.all) do
-    for name, list in pairs(self.wraps[kind.list] or {}) do
-      if not registry[kind.list][name] then
-        return nil, failure.new("config", ("tg.wrap: there is no %s %q"):format(kind.kind, name))
+-- A hop or chain with a function of a script around its choice.  Nothing about it is fixed any more.
+local function wrapped_choice(kind, inner, name, item, registry)
+  local main = kind.main
+  local what = ("%s %q (wrapped)"):format(kind.kind, name)
+  local safe = guard.new(item.fn, what, no_route(what), registry.log)
+  local function next_one(...)
+    return inner[main](inner, ...)
+  end
+  return setmetatable({
+    fixed = false,
+    single = false,
+    [main] = function(_, ctx, network, address, request)
+      local value, err = safe(next_one, ctx, network, address, request)
+      if value == nil and err then
+        return nil, err
       end
-      for _, item in ipairs(list) do
-        registry[kind.list][name] = policy.wrapped(kind, registry[kind.list][name], name, item.fn, item.options,
-          env_of(registry, name))
-      end
+      return registry[kind.kind == "hop" and "node" or "route"](registry, value, ctx, network, address)
+    end,
+  }, { __index = inner })
+end
+
+local CHOICES = {
+  hop = { kind = "hop", list = "hops", main = "select" },
+  chain = { kind = "chain", list = "chains", main = "route" },
+}
+
+--- Kinds that can be wrapped though they are no policies, by word.
+methods.WRAPPED = CHOICES
+
+local function wrap_list(self, registry, kind, around)
+  for name, list in pairs(self.wraps[kind.list] or {}) do
+    local objects = registry[kind.list]
+    if not objects[name] then
+      return nil, failure.new("config", ("tg.wrap: there is no %s %q"):format(kind.kind, name))
+    end
+    for _, item in ipairs(list) do
+      objects[name] = around(kind, objects[name], name, item, registry)
     end
   end
   return true
+end
+
+local function around_policy(kind, object, name, item, registry)
+  return policy.wrapped(kind, object, name, item.fn, item.options, env_of(registry, name))
+end
+
+--- Put what scripts wrap around the policies of a registry; after it has built them.
+-- @return true | nil, err
+function methods:wrap(registry)
+  for _, kind in ipairs(kinds.all) do
+    local ok, err = wrap_list(self, registry, kind, around_policy)
+    if not ok then
+      return nil, err
+    end
+  end
+  return true
+end
+
+--- The same for its hops or its chains.
+-- @param word "hop" or "chain"
+function methods:wrap_choices(registry, word)
+  return wrap_list(self, registry, CHOICES[word], wrapped_choice)
 end
 
 --- Add a hook; also while the set is in use.

@@ -96,4 +96,57 @@ describe("scripts choose", function()
     assert.is_nil(route)
     assert.same("blocked", err.code)
   end))
+
+  it("the first when a strategy answers what is no item, and none when a filter does", helpers.task(function()
+    local built = run([[
+      tg.selector("fish", function() return "fish" end)
+    ]] .. SERVICE:format 'strategy = "fish"')
+    assert.same("a a", targets(built.s, 2))
+    built = run([[
+      tg.filter("fish", function() return "fish" end)
+    ]] .. SERVICE:format 'filters = { "fish" }')
+    assert.same("blocked", targets(built.s, 1))
+  end))
+
+  it("by a strategy that replaces one of ours", helpers.task(function()
+    local built = run([[
+      tg.selector("fifo", function(items) return items[#items] end)
+    ]] .. SERVICE:format 'strategy = "fifo"')
+    assert.same("c c", targets(built.s, 2))
+  end))
+
+  it("around the choice of a hop and of a chain", helpers.task(function()
+    local built = run [[
+      tg.hop("h", { nodes = { { name = "a", addr = "192.0.2.1:1" } }, metadata = { weight = 1 } })
+      tg.hop("other", { { name = "b", addr = "192.0.2.1:2" } })
+      tg.wrap("hop", "h", function(next, ctx, network, address)
+        if address == "else:1" then
+          return "other"
+        elseif address == "none:1" then
+          return nil, "not for you"
+        elseif address == "odd:1" then
+          return 12
+        end
+        return next(ctx, network, address)
+      end)
+      tg.chain("c", { "h" })
+      tg.wrap("chain", "c", function(next, ctx, network, address)
+        if address == "direct:1" then
+          return "direct"
+        end
+        return next(ctx, network, address)
+      end)
+      tg.service { name = "s", handler = "http", chain = "c" }
+    ]]
+    local chain = built.s.registry.chains.c
+    local function way(address)
+      local route, err = chain:route(nil, "tcp", address)
+      return route and route:text "-" or tostring(err)
+    end
+    assert.equal("a@192.0.2.1:1 > -", way "x:1")
+    assert.equal("b@192.0.2.1:2 > -", way "else:1")
+    assert.equal("not for you", way "none:1")
+    assert.equal("a node, a URL or the name of a hop is wanted, not a number", way "odd:1")
+    assert.equal("-", way "direct:1")
+  end))
 end)
