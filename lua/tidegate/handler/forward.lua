@@ -6,6 +6,7 @@ local packets = require "tidegate.handler.forward.packets"
 
 return component.handler "forward" {
   doc = "forwards connections to the targets of the forwarder",
+  aliases = { "rtcp", "rudp", "runix" },
   metadata = packets.metadata_with(forward.METADATA),
   open = forward.open,
   close = forward.close,

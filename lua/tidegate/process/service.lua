@@ -368,8 +368,13 @@ local function run(ctx, steps, handle)
 end
 
 --- Serve one accepted stream; in a task of its own.  Never raises.
-function methods:serve(stream)
-  return run(context.new(self, stream), walk, "handle")
+-- @param from nil, or { remote, local_address } where the stream's own addresses are somebody else's
+function methods:serve(stream, from)
+  local ctx = context.new(self, stream)
+  if from then
+    ctx.remote, ctx.local_address = from.remote, from.local_address
+  end
+  return run(ctx, walk, "handle")
 end
 
 -- One stream of a session; in a task of its own.
@@ -432,6 +437,12 @@ function methods:serve_packets(fd)
       self.handler.name, listener.name))
   end
   return listener:serve(self, fd)
+end
+
+--- Serve what a listener finds without a socket of ours.
+-- @return an acceptor with close() | nil, err
+function methods:serve_alone()
+  return self.listener:serve_alone(self)
 end
 
 --- A context for work that no client asked for: scripts and timers that connect through chains.

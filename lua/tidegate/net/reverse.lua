@@ -1,0 +1,185 @@
+-- Listening somewhere else: at the far end of the listener's chain, or here without one.
+--
+-- One worker does it, since the far end gives a port to one.  What is lost is asked for again, soon at
+-- first, then every five seconds, for as long as the service is there.
+
+local acceptors = require "tidegate.net.acceptor"
+local addr = require "tidegate.net.addr"
+local failure = require "tidegate.failure"
+local group = require "tidegate.chain.group"
+local process = require "tidegate.native.process"
+local router = require "tidegate.chain.router"
+local task = require "tidegate.native.task"
+
+local M = {}
+local methods = {}
+local mt = { __name = "tidegate.reverse", __index = methods }
+
+local BIND_TIMEOUT = 15 -- seconds
+local PAUSES = { 1, 2, 4, 5 } -- seconds between attempts; the last one from then on
+local GOOD_MS = 10000 -- of listening, after which the next pause is the first again
+
+local function pause(self, seconds)
+  self.sleeper:wait(task.now() + seconds * 1000)
+end
+
+-- Connections to a socket of ours, as peers of a remote one come.
+local function local_acceptor(network, address)
+  local made, err = acceptors.listen(network == "unix" and "unix:" .. address or address)
+  if not made then
+    return nil, err
+  end
+  local waiting, queue = task.waiter(), {}
+  local ok
+  ok, err = made:start(function(stream)
+    queue[#queue + 1] = stream
+    waiting:wake(true)
+  end)
+  if not ok then
+    made:close()
+    return nil, err
+  end
+  return {
+    address = function()
+      return made:address()
+    end,
+    accept = function()
+      while #queue == 0 and made.fd do
+        waiting:wait()
+      end
+      local stream = table.remove(queue, 1)
+      if not stream then
+        return nil, failure.new("closed", "the listener was closed")
+      end
+      return stream, stream:remote_address() or "@"
+    end,
+    close = function()
+      made:close()
+      waiting:wake(true)
+    end,
+  }
+end
+
+--- Have the last node of a chain listen.
+-- @param how function(connector, ctx, stream, deadline) → acceptor | nil, err
+-- @return acceptor, the way there as text | nil, err
+local function bind_through(self, how)
+  local ctx = self.service:context()
+  ctx.chain, ctx.remote, ctx.local_address = self.chain, "@", "@"
+  local network, address = self.network, self.service.addr
+  ctx.network, ctx.target = network, address
+  local deadline = ctx:after(BIND_TIMEOUT)
+  local path, err = router.choose(ctx, network, address, 0)
+  if not path then
+    return nil, err
+  elseif #path == 0 then
+    return nil
+  end
+  local connector = path[#path].connector
+  if not connector.bind then
+    return nil, path[#path]:blame(failure.new("unsupported",
+      ("the connector %s cannot have its server listen; relay, socks5 and sshd can"):format(connector.name)))
+  end
+  local stream, node = router.reach(ctx, path, deadline)
+  if not stream then
+    return nil, node
+  end
+  local acceptor
+  acceptor, err = how(connector, ctx, stream, deadline)
+  if not acceptor then
+    stream:close()
+    return nil, node:blame(err)
+  end
+  return acceptor, path:text(address)
+end
+
+local function bind(self)
+  local network, address = self.network, self.service.addr
+  local acceptor, route = nil, "here"
+  if self.chain then
+    acceptor, route = bind_through(self, function(connector, ctx, stream, deadline)
+      return connector:bind(ctx, stream, network, address, deadline)
+    end)
+  end
+  if not acceptor and (not self.chain or route == nil) then
+    acceptor, route = local_acceptor(network, address)
+    if acceptor then
+      route = "here"
+    end
+  end
+  return acceptor, route
+end
+
+local function serve_peers(self, acceptor)
+  local bound = acceptor:address() or self.service.addr
+  while not self.closed do
+    local stream, peer = acceptor:accept()
+    if not stream then
+      return peer
+    end
+    local host = peer and addr.host(peer)
+    task.spawn(self.service.serve, self.service, stream, {
+      remote = host and host ~= "" and peer or "@", local_address = bound,
+    })
+  end
+end
+
+local function listen(self)
+  local failures = 0
+  while not self.closed do
+    local began = task.now()
+    local acceptor, err = bind(self)
+    if acceptor and self.closed then
+      acceptor:close()
+      return
+    elseif acceptor then
+      self.acceptor = acceptor
+      self.service.log:info(("bound %s/%s, %s"):format(acceptor:address() or self.service.addr, self.network, err))
+      err = serve_peers(self, acceptor)
+      self.acceptor = nil
+      acceptor:close()
+    end
+    if self.closed then
+      return
+    end
+    failures = acceptor and task.now() - began > GOOD_MS and 1 or failures + 1
+    local seconds = PAUSES[math.min(failures, #PAUSES)]
+    self.service.log:warn(("%s: %s; again in %d s"):format(
+      acceptor and "the remote listener is lost" or "cannot listen", tostring(err), seconds))
+    pause(self, seconds)
+  end
+end
+
+--- Stop listening; tunnels of the far end's session end with it.
+function methods:close()
+  if self.closed then
+    return
+  end
+  self.closed = true
+  if self.acceptor then
+    self.acceptor:close()
+  end
+  self.sleeper:wake(true)
+end
+
+--- Take the chain of a reverse listener; its `open`.
+function M.open(self)
+  local service, err = self.service, nil
+  self.chain, err = group.chains(self.config, service.registry, service.name .. "/listener",
+    "service " .. service.name)
+  return not err, err
+end
+
+--- Listen for a service until the acceptor returned is closed.
+-- @param network "tcp" or "unix"
+function M.serve(listener, service, network)
+  local self = setmetatable({
+    service = service, network = network, chain = listener.chain, sleeper = task.waiter(),
+  }, mt)
+  if process.id() == 1 then
+    task.spawn(listen, self)
+  end
+  return self
+end
+
+return M
