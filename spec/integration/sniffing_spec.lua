@@ -146,6 +146,31 @@ describe("sniffing", function()
     assert.not_same(0, result.code)
   end))
 
+  it("is what sni does as soon as somebody wants to know", helpers.task(function()
+    local p, records = start "sni"
+    local web = ("localhost:%d"):format(nginx.http)
+    local function through(host)
+      return curl("-H", "Host: " .. host, ("http://127.0.0.1:%d/whoami"):format(p:port(1)))
+    end
+    assert.match("HTTP/1.1 localhost", through(web), 1, true)
+    assert.same("/whoami", records(1)[1].http.uri)
+    assert.same("", (curl("-f", "-H", "Host: www.forbidden.example", ("http://127.0.0.1:%d/"):format(p:port(1)))))
+    -- one connection, two hosts: each is asked for, and each is gone to
+    local other = plane.accept(function(s)
+      s:read_until("\r\n\r\n", 4096)
+      s:write "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother"
+      s:read()
+    end)
+    local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + LIMIT_MS))
+    s:set_deadline(task.now() + LIMIT_MS)
+    s:write(("GET /whoami HTTP/1.1\r\nHost: %s\r\n\r\nGET / HTTP/1.1\r\nHost: %s\r\n\r\n"):format(web, other))
+    assert.truthy(s:read_until("localhost\n", 4096))
+    assert.truthy(s:read_until("other", 4096))
+    s:write "GET / HTTP/1.1\r\nHost: forbidden.example\r\nConnection: close\r\n\r\n"
+    assert.truthy(s:read_until("403 Forbidden", 4096))
+    s:close()
+  end))
+
   it("gets out of the way of servers that speak first", helpers.task(function()
     local address = plane.accept(function(s)
       s:write "220 ready\r\n"

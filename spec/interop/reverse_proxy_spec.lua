@@ -65,8 +65,8 @@ describe("reverse proxy with peers", function()
   end))
 
   it("refuses a target whose certificate is no good", helpers.task(function()
-    local p = start("{type: tcp}", "", ([[{name: n, addr: "127.0.0.1:%d", tls: {secure: true, serverName: other.example}}]])
-      :format(nginx.https))
+    local p = start("{type: tcp}", "",
+      ([[{name: n, addr: "127.0.0.1:%d", tls: {secure: true, serverName: other.example}}]]):format(nginx.https))
     assert.same("503", curl("-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:" .. p:port(1) .. "/"))
     p:logged "n 127.0.0.1"
   end))
@@ -74,7 +74,8 @@ describe("reverse proxy with peers", function()
   for _, version in ipairs { "--http1.1", "--http2", "--http2-prior-knowledge" } do
     it("serves curl " .. version, helpers.task(function()
       local clear = version == "--http2-prior-knowledge"
-      local p = start(clear and "{type: tcp}" or "{type: tls, tls: {options: {alpn: [h2, http/1.1]}}}", ", http.keepalive: true",
+      local listener = clear and "{type: tcp}" or "{type: tls, tls: {options: {alpn: [h2, http/1.1]}}}"
+      local p = start(listener, ", http.keepalive: true",
         ('{name: n, addr: "127.0.0.1:%d"}'):format(nginx.http))
       local url = ("%s://127.0.0.1:%d"):format(clear and "http" or "https", p:port(1))
       programs.output("sh", { "-c", "head -c 3000000 /dev/urandom > " .. nginx.www .. "/blob" })
@@ -89,7 +90,8 @@ describe("reverse proxy with peers", function()
   it("passes TLS by its name, and SSH by its banner", helpers.task(function()
     local keys = ssh.keys()
     local port = ssh.server(keys)
-    local p = start("{type: tcp}", "", ([[{name: t, addr: "127.0.0.1:%d", matcher: {rule: "Proto(`tls`) && Host(`localhost`)"}},
+    local p = start("{type: tcp}", "", ([[
+      {name: t, addr: "127.0.0.1:%d", matcher: {rule: "Proto(`tls`) && Host(`localhost`)"}},
       {name: s, addr: "127.0.0.1:%d", matcher: {rule: "Proto(`ssh`)"}}]]):format(nginx.https, port))
     assert.match("HTTP/2.0 localhost", curl("--cacert", nginx.folder .. "/cert.pem",
       ("https://localhost:%d/whoami"):format(p:port(1))), 1, true)
@@ -102,7 +104,8 @@ describe("reverse proxy with peers", function()
   end))
 
   it("intercepts TLS towards targets and changes what is inside", helpers.task(function()
-    local p, file = start("{type: tcp}", (", mitm.certFile: %s, mitm.keyFile: %s"):format(authority.cert, authority.key),
+    local p, file = start("{type: tcp}",
+      (", mitm.certFile: %s, mitm.keyFile: %s"):format(authority.cert, authority.key),
       ([[{name: n, addr: "127.0.0.1:%d", http: {rewriteResponseBody: [{match: hello, replacement: goodbye}]}}]])
       :format(nginx.https))
     for _, version in ipairs { "--http1.1", "--http2" } do

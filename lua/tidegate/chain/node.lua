@@ -53,15 +53,15 @@ end
 
 -- TLS settings with the server name that gost assumes.
 local function tls_for(part, host)
-  local tls = {}
+  local settings = {}
   for key, value in pairs(part and part.tls or {}) do
-    tls[key] = value
+    settings[key] = value
   end
-  local name = tls.serverName
+  local name = settings.serverName
   if not name or name == "" or name:find(",", 1, true) then
-    tls.serverName = host
+    settings.serverName = host
   end
-  return tls
+  return settings
 end
 
 local function make_part(self, kind, part, otherwise)
@@ -129,7 +129,7 @@ local function read_web(self, config, options)
     return nil, err
   end
   local settings = config.tls
-  if settings then
+  if settings then -- of a target
     local given, protocols = settings.options or {}, nil
     for _, name in ipairs(given.alpn or {}) do
       if name ~= "h2" then -- targets are spoken to in HTTP/1.1

@@ -5,6 +5,8 @@ local addr = require "tidegate.net.addr"
 local component = require "tidegate.component"
 local failure = require "tidegate.failure"
 local original = require "tidegate.native.original"
+local sniffing = require "tidegate.handler.sniffing"
+local tunnel = require "tidegate.handler.sniffing.tunnel"
 local uv = require "luv"
 
 local function loops(address)
@@ -57,6 +59,12 @@ local function handle(self, ctx, stream)
   if not target then
     return nil, err
   end
+  if self.sniffer then
+    local _, port = addr.split(target)
+    return sniffing.serve(self.sniffer, ctx, stream, tunnel.by_name(ctx, function(one)
+      return one:connect("tcp", target)
+    end, { always = self.md["sniffing.dialOriginalDst"], fallback = self.md["sniffing.fallback"], port = port }))
+  end
   local upstream
   upstream, err = ctx:connect("tcp", target)
   if not upstream then
@@ -68,9 +76,20 @@ end
 return component.handler "redirect" {
   doc = "goes where a redirected connection was going",
   aliases = { "red", "redir" },
-  metadata = {
+  metadata = sniffing.with {
     readTimeout = { type = "duration", default = 15, doc = "limit on looking at the first bytes" },
     tproxy = { type = "bool", default = false, doc = "connections come by TPROXY, not by REDIRECT" },
+    ["sniffing.fallback"] = {
+      type = "bool",
+      default = false,
+      doc = "go to the original destination when the name that was seen cannot be reached",
+    },
+    ["sniffing.dialOriginalDst"] = {
+      type = "bool",
+      default = false,
+      doc = "go to the original destination, whatever name was seen",
+    },
   },
+  open = sniffing.open,
   handle = handle,
 }

@@ -2,11 +2,16 @@
 -- port 80.  Names that gost's clients hide are understood and put back.
 
 local addr = require "tidegate.net.addr"
+local cache = require "tidegate.handler.http.cache"
 local client_hello = require "tidegate.native.client_hello"
 local component = require "tidegate.component"
 local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
+local http = require "tidegate.handler.sniffing.http"
 local name = require "tidegate.net.http.name"
+local sniffing = require "tidegate.handler.sniffing"
+local tls = require "tidegate.handler.sniffing.tls"
+local tunnel = require "tidegate.handler.sniffing.tunnel"
 
 local TLS_HANDSHAKE = 22
 local HIDDEN = { "gost-target", "x-gost-target" }
@@ -63,13 +68,41 @@ local function from_request(stream)
   return addr.with_port(host, 80), written_anew(request, hidden), { protocol = "http", host = host }
 end
 
+-- Does anybody want to know more than the first name?
+local function looks(self)
+  local service, engine = self.service, self.sniffer
+  return engine.mitm or engine.websocket or service.bypass or service.cache
+    or service.recorders and service.recorders["recorder.service.handler"]
+end
+
+-- Request by request, or TLS with its hellos recorded or intercepted.
+local function look(self, ctx, stream, is_tls)
+  local way = tunnel.by_name(ctx)
+  if not is_tls then
+    return http.serve(self.sniffer, ctx, stream, way)
+  end
+  local _, bytes = from_hello(stream)
+  if type(bytes) ~= "string" then
+    return nil, bytes
+  end
+  local ok, err = stream:unread(bytes)
+  if not ok then
+    return nil, err
+  end
+  return tls.serve(self.sniffer, ctx, stream, way)
+end
+
 local function handle(self, ctx, stream)
   stream:set_deadline(ctx:after(self.read_timeout))
   local seen, err = stream:peek(1)
   if not seen then
     return nil, err:during "sniff"
   end
-  local find = seen:byte() == TLS_HANDSHAKE and from_hello or from_request
+  local is_tls = seen:byte() == TLS_HANDSHAKE
+  if looks(self) then
+    return look(self, ctx, stream, is_tls)
+  end
+  local find = is_tls and from_hello or from_request
   local target, bytes, what = find(stream)
   if not target then
     return nil, bytes
@@ -89,17 +122,22 @@ local function handle(self, ctx, stream)
   return ctx:relay(stream, upstream)
 end
 
+local METADATA = sniffing.with {
+  readTimeout = { type = "duration", default = 15, doc = "limit on the first bytes" },
+  hash = { type = "string", doc = "host: the strategy hash looks at the target, not the client" },
+}
+for key, spec in pairs(cache.METADATA) do
+  METADATA[key] = spec
+end
+
 return component.handler "sni" {
   doc = "proxy by the server name of TLS or the Host of HTTP",
-  metadata = {
-    readTimeout = { type = "duration", default = 15, doc = "limit on the first bytes" },
-    hash = { type = "string", doc = "host: the strategy hash looks at the target, not the client" },
-  },
+  metadata = METADATA,
 
   open = function(self)
     local timeout = self.md.readTimeout
     self.read_timeout = timeout and timeout > 0 and timeout or 15
-    return true
+    return sniffing.open(self, { always = true, reveals = true })
   end,
   handle = handle,
 }

@@ -47,8 +47,8 @@ function M.with(schema)
 end
 
 --- Prepare a handler: `self.sniffer` when it looks, else nil.
--- @param options nil or { always = it looks whatever sniffing says, lasting = clients may send one request
---   after the other also where http.keepalive is off }
+-- @param options nil or { always = it looks whatever sniffing says, reveals = names that gost's clients hide
+--   in a request are put back }
 -- @return true | nil, err
 function M.open(self, options)
   options = options or {}
@@ -67,6 +67,7 @@ function M.open(self, options)
     relay_options = self.relay_options,
     cacheable = {},
     mitm = intercept,
+    reveals = options.reveals,
     websocket = self.websocket,
   }
   if md["cache.methods"] then

@@ -2,11 +2,15 @@
 
 local component = require "tidegate.component"
 local shadowsocks = require "tidegate.net.shadowsocks"
+local sniffing = require "tidegate.handler.sniffing"
 
 local function open(self)
   local err
   self.key, err = shadowsocks.server_key(self.auth, self.md.users, "handler ss")
-  return self.key and true or nil, err
+  if not self.key then
+    return nil, err
+  end
+  return sniffing.open(self)
 end
 
 local function handle(self, ctx, stream)
@@ -18,12 +22,12 @@ local function handle(self, ctx, stream)
   if not upstream then
     return nil, err
   end
-  return ctx:relay(top, upstream)
+  return sniffing.join(self, ctx, top, upstream)
 end
 
 return component.handler "ss" {
   doc = "Shadowsocks server for TCP",
-  metadata = {
+  metadata = sniffing.with {
     readTimeout = { type = "duration", default = 15, doc = "limit on the request" },
     users = { type = "map", doc = "name to key; for the methods 2022-blake3-aes-*" },
     key = { type = "string", doc = "without effect, as in gost" },

@@ -4,8 +4,9 @@ local address = require "tidegate.native.address"
 local component = require "tidegate.component"
 local failure = require "tidegate.failure"
 local native = require "tidegate.native.ssh"
+local sniffing = require "tidegate.handler.sniffing"
 
-local function handle(_, ctx, stream)
+local function handle(self, ctx, stream)
   local host, port = native.target(stream)
   if not host then
     return nil, failure.new("config", "the handler sshd needs the listener sshd")
@@ -17,13 +18,14 @@ local function handle(_, ctx, stream)
   if not upstream then
     return nil, err
   end
-  return ctx:relay(stream, upstream)
+  return sniffing.join(self, ctx, stream, upstream)
 end
 
 return component.handler "sshd" {
   doc = "port forwarding of SSH (direct-tcpip); needs the listener sshd",
-  metadata = {
-    readTimeout = { type = "duration", default = 15, doc = "known to gost; no effect here" },
+  metadata = sniffing.with {
+    readTimeout = { type = "duration", default = 15, doc = "limit on the head of a response, where it looks" },
   },
+  open = sniffing.open,
   handle = handle,
 }

@@ -394,7 +394,6 @@ end
 function methods:serve_streams(ctx, session, serve)
   local carrier = {
     serve = serve,
-    user = serve and ctx.user,
     remote = ctx.remote,
     local_address = ctx.local_address,
     src = rawget(ctx, "src"),

@@ -19,6 +19,12 @@ local TOO_LARGE = reply.closing(431)
 -- What a tunnel passes on as it is but for the fields between two neighbours.
 local DROPPED = { host = true, connection = true, ["keep-alive"] = true, upgrade = true, ["gost-record"] = true }
 
+-- The same where names that gost's clients hide are put back.
+local REVEALED = { ["gost-target"] = true, ["x-gost-target"] = true }
+for name in pairs(DROPPED) do
+  REVEALED[name] = true
+end
+
 --- Where a request goes, asked of the service's bypass: what the client names, not what is dialed.
 -- @return true | nil, err
 function M.allowed(ctx, address, path)
@@ -87,6 +93,9 @@ local function exchange(engine, ctx, stream, way, request)
     request.send_target, request.send_host = request.path, request.authority
   else -- as it came: perhaps the tunnel leads to another proxy
     request.send_target, request.send_host = request.target, request.host or ""
+    if engine.reveals and request.private then
+      request.send_host, request.dropped = request.authority, REVEALED
+    end
   end
   local origin, status
   origin, err, status = way:origin(ctx, request, stream)

@@ -1,5 +1,6 @@
 -- Ways of tunnels: to one place that is known, or to whatever name the client's first bytes tell.
 
+local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
 local origin = require "tidegate.handler.http.origin"
 
@@ -55,7 +56,8 @@ local told_mt = { __index = told }
 -- @param owner the context whose end is the tunnel's
 -- @param otherwise nil or function(ctx) → stream: where connections go that tell none, or whose name
 --   cannot be reached
--- @param options nil or { always = go there always, fallback = also when the name cannot be reached }
+-- @param options nil or { always = go there always, fallback = also when the name cannot be reached,
+--   port = where TLS goes, instead of 443 }
 function M.by_name(owner, otherwise, options)
   return setmetatable({ owner = owner, otherwise = otherwise, options = options or {}, origins = {} }, told_mt)
 end
@@ -67,7 +69,11 @@ function told:connect(ctx, found)
   elseif not found.host then
     return nil, failure.new("protocol", "the client names no host: nowhere to go")
   end
-  local stream, err = ctx:connect("tcp", found.host)
+  local address = found.host
+  if found.proto == "tls" and options.port then
+    address = addr.join(addr.host(address), options.port)
+  end
+  local stream, err = ctx:connect("tcp", address)
   if not stream and err.code ~= "blocked" and otherwise and options.fallback then
     ctx.log:debug(("%s: going to the original destination"):format(tostring(err)))
     return otherwise(ctx)
