@@ -1,0 +1,43 @@
+# Completion of tidegate for bash; made by ./dev docs.
+
+_tidegate_url()
+{
+    local word=$1 first=$2 second=$3 head=
+    case $word in
+    *:*) return ;;
+    *+*) head=${word%%+*}+ first=$second ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -P "$head" -S "://" -W "$first" -- "${word#"$head"}")
+    compopt -o nospace
+}
+
+_tidegate()
+{
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    COMPREPLY=()
+    case $before in
+    -L|--L) _tidegate_url "$word" "api auto forward grpc h2 h2c http http2 metrics mtcp mtls mws mwss ohttp otls red redir redirect relay rtcp rudp runix sni socks socks4 socks4a socks5 ss ssh sshd ssu tcp tls udp unix ws wss" "grpc h2 h2c http2 mtcp mtls mws mwss ohttp otls red redir redirect rtcp runix ssh sshd tcp tls udp unix ws wss" ;;
+    -F|--F) _tidegate_url "$word" "direct forward grpc h2 h2c http http2 mtcp mtls mws mwss ohttp ohttps otls relay sni socks socks4 socks4a socks5 ss ssu tcp tls udp unix virtual ws wss" "direct grpc h2 h2c http2 mtcp mtls mws mwss ohttp ohttps otls tcp tls udp unix virtual ws wss" ;;
+    -C|--C|-repl|--repl|-socket|--socket|-rocks-tree|--rocks-tree|-dev-lua|--dev-lua) mapfile -t COMPREPLY < <(compgen -f -- "$word"); compopt -o filenames ;;
+    -O|--O) mapfile -t COMPREPLY < <(compgen -W "yaml json" -- "$word") ;;
+    -worker|--worker) mapfile -t COMPREPLY < <(compgen -W "control all" -- "$word") ;;
+    -to|--to) mapfile -t COMPREPLY < <(compgen -W "yaml json lua url" -- "$word") ;;
+    -api|--api|-metrics|--metrics|-R|--R|-workers|--workers|-drain|--drain) ;;
+    *)
+        local words="-L -F -C -O -D -DD -V -api -metrics -R -workers -drain -repl -socket -worker -to -rocks-tree -dev-lua"
+        [ "$COMP_CWORD" = 1 ] && words="check init convert repl eval $words"
+        case $word in
+        --*) words=${words// -/ --} ;;
+        esac
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+        case ${COMP_WORDS[1]} in
+        init|convert)
+            [ "${word#-}" = "$word" ] || return
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$word")
+            ;;
+        esac
+        ;;
+    esac
+}
+
+complete -F _tidegate tidegate
