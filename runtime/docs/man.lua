@@ -49,7 +49,8 @@ is given by -L, the way out by -F, or both by files in the notation of tidegate.
   end
   out[#out + 1] = ".SH URLS\n" .. escape([[
 -L handler+listener://user:password@host:port/targets?key=value,
--F connector+dialer://user:password@host:port?key=value. Either part of the scheme may stand alone. A key is a metadata key of either part; service., handler., listener., hop.,
+-F connector+dialer://user:password@host:port?key=value. Either
+part of the scheme may stand alone. A key is a metadata key of either part; service., handler., listener., hop.,
 node., connector. and dialer. in front of it say whose.
 ]])
   for _, kind in ipairs(component.KINDS) do
