@@ -12,7 +12,7 @@ local task = require "tidegate.native.task"
 
 local M = {}
 
-local CHUNK = 512 -- connections looked at before others get a turn
+local CHUNK = 256 -- connections looked at before others get a turn
 local BREATH = 0.001 -- seconds
 local PAGE_MAX = 1000
 local GATHER = 0.05 -- seconds that news may wait
