@@ -91,7 +91,8 @@ describe("the Web API", function()
       local path, object = "/config/" .. kind[1], kind[2]
       object.name = "x"
       object.addr = kind[1] == "services" and "127.0.0.1:" .. programs.free_port() or nil
-      for _, step in ipairs { { "POST", path }, { "PUT", path .. "/x" }, { "DELETE", path .. "/x" }, { "POST", path } } do
+      local one = path .. "/x"
+      for _, step in ipairs { { "POST", path }, { "PUT", one }, { "DELETE", one }, { "POST", path } } do
         local status, answer = a:json(step[1], step[2], step[1] ~= "DELETE" and object or nil)
         assert.equal(200, status, step[1] .. " " .. step[2] .. ": " .. tostring(answer.msg))
       end

@@ -60,8 +60,14 @@ local function compile(text)
   return setfenv(chunk, env)
 end
 
+-- Whatever was raised, as text: its own __tostring may raise as well.
+local function text_of(value)
+  local ok, text = pcall(tostring, value)
+  return ok and type(text) == "string" and text or ("(an error of type %s)"):format(type(value))
+end
+
 local function tidy(err)
-  return (tostring(err):gsub("^repl:1: ", ""))
+  return (text_of(err):gsub("^repl:1: ", ""))
 end
 
 local function answer(out, ok, results)
@@ -94,8 +100,8 @@ local function run_limited(chunk, budget)
   results.n = results.n - 1
   if ok and coroutine.status(co) ~= "dead" then
     ok, results = false, pack "cannot wait here; use :wait EXPRESSION"
-  elseif not ok and tostring(results[1]):find("wait", 1, true) then
-    results[1] = tostring(results[1]) .. " (use :wait EXPRESSION for what waits)"
+  elseif not ok and text_of(results[1]):find("wait", 1, true) then
+    results[1] = text_of(results[1]) .. " (use :wait EXPRESSION for what waits)"
   end
   return ok, results
 end

@@ -77,7 +77,7 @@ local function answer_line(line, control)
     return { ok = false, text = "not a request" }
   end
   local whole, result = xpcall(op, debug.traceback, request, control)
-  return whole and result or { ok = false, text = tostring(result) }
+  return whole and result or { ok = false, text = type(result) == "string" and result or "raised" }
 end
 
 local function serve(stream, control)
@@ -121,7 +121,7 @@ function M.open(path, control)
     sessions = sessions - 1
     stream:close()
     if not ok then
-      control.log:error("raised: " .. tostring(why), { "kind", "repl" })
+      control.log:error("raised: " .. (type(why) == "string" and why or type(why)), { "kind", "repl" })
     end
   end, function() end)
   if not acceptor then
