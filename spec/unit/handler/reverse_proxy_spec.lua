@@ -324,6 +324,28 @@ describe("reverse proxy", function()
     assert.same(0, #seen)
   end))
 
+  it("takes an absolute target for more than Host", helpers.task(function()
+    local seen = {}
+    local service = forwarder { { name = "n", addr = origin(seen), matcher = { rule = "Host(`a.example`)" } } }
+    talk(service, "GET http://a.example/x HTTP/1.1\r\nHost: b.example\r\n\r\n")
+    assert.match("^GET /x HTTP/1.1\r\nHost: a.example\r\n", seen[1].head)
+    assert.match("^HTTP/1.1 502", talk(service, "GET http://b.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n"))
+  end))
+
+  it("believes no hidden name", helpers.task(function()
+    local seen = {}
+    local service = forwarder { { name = "n", addr = origin(seen), matcher = { rule = "Host(`example.com`)" } } }
+    assert.match("^HTTP/1.1 502", talk(service, get("/", "Gost-Target: tvpOuVpYaGhiWEJzWlM1amIyMA\r\n")))
+  end))
+
+  it("lets nobody leave for HTTP/2 on the way", helpers.task(function()
+    local seen = {}
+    local service = forwarder { { name = "n", addr = origin(seen) } }
+    talk(service, get("/", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"))
+    assert.not_match("[Uu]pgrade", seen[1].head)
+    assert.not_match("HTTP2", seen[1].head)
+  end))
+
   it("refuses what two parsers could take differently", helpers.task(function()
     local seen = {}
     local service = forwarder({ { name = "n", addr = origin(seen) } }, { ["http.keepalive"] = true })
@@ -333,6 +355,7 @@ describe("reverse proxy", function()
       "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
       "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
       "GET / HTTP/1.1\nHost: a\n\n",
+      "GET x/y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     } do
       assert.match("^HTTP/1.1 400 Bad Request", talk(service, request), request)
     end

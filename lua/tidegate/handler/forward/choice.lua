@@ -109,7 +109,7 @@ end
 function methods:origin(ctx, request, stream)
   local engine = self.handler.sniffer
   request.dropped, request.send_target = request_of.DROPPED, request.path
-  request.send_host = request.host or request.authority
+  request.send_host = request.url_host or request.host or "" -- an absolute target outranks Host (RFC 9112 3.2.2)
   if not engine.keepalive and not ctx.carrier_of_h2 then
     request.persistent = false
   end

@@ -49,10 +49,12 @@ local RESPONSE_DROPPED_UNPACKED = set [[ connection keep-alive proxy-connection 
 local STORED_SECONDS = 60 -- in which a client must take a stored response
 local REPEATABLE = set "GET HEAD OPTIONS TRACE"
 
--- The protocol a request wants to change to, or nil.
+-- The protocol a request wants to change to, or nil.  Not HTTP/2: its requests would go past whoever looks
+-- at those of HTTP/1.1.
 local function wanted_upgrade(request)
   if request.minor == 1 and head.has_token(request.connection, "upgrade") then
-    return head.get(request, "upgrade")
+    local upgrade = head.get(request, "upgrade")
+    return upgrade and not head.has_token(upgrade, "h2c") and upgrade or nil
   end
 end
 

@@ -8,6 +8,8 @@ local body = require "tidegate.native.body"
 
 local M = {}
 
+local IDLE_MAX = 8 -- connections that are kept for one client's to one place
+
 --- The connection closes its upstreams itself at its end, but this one goes, or is kept, now.
 function M.disown(ctx, upstream)
   for i = #ctx, 1, -1 do
@@ -86,6 +88,9 @@ function fixed:open(_, ctx, _, fresh)
 end
 
 function fixed:keep(_, ctx, _, stream)
+  if self.closed or #self.idle >= IDLE_MAX then
+    return false
+  end
   M.disown(ctx, stream)
   self.idle[#self.idle + 1] = stream
   return true
@@ -96,6 +101,7 @@ function fixed:lasts() -- luacheck: ignore self
 end
 
 function fixed:close()
+  self.closed = true
   if self.first then
     self.first:close()
   end

@@ -60,7 +60,8 @@ end
 --- Find out where a request leads.  Sets its scheme, authority (as the client wrote it, or the name
 -- it hid), path, url_host (of the request line alone), private (some field may be gost's own) and
 -- address ("host:port", nil when unusable).
-function M.read(request)
+-- @param literal hidden names do not count: what is seen is what the next one will act upon
+function M.read(request, literal)
   if request.method == "CONNECT" then
     request.authority = request.target ~= "" and request.target or request.host or ""
     request.url_host = request.authority
@@ -68,7 +69,7 @@ function M.read(request)
     split_uri(request)
   end
   request.private = string_find(request.fields, "[Gg][Oo][Ss][Tt]%-") ~= nil
-  if request.private then
+  if request.private and not literal then
     request.authority = override(request) or request.authority
   end
   if request.authority ~= "" then

@@ -12,6 +12,7 @@ local M = {}
 
 local KEEP = forward.KEEP
 local HEAD_TIMEOUT = 60 -- seconds, from the first byte of a head
+local IDLE = 300 -- seconds between two requests
 local BAD_REQUEST = reply.closing(400)
 local UNAUTHORIZED = reply.status_line(401) .. "WWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"
 local TOO_LARGE = reply.closing(431)
@@ -38,7 +39,7 @@ end
 -- The next request.  @return request | nil, err (nil: the client has left)
 local function receive(engine, ctx, stream, follows)
   local idle = engine.relay_options and engine.relay_options.idle
-  stream:set_deadline(ctx:after(idle and idle / 1000 or follows and engine.idle))
+  stream:set_deadline(ctx:after(idle and idle / 1000 or follows and IDLE))
   local seen, err = stream:peek(1)
   if not seen then
     local left = err.code == "eof" or err.code == "timeout" or err.code == "reset"
@@ -79,10 +80,11 @@ local function refuse(ctx, stream, request, status, err)
 end
 
 local function exchange(engine, ctx, stream, way, request)
-  target.read(request)
+  target.read(request, not engine.reveals)
   request.rec = recording.begin(ctx, request)
-  if request.method == "CONNECT" then
-    return refuse(ctx, stream, request, 400, failure.new("protocol", "CONNECT inside a tunnel"))
+  if request.method == "CONNECT" or request.scheme == "" then
+    return refuse(ctx, stream, request, 400,
+      failure.new("protocol", ("not a request for a server: %s %s"):format(request.method, request.target)))
   end
   local ok, err = M.allowed(ctx, request.address, request.path)
   if not ok then

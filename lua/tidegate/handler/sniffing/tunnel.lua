@@ -6,6 +6,9 @@ local origin = require "tidegate.handler.http.origin"
 
 local M = {}
 
+local ORIGINS_MAX = 8 -- names of one client whose connections are kept
+local disown = origin.disown
+
 local known = {}
 local known_mt = { __index = known }
 
@@ -59,7 +62,9 @@ local told_mt = { __index = told }
 -- @param options nil or { always = go there always, fallback = also when the name cannot be reached,
 --   port = where TLS goes, instead of 443 }
 function M.by_name(owner, otherwise, options)
-  return setmetatable({ owner = owner, otherwise = otherwise, options = options or {}, origins = {} }, told_mt)
+  return setmetatable({
+    owner = owner, otherwise = otherwise, options = options or {}, origins = {}, count = 0,
+  }, told_mt)
 end
 
 function told:connect(ctx, found)
@@ -81,6 +86,17 @@ function told:connect(ctx, found)
   return stream, err
 end
 
+-- A client that goes from name to name keeps few connections.
+function told:forget()
+  if self.count >= ORIGINS_MAX then
+    for _, made in pairs(self.origins) do
+      disown(self.owner, made)
+      made:close()
+    end
+    self.origins, self.count = {}, 0
+  end
+end
+
 function told:origin(_, request)
   local host = request.address
   if not host and not self.otherwise then
@@ -89,10 +105,11 @@ function told:origin(_, request)
   local key = host or ""
   local made = self.origins[key]
   if not made then
+    self:forget()
     made = self.owner:own(origin.fixed(nil, function(ctx)
       return self:connect(ctx, { proto = "http", host = host })
     end))
-    self.origins[key] = made
+    self.origins[key], self.count = made, self.count + 1
   end
   return made
 end
