@@ -20,20 +20,20 @@
 #define TG_SSH_BACKLOG 256u /**< channels that wait to be accepted; more are refused */
 
 struct tg_ssh_options {
-    bool tunnel;          /**< server: gost's channels of a type of their own instead of direct-tcpip */
-    int methods;          /**< server: SSH_AUTH_METHOD_* that are offered */
+    bool tunnel; /**< server: gost's channels of a type of their own instead of direct-tcpip */
+    int methods; /**< server: SSH_AUTH_METHOD_* that are offered */
     uint32_t max_streams; /**< channels alive */
     uint32_t keepalive;   /**< ms between requests that the peer must answer; 0: none */
     uint32_t timeout;     /**< ms of silence after one that end the session */
 };
 
-#define TG_SSH_DEFAULTS \
-    { \
-        .methods = SSH_AUTH_METHOD_PASSWORD, .max_streams = 1024, .timeout = 15000, \
+#define TG_SSH_DEFAULTS                                                                            \
+    {                                                                                              \
+        .methods = SSH_AUTH_METHOD_PASSWORD, .max_streams = 1024, .timeout = 15000,                \
     }
 
 enum tg_ssh_kind {
-    TG_SSH_NONE,     /**< a login without a secret */
+    TG_SSH_NONE, /**< a login without a secret */
     TG_SSH_PASSWORD,
     TG_SSH_OFFER,    /**< a public key: would it do? */
     TG_SSH_KEY,      /**< a public key, and the peer has its other half */

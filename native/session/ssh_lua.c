@@ -16,9 +16,9 @@
 
 int luaopen_tidegate_native_ssh(lua_State *L);
 
-#define SESSION_MT "tidegate.ssh"
-#define KEY_MT "tidegate.ssh.key"
-#define HOST_MT "tidegate.ssh.host"
+#define SESSION_MT  "tidegate.ssh"
+#define KEY_MT      "tidegate.ssh.key"
+#define HOST_MT     "tidegate.ssh.host"
 #define MESSAGE_MAX 256
 
 /** What Lua holds.  `s` is NULL once closed; collecting the box closes the session. */
@@ -52,7 +52,8 @@ static int fail_dead(lua_State *L, struct box *b)
     return b->s == NULL ? fail_closed(L) : tg_push_failure(L, &b->s->error);
 }
 
-/* --- keys ------------------------------------------------------------------------------------------ */
+/* --- keys
+ * ------------------------------------------------------------------------------------------ */
 
 static struct key *new_key(lua_State *L)
 {
@@ -73,9 +74,10 @@ static int l_key(lua_State *L)
     if (ssh_pki_import_privkey_base64(text, passphrase == NULL ? "" : passphrase, NULL, NULL,
                                       &k->key) == SSH_OK)
         return 1;
-    return tg_push_failure_text(L, "config", passphrase == NULL || *passphrase == '\0'
-                                                 ? "not a private key, or it needs a passphrase"
-                                                 : "not a private key, or a wrong passphrase");
+    return tg_push_failure_text(L, "config",
+                                passphrase == NULL || *passphrase == '\0'
+                                    ? "not a private key, or it needs a passphrase"
+                                    : "not a private key, or a wrong passphrase");
 }
 
 /** key:public() → its public half: type, base64 */
@@ -130,7 +132,8 @@ static int l_host_gc(lua_State *L)
     return 0;
 }
 
-/* --- starting ---------------------------------------------------------------------------------------- */
+/* --- starting
+ * ---------------------------------------------------------------------------------------- */
 
 static uint32_t number(lua_State *L, int index, const char *key, lua_Number scale,
                        uint32_t otherwise)
@@ -217,8 +220,8 @@ static int started(lua_State *L, struct box *b, const struct tg_error *err)
     return 1;
 }
 
-/** server(stream, host, { password=, public_key=, tunnel=, max_streams=, keepalive= (s), timeout= })
- * → session | nil, err; the stream, which must be plain, is used up */
+/** server(stream, host, { password=, public_key=, tunnel=, max_streams=, keepalive= (s), timeout=
+ * }) → session | nil, err; the stream, which must be plain, is used up */
 static int l_server(lua_State *L)
 {
     struct tg_ssh_options o = TG_SSH_DEFAULTS;
@@ -295,7 +298,8 @@ static int l_plain_pair(lua_State *L)
     return 2;
 }
 
-/* --- waiting for what is no channel ----------------------------------------------------------------- */
+/* --- waiting for what is no channel
+ * ----------------------------------------------------------------- */
 
 static int ask(lua_State *L, struct box *b, int (*step)(lua_State *, struct box *), int deadline)
 {
@@ -350,8 +354,8 @@ static int step_request(lua_State *L, struct box *b)
     return 3;
 }
 
-/** session:request([deadline]) → "none", user | "password", user, password | "offer" or "key", user,
- * public key in base64 | "listen" or "unlisten", host, port | nil, err: what a client asks */
+/** session:request([deadline]) → "none", user | "password", user, password | "offer" or "key",
+ * user, public key in base64 | "listen" or "unlisten", host, port | nil, err: what a client asks */
 static int l_request(lua_State *L)
 {
     struct box *b = check_box(L);
@@ -417,14 +421,16 @@ static int l_login_key(lua_State *L)
     return begin(L, TG_SSH_LOGIN_KEY, NULL, 0, k->key, 3);
 }
 
-/** session:listen(host, port[, deadline]) → true, port, 0: the one asked for | false, why not | nil, err */
+/** session:listen(host, port[, deadline]) → true, port, 0: the one asked for | false, why not |
+ * nil, err */
 static int l_listen(lua_State *L)
 {
     const char *host = luaL_checkstring(L, 2);
     return begin(L, TG_SSH_BIND, host, (int)luaL_checkinteger(L, 3), NULL, 4);
 }
 
-/* --- what a client knows of the server ------------------------------------------------------------------ */
+/* --- what a client knows of the server
+ * ------------------------------------------------------------------ */
 
 /** session:methods() → { password = bool, public_key = bool, interactive = bool, none = bool } */
 static int l_methods(lua_State *L)
@@ -469,6 +475,14 @@ static int l_host_key(lua_State *L)
     return count > 0 ? count : tg_push_failure_text(L, "protocol", "no host key");
 }
 
+/** session:last_error() → what the library said last */
+static int l_last_error(lua_State *L)
+{
+    struct box *b = check_box(L);
+    lua_pushstring(L, b->s == NULL ? "" : ssh_get_error(tg_ssh_of(b->s)));
+    return 1;
+}
+
 /** session:is_known() → "ok", "changed", "other", "unknown" or "missing" (the file): what the file
  * of known hosts says */
 static int l_is_known(lua_State *L)
@@ -495,7 +509,8 @@ static int l_is_known(lua_State *L)
     return 1;
 }
 
-/* --- channels ---------------------------------------------------------------------------------------- */
+/* --- channels
+ * ---------------------------------------------------------------------------------------- */
 
 /** session:open(host, port, origin, origin port[, deadline]) → stream | nil, err */
 static int l_open(lua_State *L)
@@ -594,22 +609,36 @@ static int l_silence(lua_State *L)
 int luaopen_tidegate_native_ssh(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        { "ready", l_ready },           { "request", l_request },
-        { "answer", l_answer },         { "login_none", l_login_none },
-        { "login_password", l_login_password }, { "login_key", l_login_key },
-        { "listen", l_listen },         { "methods", l_methods },
-        { "host_key", l_host_key },     { "is_known", l_is_known },
-        { "open", l_open },             { "accept", l_accept },
-        { "close", l_close },           { "is_alive", l_is_alive },
-        { "count", l_count },           { "silence", l_silence },
+        { "ready", l_ready },
+        { "request", l_request },
+        { "answer", l_answer },
+        { "login_none", l_login_none },
+        { "login_password", l_login_password },
+        { "login_key", l_login_key },
+        { "listen", l_listen },
+        { "methods", l_methods },
+        { "host_key", l_host_key },
+        { "last_error", l_last_error },
+        { "is_known", l_is_known },
+        { "open", l_open },
+        { "accept", l_accept },
+        { "close", l_close },
+        { "is_alive", l_is_alive },
+        { "count", l_count },
+        { "silence", l_silence },
         { NULL, NULL },
     };
     static const luaL_Reg key_methods[] = { { "public", l_public }, { NULL, NULL } };
     static const luaL_Reg host_methods[] = { { NULL, NULL } };
     static const luaL_Reg functions[] = {
-        { "key", l_key },           { "host", l_host },             { "server", l_server },
-        { "client", l_client },     { "target", l_target },         { "is_plain", l_is_plain },
-        { "plain_pair", l_plain_pair }, { NULL, NULL },
+        { "key", l_key },
+        { "host", l_host },
+        { "server", l_server },
+        { "client", l_client },
+        { "target", l_target },
+        { "is_plain", l_is_plain },
+        { "plain_pair", l_plain_pair },
+        { NULL, NULL },
     };
     tg_class(L, SESSION_MT, methods, l_gc, NULL);
     tg_class(L, KEY_MT, key_methods, l_key_gc, NULL);

@@ -29,14 +29,15 @@ local function read(path)
 end
 
 --- A private key (PEM, PKCS#8 or OpenSSH's own format).
+-- @param module whose key() makes it; nil: libssh's
 -- @return key | nil, err
-function M.private(path, passphrase)
+function M.private(path, passphrase, module)
   local text, err = read(path)
   if not text then
     return nil, err
   end
   local key
-  key, err = native.key(text, passphrase)
+  key, err = (module or native).key(text, passphrase)
   if not key then
     return nil, config_error(path .. ": " .. err.message)
   end

@@ -1,0 +1,74 @@
+#pragma once
+
+/** @file
+ * What the parts of session/ssh share; of no interest to others.
+ */
+
+#include "session/ssh.h"
+
+#include <libssh/callbacks.h>
+
+#define TG_SSH_REASON_MAX 200
+
+struct tg_ssh;
+
+struct tg_ssh_stream {
+    struct tg_stream base;
+    struct tg_ssh *session; /* NULL: it is gone, and so is the channel */
+    struct tg_ssh_stream *next, **link;
+    struct tg_ssh_stream *accept_next;
+    ssh_channel channel;
+    struct ssh_channel_callbacks_struct callbacks;
+    struct tg_ssh_target target;
+    struct tg_buf *in, *in_last;
+    uint32_t held; /* bytes in `in` */
+    uint32_t left; /* bytes in libssh's own buffer */
+    struct tg_defer defer;
+    uint8_t wanted;
+    bool ended, closed, end_sent;
+};
+
+struct tg_ssh {
+    struct tg_session base;
+    struct tg_ssh_options options;
+    ssh_session ssh;
+    int fd; /* the library's copy of what lies beneath; it closes it */
+    struct ssh_counter_struct counter; /* bytes of the socket */
+    struct tg_ssh_stream *first, **last;
+    struct tg_ssh_stream *accept_first, **accept_last;
+    unsigned backlog, opening;
+    ssh_message pending;
+    struct tg_ssh_request request;
+    char *secret;
+    uint64_t held;            /* bytes unread */
+    uint64_t heard, heard_at; /* bytes and time of the last news */
+    uint64_t asked;           /* bytes when the last keepalive left */
+    struct tg_defer work, event;
+    struct tg_timer timer;
+    enum tg_ssh_step step;
+    int result, bound, step_port;
+    char *step_text;
+    ssh_key step_key;
+    bool server, kexed, trusted, blocked, stepping, probing;
+    bool starved; /* some stream waits for its window; libssh does not tell when it opens */
+    char reason[TG_SSH_REASON_MAX];
+};
+
+bool tg_ssh_is_opening(const struct tg_ssh_stream *st);
+/** Tell the user of a stream what has become possible. */
+void tg_ssh_check(struct tg_ssh_stream *st);
+/** Streams that wait for their windows look at them again. */
+void tg_ssh_check_windows(struct tg_ssh *m);
+/** The session ends before the peer has said yes to a channel. */
+void tg_ssh_give_up_opening(struct tg_ssh_stream *st);
+/** @return whether anything may be read from the socket now */
+bool tg_ssh_may_read(const struct tg_ssh *m);
+void tg_ssh_update_wants(struct tg_ssh *m);
+/** Find out whether the socket takes all that the library has for it. */
+void tg_ssh_note_blocked(struct tg_ssh *m);
+void tg_ssh_die(struct tg_ssh *m, enum tg_code code, const char *detail);
+
+struct tg_ssh_stream *tg_ssh_make_stream(struct tg_ssh *m, ssh_channel channel,
+                                         enum tg_stream_state state);
+/** Take a stream out of its session; its channel is closed. */
+void tg_ssh_part(struct tg_ssh_stream *st);

@@ -1,0 +1,246 @@
+-- SSH as a transport, and as a way through OpenSSH's server.
+-- spec: timeout=300
+
+local helpers = require "spec.helpers"
+local origin = require "spec.helpers.origin"
+local programs = require "spec.helpers.programs"
+local proxy = require "spec.helpers.proxy"
+local server = require "spec.helpers.server"
+local ssh = require "spec.helpers.ssh"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
+
+local curl = origin.curl
+
+local function md5(path)
+  return programs.output("md5sum", { path }):match "^%x+"
+end
+
+local function random_file(path, mib)
+  programs.output("dd", { "if=/dev/urandom", "of=" .. path, "bs=1M", "count=" .. mib, "status=none" })
+  return md5(path)
+end
+
+local function tunnel(port, target)
+  local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 10000))
+  s:set_deadline(task.now() + 20000)
+  assert(s:write("\5\1\0"))
+  assert.equal("\5\0", s:read_exact(2))
+  local a, b, c, d, p = target:match "^(%d+)%.(%d+)%.(%d+)%.(%d+):(%d+)$"
+  assert(s:write("\5\1\0\1", string.char(a, b, c, d, math.floor(p / 256), p % 256)))
+  assert.equal("\5\0", s:read_exact(10):sub(1, 2))
+  return s
+end
+
+describe("SSH", function()
+  local keys, stop
+
+  before_each(helpers.task(function()
+    keys = ssh.keys()
+  end))
+
+  after_each(helpers.task(function()
+    proxy.stop_all()
+    programs.stop_all()
+    if stop then
+      stop()
+      stop = nil
+    end
+  end))
+
+  local function client(node)
+    return proxy.start { "-L", "socks5://127.0.0.1:0", "-F", node }
+  end
+
+  local function ask(p, port, path)
+    return programs.run("curl", { "-s", "-m", "10", "-x", "socks5h://127.0.0.1:" .. p:port(1),
+      ("http://127.0.0.1:%d%s"):format(port, path or "/whoami") }).stdout
+  end
+
+  -- Who is behind a kind of node: a node's URL with a %d for the port, and a function that starts the
+  -- server (again on a given port) and returns the port.
+  local KINDS = {
+    ["the transport ssh"] = {
+      node = "relay+ssh://u:p@127.0.0.1:%d",
+      start = function(port)
+        return proxy.start { "-L", ("relay+ssh://u:p@127.0.0.1:%d?privateKeyFile=%s/host"):format(
+          port or 0, keys) }:port(1)
+      end,
+    },
+    ["sshd to sshd"] = {
+      node = "sshd://u:p@127.0.0.1:%d",
+      start = function(port)
+        return proxy.start { "-L", ("sshd://u:p@127.0.0.1:%d?privateKeyFile=%s/host"):format(
+          port or 0, keys) }:port(1)
+      end,
+    },
+    ["OpenSSH's server"] = {
+      node = "sshd://root@127.0.0.1:%d?privateKeyFile=KEYS/rsa&passphrase=phrase",
+      start = function()
+        return (ssh.server(keys))
+      end,
+    },
+  }
+
+  for name, kind in pairs(KINDS) do
+    describe("through " .. name, function()
+      local function pair()
+        local port = kind.start()
+        return client(kind.node:format(port):gsub("KEYS", keys)), port
+      end
+
+      it("carries much, both ways, and many at once", helpers.task(function()
+        local web = origin.nginx()
+        local p = pair()
+        local way = "socks5h://127.0.0.1:" .. p:port(1)
+        local big, copy = web.www .. "/big", web.folder .. "/copy"
+        local sum = random_file(big, 64)
+        curl { "-x", way, "-o", copy, ("http://127.0.0.1:%d/big"):format(web.http) }
+        assert.equal(sum, md5(copy))
+        curl { "-x", way, "-T", big, ("http://127.0.0.1:%d/up/big"):format(web.http) }
+        assert.equal(sum, md5(web.www .. "/up/big"))
+        local waits = {}
+        for i = 1, 100 do
+          waits[i] = helpers.spawn(function()
+            local s = tunnel(p:port(1), "127.0.0.1:" .. web.http)
+            s:write "GET /whoami HTTP/1.0\r\nHost: a\r\n\r\n"
+            local head = s:read_until("\r\n\r\n", 4096)
+            s:close()
+            return head
+          end)
+        end
+        for i = 1, 100 do
+          assert.matches("^HTTP/1.1 200", waits[i]())
+        end
+        assert.is_nil(p:log():find '"level":"error"')
+      end))
+
+      it("passes half-close on, and abrupt ends", helpers.task(function()
+        local seen = task.waiter()
+        local where
+        where, stop = server.accept(function(s)
+          local total, part, err = 0, s:read()
+          while part do
+            total = total + #part
+            part, err = s:read()
+          end
+          s:write("got ", tostring(total))
+          s:close()
+          seen:wake(err.code)
+        end)
+        local p = pair()
+        local s = tunnel(p:port(1), where)
+        s:write(("x"):rep(100000))
+        s:shutdown()
+        assert.equal("got 100000", s:read_exact(10))
+        local _, err = s:read()
+        assert.equal("eof", err.code)
+        s:close()
+        assert.equal("eof", (seen:wait(task.now() + 5000)))
+
+        s = tunnel(p:port(1), where)
+        s:write "abc"
+        s:close()
+        assert.is_truthy(seen:wait(task.now() + 5000))
+      end))
+    end)
+  end
+
+  for _, name in ipairs { "the transport ssh", "sshd to sshd" } do
+    it("finds a server again that was away: " .. name, helpers.task(function()
+      local kind = KINDS[name]
+      local web = origin.nginx()
+      local port = programs.free_port()
+      kind.start(port)
+      local p = client(kind.node:format(port))
+      assert.equal("HTTP/1.1 127.0.0.1\n", ask(p, web.http))
+      assert.equal("HTTP/1.1 127.0.0.1\n", ask(p, web.http))
+      local log = p:log()
+      proxy.stop_all()
+      kind.start(port)
+      p = client(kind.node:format(port))
+      assert.equal("HTTP/1.1 127.0.0.1\n", ask(p, web.http))
+      assert.is_nil(log:find '"level":"error"')
+    end))
+  end
+
+  it("goes through other nodes, and others through it", helpers.task(function()
+    local web = origin.nginx()
+    local far = proxy.start {
+      "-L", "relay+tls://127.0.0.1:0",
+      "-L", ("relay+ssh://u:p@127.0.0.1:0?privateKeyFile=%s/host"):format(keys),
+      "-L", ("sshd://u:p@127.0.0.1:0?privateKeyFile=%s/host"):format(keys),
+      "-L", "socks5+mtcp://127.0.0.1:0",
+    }
+    local p = proxy.start {
+      "-L", "socks5://127.0.0.1:0",
+      "-F", "relay+tls://127.0.0.1:" .. far:port(1),
+      "-F", "relay+ssh://u:p@127.0.0.1:" .. far:port(2),
+      "-F", "sshd://u:p@127.0.0.1:" .. far:port(3),
+      "-F", "socks5+mtcp://127.0.0.1:" .. far:port(4),
+    }
+    for _ = 1, 3 do
+      assert.equal("HTTP/1.1 127.0.0.1\n", ask(p, web.http))
+    end
+  end))
+
+  it("logs in with keys, and says which side is wrong", helpers.task(function()
+    local web = origin.nginx()
+    local listen = ("privateKeyFile=%s/host&authorizedKeys=%s/authorized"):format(keys, keys)
+    local far = proxy.start {
+      "-L", "relay+ssh://u:p@127.0.0.1:0?" .. listen, "-L", "sshd://u:p@127.0.0.1:0?" .. listen,
+      "-L", "relay://127.0.0.1:0",
+    }
+    for i, scheme in ipairs { "relay+ssh", "sshd" } do
+      local p = client(("%s://x@127.0.0.1:%d?privateKeyFile=%s/user"):format(scheme, far:port(i), keys))
+      assert.equal("HTTP/1.1 127.0.0.1\n", ask(p, web.http))
+      p:stop()
+
+      local known = programs.file(keys, "known" .. i, ("[127.0.0.1]:%d %s"):format(far:port(i),
+        io.open(keys .. "/host.pub"):read "*l"))
+      p = client(("%s://u:p@127.0.0.1:%d?knownHosts=%s"):format(scheme, far:port(i), known))
+      assert.equal("HTTP/1.1 127.0.0.1\n", ask(p, web.http))
+      p:stop()
+
+      local function failing(node, text)
+        local one = client(node:format(scheme, far:port(i)))
+        assert.equal("", ask(one, web.http))
+        one:logged(text, true)
+        one:stop()
+      end
+      failing("%s://u:wrong@127.0.0.1:%d", 'refuses the login of \\"u\\" by password; it takes ')
+      failing("%s://u@127.0.0.1:%d?privateKeyFile=" .. keys .. "/other", 'refuses the login of \\"u\\" by public key')
+      local other = programs.file(keys, "bad" .. i, ("[127.0.0.1]:%d %s"):format(far:port(i),
+        io.open(keys .. "/other.pub"):read "*l"))
+      failing("%s://u:p@127.0.0.1:%d?knownHosts=" .. other, "the server's key (")
+      failing("%s://u:p@127.0.0.1:%d?knownHosts=" .. keys .. "/none", " is not in ")
+    end
+    far:logged "login of"
+
+    local p = client(("relay+ssh://u:p@127.0.0.1:%d"):format(far:port(2)))
+    assert.equal("", ask(p, web.http))
+    p:logged("does it have the listener ssh?", true)
+    p:stop()
+    p = client(("sshd://u:p@127.0.0.1:%d"):format(far:port(1)))
+    assert.equal("", ask(p, web.http))
+    p:logged("the server refuses the channel", true)
+    p:stop()
+    p = client(("sshd://u:p@127.0.0.1:%d?handshakeTimeout=1s"):format(far:port(3)))
+    assert.equal("", ask(p, web.http))
+    p:logged '"level":"error".*sshd'
+  end))
+
+  it("says what is wrong with key files when it starts", helpers.task(function()
+    local function bad(args, text)
+      local done = proxy.run { "-L", args[1], unpack(args, 2) }
+      assert.not_equal(0, done.code)
+      assert.matches(text, done.stderr .. done.stdout, 1, true)
+    end
+    bad({ "sshd://:0?privateKeyFile=/nowhere/key" }, "cannot read /nowhere/key")
+    bad({ ("sshd://:0?privateKeyFile=%s/rsa"):format(keys) }, "it needs a passphrase")
+    bad({ ("ssh://:0?privateKeyFile=%s/rsa&passphrase=no"):format(keys) }, "wrong passphrase")
+    bad({ ("sshd://:0?authorizedKeys=%s/host"):format(keys) }, "host:1: not a public key")
+    bad({ "socks5://:0", "-F", ("sshd://127.0.0.1:1?privateKeyFile=%s/user.pub"):format(keys) }, "not a private key")
+    bad({ "socks5://:0", "-F", "socks5+sshd://127.0.0.1:1" }, "goes with the connector sshd only")
+  end))
+end)
