@@ -150,6 +150,35 @@ describe("the admin plane", function()
       .. "Content-Length: 6\r\n\r\n"))
   end)
 
+  it("takes bodies in pieces, and is not hurt by odd ones", function()
+    local p = start("-L", "http://127.0.0.1:0", "-api", "me:pw@127.0.0.1:PORT")
+    a.auth = "me:pw"
+    assert.equal(200, (a:ask("POST", "/config/bypasses", '{"name":"b"}', "-H", "Transfer-Encoding: chunked")))
+    local long = {}
+    for i = 1, 20000 do
+      long[i] = ('"%d.test"'):format(i)
+    end
+    assert.equal(200, (a:ask("PUT", "/config/bypasses/b", '{"matchers":[' .. table.concat(long, ",") .. "]}",
+      "-H", "Expect: 100-continue")))
+    for _, body in ipairs { ("["):rep(500000), ('{"a":'):rep(100000), "\0\0", '"x"', "null", "[]", '{"name":1}',
+      '{"name":"' .. ("n"):rep(100000) .. '"}', '{"name":"b\\u0000c"}', '{"name":"../../etc"}',
+      '{"name":"\255\254"}' } do
+      local status, text = a:ask("POST", "/config/bypasses", body)
+      assert.is_true(status == 400 or status == 200, body:sub(1, 20) .. ": " .. status .. " " .. text:sub(1, 100))
+    end
+    assert.equal(200, (a:ask("GET", "/config")))
+    assert.equal(400, (a:ask("POST", "/config/quotas/none/reset", ("["):rep(100000))))
+    assert.is_nil(p:log():find "raised")
+  end)
+
+  it("says no password when it complains", function()
+    local result = proxy.run { "check", "-L", "http://ann:hush@127.0.0.1:0?odd=1", "-F",
+      "socks5://bob:hush@x:1?strange=2", "-L", "ss://aGVsbG86aHVzaA==@127.0.0.1:0?odd=1" }
+    assert.matches("odd", result.stderr)
+    assert.is_nil(result.stderr:find "hush")
+    assert.is_nil(result.stderr:find "aGVsbG8")
+  end)
+
   it("reads no body of a stranger, and none that is too long of anybody", function()
     local p = start("-L", "http://127.0.0.1:0", "-api", "me:pw@127.0.0.1:PORT")
     local text = raw("POST /config/services HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n")

@@ -148,6 +148,9 @@ scrape_configs:
     status, _, head = a:ask("GET", "/m")
     assert.equal(200, status)
     assert.matches("Content%-Type: text/plain; version=0%.0%.4; charset=utf%-8\r\n", head)
+    local packed = programs.run("curl", { "-s", "-m", "10", "--compressed", "-D", "-", "-u", "me:pw", a.base .. "/m" })
+    assert.matches("Content%-Encoding: gzip\r\n", packed.stdout)
+    assert.matches("\ngost_services{", packed.stdout)
     a.auth = "me:wrong"
     assert.equal(401, (a:ask("GET", "/m")))
   end)

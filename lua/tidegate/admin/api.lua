@@ -42,9 +42,12 @@ function M.credentials(request)
 end
 
 local function is_open(settings)
-  local auth = settings.auth
-  return not (auth and (auth.username or "") ~= "" or auth and (auth.file or "") ~= "")
-    and (settings.auther or "") == "" and #(settings.authers or {}) == 0
+  for _, text in pairs(settings.auth or {}) do
+    if text ~= "" then -- also a password without a name: then nobody gets in
+      return false
+    end
+  end
+  return (settings.auther or "") == "" and #(settings.authers or {}) == 0
 end
 
 --- Whether anybody may use a server of the admin plane.

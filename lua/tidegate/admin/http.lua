@@ -8,6 +8,7 @@ local task = require "tidegate.native.task"
 
 local M = {}
 
+local FIRST_MS = 15000 -- for the first head
 local IDLE_MS = 120000 -- between two requests
 local BODY_MS = 60000 -- for a body, and for a response to be taken
 local BODY_MAX = 32 * 1024 * 1024
@@ -73,8 +74,8 @@ function M.request(raw, body)
 end
 
 -- @return head | nil, err (the client has been answered then, if there is something to say)
-local function receive_head(stream)
-  stream:set_deadline(task.now() + IDLE_MS)
+local function receive_head(stream, first)
+  stream:set_deadline(task.now() + (first and FIRST_MS or IDLE_MS))
   local raw, err = head.request(stream)
   if not raw and (err.code == "protocol" or err.code == "limit") then
     refuse(stream, err.code == "limit" and 431 or 400, tostring(err) .. "\n")
@@ -131,8 +132,8 @@ local function ask(answer, request, facts)
 end
 
 -- One request.  @return whether another may follow
-local function serve_one(stream, site, facts)
-  local raw = receive_head(stream)
+local function serve_one(stream, site, facts, first)
+  local raw = receive_head(stream, first)
   if not raw then
     return false
   end
@@ -170,7 +171,10 @@ end
 --   { …, events = function(write) }, where write(text) → true | nil, err
 -- @param facts added to each request: client …; on_error(text) hears what raised
 function M.serve(stream, site, facts)
-  while serve_one(stream, site, facts) do end
+  local goes_on = serve_one(stream, site, facts, true)
+  while goes_on do
+    goes_on = serve_one(stream, site, facts)
+  end
 end
 
 --- A response to be made of a text.

@@ -1,6 +1,8 @@
 -- The metrics server: one path that answers with everything that is counted.
 
 local api = require "tidegate.admin.api"
+local gzip = require "tidegate.native.gzip"
+local head = require "tidegate.net.http.head"
 local http = require "tidegate.admin.http"
 local text = require "tidegate.metrics.text"
 
@@ -42,7 +44,13 @@ function M.new(settings, control)
       end
     end,
     respond = function(request)
-      return with_cors(request, { status = 200, headers = { KIND }, body = text.write(control.vitals()) })
+      local body = text.write(control.vitals())
+      local packed = head.has_token(request:header "accept-encoding" or "", "gzip") and gzip(body)
+      return with_cors(request, {
+        status = 200,
+        headers = { KIND, packed and { "Content-Encoding", "gzip" } or nil },
+        body = packed or body,
+      })
     end,
   }
 end

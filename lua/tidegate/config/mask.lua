@@ -20,9 +20,20 @@ local function is_secret(key)
     or plain:find "secret$" ~= nil or plain:find "token$" ~= nil
 end
 
+-- What comes before a secret in URLs and arguments, and the secret.
+local IN_TEXT = {
+  "(://[^/@:%s]*:)[^/@%s]+(@)", "(%f[%w]ss[%w+]*://)[^/@:%s]+(@)", "(%-[LF] [^/@:%s]*:)[^/@%s]+(@)",
+  "([?&][%w_.]*[Pp]assword=)[^&%s]+()", "([?&][%w_.]*[Tt]oken=)[^&%s]+()", "([?&]auth=)[^&%s]+()",
+}
+
 --- A text without the passwords of URLs in it.
 function M.text(text)
-  return (text:gsub("(://[^/@:%s]*:)[^/@%s]+@", "%1" .. HIDDEN .. "@"))
+  for _, pattern in ipairs(IN_TEXT) do
+    text = text:gsub(pattern, function(before, after)
+      return before .. HIDDEN .. (after == "@" and after or "")
+    end)
+  end
+  return text
 end
 
 local function copy(value, key, new, old)

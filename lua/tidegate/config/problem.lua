@@ -3,6 +3,8 @@
 -- severity is "error" or "warning"; `late` marks what gost would not mind, so that -O prints all
 -- the same and only starting (or checking) stops.
 
+local mask = require "tidegate.config.mask"
+
 local problem = {}
 
 local mt = { __name = "tidegate.config.problem" }
@@ -19,7 +21,7 @@ function mt:__tostring()
     end
   end
   parts[#parts + 1] = (self.severity == "warning" and "warning: " or "") .. self.message
-  return table.concat(parts, ": ")
+  return mask.text(table.concat(parts, ": "))
 end
 
 --- Make a plain table print itself.

@@ -194,6 +194,10 @@ local function try_to_apply(whole)
   announce(config, bound, state.bound)
   state.running, state.applied, state.bound, state.data = whole, config, bound, data
   status.apply(config, bound)
+  local named = names_of(whole)
+  for name in pairs(state.drained) do
+    state.drained[name] = named[name] and true -- one that comes anew is not drained
+  end
   run_commands(new, old, "postUp")
   run_commands(old, new, "postDown")
   return true
@@ -218,7 +222,7 @@ local function rebuild()
   return apply(config)
 end
 
-local function reload_once()
+local function reload_once(keeps_admin)
   systemd.notify "RELOADING=1"
   local whole, ok, problems = xpcall(rebuild, debug.traceback)
   if not whole then
@@ -226,7 +230,7 @@ local function reload_once()
   end
   if ok then
     say("info", "configuration reloaded")
-    for _, problem in ipairs(select(2, M.settle_admin()) or {}) do
+    for _, problem in ipairs(not keeps_admin and select(2, M.settle_admin()) or {}) do
       say("error", tostring(problem))
     end
   else
@@ -243,8 +247,9 @@ end
 
 --- Read the configuration again and apply what has changed.  Asked for while it is being done, it is
 -- done once more afterwards.
+-- @param from "api": its own servers are left as they are, or the answer would not arrive
 -- @return true | nil, a list of problems
-function M.reload()
+function M.reload(from)
   if state.busy or state.ending then
     state.again = true
     return nil, { "a reload is under way; another follows" }
@@ -253,7 +258,7 @@ function M.reload()
   local ok, problems
   repeat
     state.again = false
-    ok, problems = reload_once()
+    ok, problems = reload_once(from == "api")
   until not state.again or state.ending
   state.busy = false
   return ok, problems
@@ -332,7 +337,7 @@ local plane = face.new {
   reload = function()
     take_turn()
     state.busy = false
-    return M.reload()
+    return M.reload "api"
   end,
 }
 
