@@ -94,7 +94,9 @@ describe("the admin plane", function()
     assert.equal(404, (own:ask("GET", "/x/events")))
     assert.equal(403, (own:ask("POST", "/x/eval", "1")))
     local head
-    status, _, head = api.new(own.base):ask("GET", "/x/config")
+    local said
+    status, said, head = api.new(own.base):ask("GET", "/x/config")
+    assert.matches("Unauthorized", said)
     assert.equal(401, status)
     assert.matches("WWW%-Authenticate: Basic\r\n", head)
     own.auth = "me:wrong"

@@ -5,12 +5,15 @@ describe("config.mask", function()
     local status = { used = 1 }
     local service = {
       name = "s", addr = "http://ann:pw@x:1/?token=abc&x=1",
-      handler = { auth = { username = "ann", password = "pw" }, metadata = { ["ssh.passphrase"] = "pw", hash = "host" } },
+      handler = {
+        auth = { username = "ann", password = "pw" }, metadata = { ["ssh.passphrase"] = "pw", hash = "host" },
+      },
     }
+    local headers = { Authorization = "Basic pw", ["X-Api-Key"] = "pw", Via = "v" }
     local config = {
       services = { service },
       authers = { { plugin = { addr = "x", token = "pw" }, redis = { password = "pw", key = "gost" } } },
-      hops = { { nodes = { { http = { requestHeader = { Authorization = "Basic pw", ["X-Api-Key"] = "pw", Via = "v" } } } } } },
+      hops = { { nodes = { { http = { requestHeader = headers } } } } },
     }
     local copy, marks = mask.copy(config, { [service] = status })
     assert.same({ username = "ann", password = "***" }, copy.services[1].handler.auth)
