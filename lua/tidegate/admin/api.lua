@@ -13,10 +13,11 @@ local operate = require "tidegate.admin.api.operate"
 local quotas = require "tidegate.admin.api.quotas"
 local routes = require "tidegate.admin.routes"
 local task = require "tidegate.native.task"
+local ui = require "tidegate.admin.api.ui"
 
 local M = {}
 
-local PARTS = { config, collections, quotas, connections, operate, docs }
+local PARTS = { config, collections, quotas, connections, operate, docs, ui }
 
 local CORS = {
   { "Access-Control-Allow-Origin", "*" },
