@@ -44,8 +44,9 @@ struct ss_udp {
     struct tg_packet *lower;
     struct tg_ss_key *key;
     const struct tg_ss_method *m;
-    bool server, wants, over_aes; /* over_aes: 2022 with a separate header */
-    struct tg_peer fixed;         /* client: the one destination */
+    bool server, wants, gost;
+    bool over_aes;                /* 2022 with a separate header */
+    struct tg_peer fixed;         /* client: the one destination, or with `gost` the last */
     char fixed_name[256];
 
     uint8_t id[ID];               /* own session */
@@ -282,12 +283,13 @@ static bool decode(struct ss_udp *u, struct tg_datagram *d)
     struct body b;
     if (!open_any(u, d->data, d->len, &b))
         return false;
-    ssize_t n = tg_socks_address_decode(b.at, b.len, &target, &ignored);
-    if (n < 0 && (u->base.any_peer || u->m->kind != TG_SS_AEAD))
+    bool bare = u->gost && !u->server && u->m->kind != TG_SS_2022;
+    ssize_t n = bare ? 0 : tg_socks_address_decode(b.at, b.len, &target, &ignored);
+    if (n < 0)
         return false;
     d->peer = nobody;
-    if (n < 0) /* an old gost's answer, which has no address */
-        n = 0;
+    if (bare && u->base.any_peer)
+        d->peer = u->fixed;
     else if (u->base.any_peer) /* a name ends where its port begins */
         tg_peer_from_target(&d->peer, &target, b.at + n - 2 - target.len);
     d->headroom += (uint32_t)(b.at + n - d->data);
@@ -450,6 +452,14 @@ static uint8_t *put_classic(struct ss_udp *u, const struct iovec *parts, uint8_t
     return body + len;
 }
 
+static void set_fixed(struct ss_udp *u, const struct tg_peer *peer)
+{
+    u->fixed = *peer;
+    if (peer->name_len > 0)
+        memcpy(u->fixed_name, peer->name, peer->name_len);
+    u->fixed.name = u->fixed_name;
+}
+
 /* @return behind what was put at `out` */
 static uint8_t *encode(struct ss_udp *u, const struct tg_datagram *d, uint8_t *out)
 {
@@ -459,6 +469,10 @@ static uint8_t *encode(struct ss_udp *u, const struct tg_datagram *d, uint8_t *o
     tg_peer_to_target(u->base.any_peer ? &d->peer : &u->fixed, &target);
     ssize_t n = tg_socks_address_encode(&target, TG_EMPTY_AS_IPV4, address, sizeof(address));
     assert(n > 0); /* nothing that a peer can be is too long */
+    if (u->gost && u->server && u->m->kind != TG_SS_2022)
+        n = 0;
+    if (u->gost && u->base.any_peer && !u->server)
+        set_fixed(u, &d->peer);
     parts[2] = (struct iovec){ address, (size_t)n };
     parts[3] = (struct iovec){ d->data, d->len };
     if (u->m->kind == TG_SS_2022)
@@ -575,7 +589,7 @@ static const struct tg_packet_ops ss_ops = {
     .name_of = ss_name_of,
 };
 
-static struct ss_udp *start(struct tg_packet *lower, struct tg_ss_key *key)
+static struct ss_udp *start(struct tg_packet *lower, struct tg_ss_key *key, bool gost)
 {
     struct ss_udp *u = tg_zalloc(sizeof(*u));
     u->base.ops = &ss_ops;
@@ -583,6 +597,7 @@ static struct ss_udp *start(struct tg_packet *lower, struct tg_ss_key *key)
     u->base.pushes = lower->pushes;
     u->base.carried = lower->carried;
     u->base.any_peer = true;
+    u->gost = gost;
     u->lower = lower;
     u->key = tg_ss_key_hold(key);
     u->m = key->method;
@@ -594,25 +609,23 @@ static struct ss_udp *start(struct tg_packet *lower, struct tg_ss_key *key)
     return u;
 }
 
-struct tg_packet *tg_ss_udp_client(struct tg_packet *lower, struct tg_ss_key *key, const struct tg_peer *fixed)
+struct tg_packet *tg_ss_udp_client(struct tg_packet *lower, struct tg_ss_key *key, const struct tg_peer *fixed,
+                                   bool gost)
 {
-    struct ss_udp *u = start(lower, key);
+    struct ss_udp *u = start(lower, key, gost);
     u->base.takes_names = true;
     if (fixed != NULL) {
         u->base.any_peer = false;
-        u->fixed = *fixed;
-        if (fixed->name_len > 0)
-            memcpy(u->fixed_name, fixed->name, fixed->name_len);
-        u->fixed.name = u->fixed_name;
+        set_fixed(u, fixed);
     }
     tg_ss_random(u->id, ID);
-    u->seal = u->over_aes ? cipher_for(u, key->key, u->id, false) : NULL;
+    u->seal = u->over_aes ? cipher_for(u, key->key, u->id, gost) : NULL;
     return &u->base;
 }
 
-struct tg_packet *tg_ss_udp_server(struct tg_packet *lower, struct tg_ss_key *key)
+struct tg_packet *tg_ss_udp_server(struct tg_packet *lower, struct tg_ss_key *key, bool gost)
 {
-    struct ss_udp *u = start(lower, key);
+    struct ss_udp *u = start(lower, key, gost);
     u->server = true;
     return &u->base;
 }

@@ -13,11 +13,16 @@
 #include "crypto/ss_key.h"
 #include "packet/packet.h"
 
-/** Put a client on `lower`, which it owns from now on; the key is held.  @param fixed the one destination, or NULL */
-struct tg_packet *tg_ss_udp_client(struct tg_packet *lower, struct tg_ss_key *key, const struct tg_peer *fixed);
+/** Put a client on `lower`, which it owns from now on; the key is held.
+ * @param fixed the one destination, or NULL
+ * @param gost the server is a gost up to 3.3: answers of AEAD methods have no address, and come from the last
+ *        destination therefore; with 2022 the session's name goes backwards into its key */
+struct tg_packet *tg_ss_udp_client(struct tg_packet *lower, struct tg_ss_key *key, const struct tg_peer *fixed,
+                                   bool gost);
 
-/** The same for a server: `lower` has one peer. */
-struct tg_packet *tg_ss_udp_server(struct tg_packet *lower, struct tg_ss_key *key);
+/** The same for a server: `lower` has one peer.
+ * @param gost the client is such a gost, which takes an address for data (2022 is recognized) */
+struct tg_packet *tg_ss_udp_server(struct tg_packet *lower, struct tg_ss_key *key, bool gost);
 
 /** Look at what has come to a server already; good datagrams are kept for recv().
  * @return how many there are */

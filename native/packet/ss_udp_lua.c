@@ -15,12 +15,13 @@ static int closed(lua_State *L)
     return tg_push_failure_text(L, "closed", "the endpoint is closed");
 }
 
-/** client(stream, key [, "host:port"]) -> packet | nil, err: over a stream made of an endpoint, which is
- * used up.  With an address all goes there */
+/** client(stream, key [, "host:port" [, gost]]) -> packet | nil, err: over a stream made of an endpoint, which is
+ * used up.  With an address all goes there; gost: see tg_ss_udp_client() */
 static int l_client(lua_State *L)
 {
     struct tg_peer peer;
     size_t len;
+    bool gost = lua_toboolean(L, 4);
     struct tg_ss_key *k = tg_ss_key_check(L, 2);
     const char *text = luaL_optlstring(L, 3, NULL, &len);
     if (text != NULL && !tg_peer_parse(&peer, text, len))
@@ -33,11 +34,11 @@ static int l_client(lua_State *L)
         tg_stream_close(s);
         return tg_push_failure_text(L, "unsupported", "no datagrams below");
     }
-    tg_packet_push(L, tg_ss_udp_client(lower, k, text != NULL ? &peer : NULL));
+    tg_packet_push(L, tg_ss_udp_client(lower, k, text != NULL ? &peer : NULL, gost));
     return 1;
 }
 
-/** server(packet, key) -> packet | nil, err: over the session of one client, from which something good has
+/** server(packet, key [, gost]) -> packet | nil, err: over the session of one client, from which something good has
  * come already; the endpoint given is used up */
 static int l_server(lua_State *L)
 {
@@ -45,7 +46,7 @@ static int l_server(lua_State *L)
     struct tg_packet *lower = tg_packet_take(L, 1);
     if (lower == NULL)
         return closed(L);
-    struct tg_packet *p = tg_ss_udp_server(lower, k);
+    struct tg_packet *p = tg_ss_udp_server(lower, k, lua_toboolean(L, 3));
     if (tg_ss_udp_verify(p) == 0) {
         tg_packet_close(p);
         return tg_push_failure_text(L, "auth", "cannot decrypt the datagram: the client has another password "

@@ -543,8 +543,7 @@ static ssize_t take_rest(struct ss *w)
     size_t pad = tg_u16(at + n), head = (size_t)n + 2 + pad;
     if (pad > PAD_MAX || head > w->need)
         return spoil(w, TG_PROTOCOL, "the request has no valid padding");
-    if (pad == 0 && head == w->need)
-        return spoil(w, TG_PROTOCOL, "the request has neither padding nor data");
+    /* Neither padding nor data is against SIP022, but one of 900 requests of gost is like that. */
     memmove(at + 2 + pad, at, (size_t)n);
     consume(w, 2 + pad);
     w->plain = w->need - (uint32_t)(2 + pad);

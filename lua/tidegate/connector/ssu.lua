@@ -16,7 +16,7 @@ end
 
 local function packets(self, _, stream, _, target)
   if stream:layer() == "udp" then
-    return ss_udp.client(stream, self.key, target ~= "" and target or nil)
+    return ss_udp.client(stream, self.key, target ~= "" and target or nil, self.md.gost)
   end
   local top, err = ss.client(stream, self.key, target ~= "" and target or "0.0.0.0:0")
   if not top then
@@ -44,6 +44,11 @@ return component.connector "ssu" {
       aliases = { "connectTimeout" },
       default = 0,
       doc = "without effect: there is no handshake to wait for",
+    },
+    gost = {
+      type = "bool",
+      default = false,
+      doc = "the server is a gost up to 3.3, whose datagrams have no address when they come back, and other keys with 2022 methods",
     },
     key = { type = "string", doc = "without effect, as in gost" },
     ["udp.bufferSize"] = {

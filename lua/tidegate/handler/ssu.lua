@@ -28,7 +28,7 @@ local function quieten(self, err)
 end
 
 local function handle_packets(self, ctx, session)
-  local packet, user = ss_udp.server(session, self.key)
+  local packet, user = ss_udp.server(session, self.key, self.md.gost)
   if not packet then
     return nil, quieten(self, user)
   end
@@ -54,6 +54,11 @@ return component.handler "ssu" {
   doc = "Shadowsocks server for UDP",
   metadata = {
     users = { type = "map", doc = "name to key; for the methods 2022-blake3-aes-*" },
+    gost = {
+      type = "bool",
+      default = false,
+      doc = "the client is a gost up to 3.3, whose datagrams have no address when they come back",
+    },
     key = { type = "string", doc = "without effect, as in gost" },
     readTimeout = { type = "duration", default = 15, doc = "limit on the request, over streams" },
     ["udp.bufferSize"] = {
