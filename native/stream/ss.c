@@ -7,10 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK 16320u /* sent: four of them and what is around them fit into a buffer */
-#define CHUNK_MIN 1024u /* shorter ones are not worth their cost, unless there is no more */
-#define LENGTH_MAX 0x3fffu /* of a chunk, but for 2022 */
-#define INPUT TG_BUF_LARGE
+#define LENGTH_MAX 0x3fffu      /* of a chunk, but for 2022 */
+#define LENGTH_2022 0x8000u     /* of those we send: peers have to hold it whole */
+#define OUTPUT (132u * 1024u)   /* what a relay reads at once, and what is around it */
+#define INPUT_FIRST 16384u
+#define INPUT_BUSY OUTPUT
 #define IDLE_INPUT 2048u /* what is left over and shorter is kept in a small buffer */
 #define PARTS_MAX 64
 #define READS_MAX 16 /* in one call, when nothing comes of them */
@@ -48,6 +49,7 @@ struct ss {
     uint32_t need;     /* payload of the chunk at hand */
     uint8_t stage;
     bool dry;          /* more must be read first */
+    bool busy;         /* the last read was a full one */
     const char *broken; /* told once what came before has been delivered */
     enum tg_code broken_code;
 
@@ -302,38 +304,55 @@ static int cut(const struct iovec *iov, int count, size_t most, struct iovec *ou
     return parts;
 }
 
+/* How much goes into each of the chunks that `left` bytes need: about the same. */
+static size_t chunk_size(const struct ss *w, size_t left)
+{
+    size_t most = w->m->kind == TG_SS_2022 ? LENGTH_2022 : LENGTH_MAX;
+    size_t chunks = (left + most - 1) / most;
+    return chunks > 1 ? (left + chunks - 1) / chunks : left;
+}
+
+/* What has no salt before it yet goes into one chunk, with the address. */
+static size_t put_some(struct ss *w, const struct iovec *parts, int count, size_t len, uint8_t **at)
+{
+    if (!has_chunks(w))
+        *at = put_unframed(w, parts, count, *at);
+    else if (!w->begun)
+        *at = put_first(w, parts, count, len, *at);
+    else
+        *at = put_chunk(w, parts, count, len, *at);
+    if (w->address != NULL)
+        forget_address(w);
+    return len;
+}
+
 /* Encrypt what fits into a buffer, which becomes `out`.  @return how many of the `left` bytes */
 static size_t pack(struct ss *w, const struct iovec *given, int count, size_t left)
 {
     struct iovec iov[PARTS_MAX], parts[PARTS_MAX];
     const size_t around = 2 + 2 * TG_AEAD_TAG;
     size_t head = w->begun ? 0 : HEAD_MAX, taken = 0;
-    size_t want = head + left + (left / CHUNK + 1) * around;
-    w->out = tg_buf_get(&w->base.reactor->pool, want < TG_BUF_LARGE ? want : TG_BUF_LARGE);
-    uint8_t *at = w->out->data, *end = at + w->out->cap;
+    size_t most = OUTPUT - head - (OUTPUT / LENGTH_MAX + 2) * around;
+    left = left < most ? left : most;
+    w->out = tg_buf_get(&w->base.reactor->pool, head + left + (left / LENGTH_MAX + 2) * around);
+    if (w->out == NULL)
+        abort(); /* OUTPUT bytes at most */
+    uint8_t *at = w->out->data;
     count = skip(iov, given, count, 0);
-    do {
-        size_t room = (size_t)(end - at) - head - around;
-        size_t len = left < room ? left : room;
-        if (has_chunks(w) && len > CHUNK)
-            len = CHUNK;
-        if (head > 0 && len > CHUNK - TG_SOCKS_ADDRESS_MAX) /* one chunk, with the address */
-            len = CHUNK - TG_SOCKS_ADDRESS_MAX;
-        int n = cut(iov, count, len, parts);
-        if (!has_chunks(w))
-            at = put_unframed(w, parts, n, at);
-        else if (!w->begun)
-            at = put_first(w, parts, n, len, at);
-        else
-            at = put_chunk(w, parts, n, len, at);
-        if (w->address != NULL)
-            forget_address(w);
-        head = 0;
-        taken += len;
-        left -= len;
+    if (head > 0) {
+        size_t first = has_chunks(w) && left > LENGTH_MAX - TG_SOCKS_ADDRESS_MAX
+                       ? LENGTH_MAX - TG_SOCKS_ADDRESS_MAX : left;
+        taken = put_some(w, parts, cut(iov, count, first, parts), first, &at);
+        count = skip(iov, iov, count, first);
+    }
+    size_t size = has_chunks(w) ? chunk_size(w, left - taken) : left;
+    while (taken < left) {
+        size_t len = left - taken < size ? left - taken : size;
+        taken += put_some(w, parts, cut(iov, count, len, parts), len, &at);
         count = skip(iov, iov, count, len);
-    } while (left > 0 && (size_t)(end - at) >= around + (left < CHUNK_MIN ? left : CHUNK_MIN));
+    }
     w->out->end = (uint32_t)(at - w->out->data);
+    assert(w->out->end <= w->out->cap);
     return taken;
 }
 
@@ -619,17 +638,19 @@ static ssize_t take(struct ss *w, uint8_t *buf, size_t room)
 static ssize_t fill(struct ss *w)
 {
     struct tg_pool *pool = &w->base.reactor->pool;
+    size_t size = w->busy ? INPUT_BUSY : INPUT_FIRST;
+    size = w->wanted > size ? w->wanted : size;
     if (w->in == NULL)
-        w->in = tg_buf_get(pool, INPUT);
-    size_t held = tg_buf_len(w->in), most = w->wanted > INPUT ? w->wanted : INPUT;
-    if (w->in->cap < most || w->in->start > 0)
-        if (!tg_buf_reserve(pool, &w->in, most - held))
-            return tg_stream_break(&w->base, "read", TG_BUSY, "out of memory");
-    ssize_t n = tg_stream_read(w->base.lower, w->in->data + w->in->end, tg_buf_room(w->in));
+        w->in = tg_buf_get(pool, INPUT_FIRST);
+    if (!tg_buf_reserve(pool, &w->in, size - tg_buf_len(w->in)))
+        return tg_stream_break(&w->base, "read", TG_BUSY, "out of memory");
+    size_t room = tg_buf_room(w->in);
+    ssize_t n = tg_stream_read(w->base.lower, w->in->data + w->in->end, room);
     if (n > 0)
         w->in->end += (uint32_t)n;
     else
         consume(w, 0); /* back to the pool if it is empty */
+    w->busy = (size_t)n == room || (w->busy && n >= (ssize_t)INPUT_FIRST);
     return n;
 }
 
