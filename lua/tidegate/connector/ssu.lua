@@ -48,7 +48,7 @@ return component.connector "ssu" {
     gost = {
       type = "bool",
       default = false,
-      doc = "the server is a gost up to 3.3, whose datagrams have no address when they come back, and other keys with 2022 methods",
+      doc = "the server is a gost up to 3.3: its answers have no address, and other keys with 2022 methods",
     },
     key = { type = "string", doc = "without effect, as in gost" },
     ["udp.bufferSize"] = {
