@@ -143,6 +143,34 @@ describe("transparent proxying", function()
     end)
   end
 
+  test("goes by the name it sees, to the original destination where that fails, and there always if told so", function()
+    for query, expected in pairs {
+      ["sniffing=true&sniffing.fallback=true"] = { "127.0.0.1:80", FOUR .. ":80" },
+      ["sniffing=true&sniffing.dialOriginalDst=true"] = { FOUR .. ":80", FOUR .. ":80" },
+      ["sniffing=true"] = { "127.0.0.1:80" },
+    } do
+      local p, options = inside(REDIRECT, nil, ("redirect://:%d?so_mark=%d&%s"):format(PORT, MARK, query))
+      local fds = assert(listener.open("[::]:80", "stream", 1, options))
+      local acceptor = listener.accept(fds[1], function(s)
+        s:read_until("\r\n\r\n", 4096)
+        local text = s:local_address()
+        s:write(("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#text, text))
+        s:close()
+      end)
+      for i, name in ipairs { "127.0.0.1", "127.0.0.1:1" } do
+        local s = assert(stream.dial(FOUR .. ":80", options, task.now() + 5000))
+        s:set_deadline(task.now() + 5000)
+        s:write(("GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"):format(name))
+        local text = s:read() or ""
+        assert.equal(expected[i] or "", text:match "\r\n\r\n(.*)$" and text:match "\r\n\r\n(.*)$", query .. p:log())
+        s:close()
+      end
+      acceptor:close()
+      listener.close_fd(fds[1])
+      proxy.stop_all()
+    end
+  end)
+
   test("goes through a chain, with the destination's address", function()
     local script = SETUP:format(REDIRECT, ""):gsub("'", [['\'']])
     local p = proxy.start({

@@ -3,6 +3,7 @@
 local coding = require "tidegate.native.coding"
 local helpers = require "spec.helpers"
 local plane = require "spec.helpers.plane"
+local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
 local LIMIT_MS = 5000
@@ -322,6 +323,52 @@ describe("reverse proxy", function()
     service.bypass = require("tidegate.policy.bypass").of({ bypass = "b" }, service.registry)
     assert.match("^HTTP/1.1 403 Forbidden\r\nContent%-Length: 0\r\n", talk(service, get("/", "Connection: close\r\n")))
     assert.same(0, #seen)
+  end))
+
+  it("goes where the client asks when a target has no address", helpers.task(function()
+    local seen = {}
+    local service = forwarder { { name = "any", addr = "" } }
+    local address = origin(seen)
+    assert.match("^HTTP/1.1 200", talk(service, ("GET / HTTP/1.1\r\nHost: %s\r\n\r\n"):format(address)))
+    assert.match("\r\nHost: " .. address, seen[1].head, 1, true)
+  end))
+
+  it("serves from the cache what it has, credentials first", helpers.task(function()
+    local seen = {}
+    local config = { caches = { { name = "c", memory = {} } } }
+    local service = forwarder({ { name = "n", addr = origin(seen, ok("<p>cat</p>", HTML)), http = {
+      auth = { username = "u", password = "p" }, rewriteResponseBody = { { match = "cat", replacement = "dog" } },
+    } } }, { ["cache.unsafe"] = true }, config)
+    service.cache = service.registry.caches.c
+    local request = get("/", "Authorization: Basic dTpw\r\n")
+    for _ = 1, 3 do
+      assert.match("\r\n\r\n<p>dog</p>$", talk(service, request))
+    end
+    assert.same(1, #seen)
+    assert.match("^HTTP/1.1 401", talk(service, get("/", "Connection: close\r\n")))
+  end))
+
+  it("begins with the PROXY header where asked to, for each client anew", helpers.task(function()
+    local firsts = {}
+    local address = plane.accept(function(s)
+      s:set_deadline(task.now() + LIMIT_MS)
+      firsts[#firsts + 1] = s:read_until("\r\n", 200)
+      s:read_until("\r\n\r\n", 4096)
+      s:write "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    end)
+    local service = forwarder({ { name = "n", addr = address } }, { proxyProtocol = 1, ["http.keepalive"] = true })
+    local where = plane.accept(function(s) -- clients with an address
+      service:serve(s)
+    end)
+    for _ = 1, 2 do
+      local s = assert(stream.dial(where))
+      s:set_deadline(task.now() + LIMIT_MS)
+      s:write(get("/", "Connection: close\r\n"))
+      assert.truthy(s:read_until("\r\n\r\nok", 4096))
+      s:close()
+    end
+    assert.match("^PROXY ", firsts[1])
+    assert.match("^PROXY ", firsts[2])
   end))
 
   it("takes an absolute target for more than Host", helpers.task(function()

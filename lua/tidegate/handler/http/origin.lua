@@ -8,7 +8,7 @@ local body = require "tidegate.native.body"
 
 local M = {}
 
-local IDLE_MAX = 8 -- connections that are kept for one client's to one place
+local IDLE_MAX = 32 -- connections that are kept for one client's to one place
 
 --- The connection closes its upstreams itself at its end, but this one goes, or is kept, now.
 function M.disown(ctx, upstream)
