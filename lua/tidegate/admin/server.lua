@@ -9,6 +9,7 @@ local luv = require "luv"
 local metrics = require "tidegate.admin.metrics"
 local profiling = require "tidegate.admin.profiling"
 local signature = require "tidegate.process.signature"
+local sockets = require "tidegate.process.sockets"
 
 local M = {}
 
@@ -67,10 +68,18 @@ end
 
 local function open(key, settings, control)
   local where, path = address_of(default_host(key, settings.addr))
-  if path then
-    remove_socket(path)
+  local inherited, fds, err = sockets.inherit("@" .. key), nil, nil
+  if inherited and (listener.address(inherited) == where:gsub("^unix:", ""):gsub("^:", "[::]:")) then
+    fds = { inherited }
+  else
+    if inherited then
+      listener.close_fd(inherited)
+    end
+    if path then
+      remove_socket(path)
+    end
+    fds, err = listener.open(where, "stream", 1, nil)
   end
-  local fds, err = listener.open(where, "stream", 1, nil)
   if not fds then
     return nil, failure.wrap(err, "io"):during(("listen on %s for the %s"):format(settings.addr or "", key))
   end
@@ -99,6 +108,22 @@ local function close(key)
   end
   if one.path then
     remove_socket(one.path)
+  end
+end
+
+--- What a successor of this process is to get: list of { name, fd }.
+function M.offers()
+  local list = {}
+  for key, one in pairs(running) do
+    list[#list + 1] = { name = "%40" .. key, fd = one.fd }
+  end
+  return list
+end
+
+--- The paths of sockets belong to a successor now.
+function M.hand_over()
+  for _, one in pairs(running) do
+    one.path = nil
   end
 end
 

@@ -24,6 +24,7 @@ local source = require "tidegate.config.source"
 local status = require "tidegate.process.status"
 local systemd = require "tidegate.process.systemd"
 local task = require "tidegate.native.task"
+local upgrade = require "tidegate.process.upgrade"
 local uv = require "luv"
 local watchdog = require "tidegate.native.watchdog"
 
@@ -47,6 +48,8 @@ local state = {
   busy = false, -- applying a configuration
   again = false, -- a reload was asked for meanwhile
   ending = false,
+  argv = {},
+  succeeded = false, -- a new process has taken the sockets over
 }
 
 local function say(level, text, fields)
@@ -379,7 +382,7 @@ local function finish(code)
   log.flush()
   admin.close()
   if state.repl then
-    state.repl.close()
+    state.repl.close(state.succeeded and state.options.repl ~= nil)
   end
   release_all()
   process.exit(code)
@@ -391,9 +394,13 @@ local function drain(signal)
     return finish(0)
   end
   state.ending = true
+  upgrade.cancel()
   local seconds = state.options.drain or 0
-  systemd.notify "STOPPING=1"
-  local services = names_of(state.applied)
+  -- for a successor the service goes on
+  local services = state.succeeded and {} or names_of(state.applied)
+  if not state.succeeded then
+    systemd.notify "STOPPING=1"
+  end
   run_commands(services, {}, "preDown")
   status.close()
   local deadline = task.now() + seconds * 1000
@@ -420,6 +427,26 @@ local function drain(signal)
   loaders.settle() -- what policies keep is kept now
   run_commands(services, {}, "postDown")
   finish(0)
+end
+
+-- Start the executable again; once it serves on our sockets, end.
+local function hand_over()
+  if state.ending then
+    return
+  end
+  say("info", "upgrade: starting a new process")
+  local offers = sockets.offers()
+  for _, offer in ipairs(admin.offers()) do
+    offers[#offers + 1] = offer
+  end
+  local ok, problems = M.exclusive(upgrade.start, state.argv, offers)
+  if not ok then
+    return say("error", ("upgrade: %s; this process goes on"):format(tostring(problems[1])))
+  end
+  sockets.hand_over()
+  admin.hand_over()
+  state.succeeded = true
+  drain "upgrade"
 end
 
 local function on_signal(name, fn)
@@ -472,6 +499,7 @@ local function run(config, options)
   on_signal("sighup", M.reload)
   on_signal("sigterm", drain)
   on_signal("sigint", drain)
+  on_signal("sigusr2", hand_over)
   state.busy = true
   local ok, problems = apply(config)
   state.busy = false
@@ -496,6 +524,7 @@ local function run(config, options)
   end
   open_repl(options.repl)
   task.spawn(watch_workers)
+  sockets.settle_inherited()
   systemd.notify "READY=1"
   return nil
 end
@@ -540,6 +569,7 @@ end
 
 --- The process's first task.
 function M.main(argv)
+  state.argv = argv
   components.use_embedded()
   source.fetch = require("tidegate.config.fetch")
   local host = {

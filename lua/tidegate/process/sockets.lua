@@ -106,19 +106,80 @@ local function describe(service)
   return { key = key, network = item.network, address = address, md = md, netns = netns }
 end
 
-local function from_service_manager(wanted)
+-- Keys as names of LISTEN_FDNAMES.
+local function name_of(key)
+  return (key:gsub("[^%w._-]", function(char)
+    return ("%%%02X"):format(char:byte())
+  end))
+end
+
+-- Inherited sockets, one of each name: a predecessor hands over as many as it had workers.
+local function take(matches)
   inherited = inherited or systemd.inherited()
-  local kind = wanted.network == "udp" and "datagram" or "stream"
+  local fds = {}
   for _, one in ipairs(inherited) do
-    local plain = wanted.address:gsub("^unix:", ""):gsub("^:", "[::]:")
-    if not one.used and one.kind == kind and (one.address == plain or one.address == wanted.address) then
+    if not one.used and #fds < process.workers() and matches(one) then
       one.used = true
-      local fds = { one.fd }
-      for i = 2, process.workers() do
-        fds[i] = listener.duplicate(one.fd)
-      end
-      return fds
+      fds[#fds + 1] = one.fd
     end
+  end
+  return fds
+end
+
+local function from_service_manager(wanted)
+  local name = name_of(wanted.key)
+  local fds = take(function(one)
+    return one.name == name
+  end)
+  if #fds == 0 then
+    local kind = wanted.network == "udp" and "datagram" or "stream"
+    local plain = wanted.address:gsub("^unix:", ""):gsub("^:", "[::]:")
+    fds = take(function(one)
+      return one.kind == kind and (one.address == plain or one.address == wanted.address)
+    end)
+  end
+  local got = #fds
+  for i = got + 1, got > 0 and process.workers() or 0 do
+    fds[i] = listener.duplicate(fds[(i - 1) % got + 1])
+  end
+  return got > 0 and fds or nil
+end
+
+--- The socket of a server that is no service, as a predecessor handed it over.  @return fd | nil
+function M.inherit(name)
+  local found = false
+  return take(function(one)
+    local mine = not found and one.name == name_of(name)
+    found = found or mine
+    return mine
+  end)[1]
+end
+
+--- Close what a predecessor handed over and nobody wants: connections would wait there for ever.
+function M.settle_inherited()
+  for _, one in ipairs(systemd.is_successor() and inherited or {}) do
+    if not one.used then
+      one.used = true
+      listener.close_fd(one.fd)
+    end
+  end
+end
+
+--- What a successor is to get: list of { name, fd }.
+function M.offers()
+  local list = {}
+  for key, known in pairs(open) do
+    for _, fd in ipairs(known.fds) do
+      list[#list + 1] = { name = name_of(key), fd = fd }
+    end
+  end
+  return list
+end
+
+--- The paths of sockets belong to a successor now.
+function M.hand_over()
+  for _, known in pairs(open) do
+    known.path = nil
   end
 end
 

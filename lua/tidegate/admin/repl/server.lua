@@ -130,10 +130,12 @@ function M.open(path, control)
   end
   return {
     path = path,
-    close = function()
+    close = function(keep_path)
       acceptor:close()
       listener.close_fd(fds[1])
-      os.remove(path)
+      if not keep_path then
+        os.remove(path)
+      end
     end,
   }
 end
