@@ -527,6 +527,14 @@ struct tg_session *tg_ssh_client(struct tg_stream *lower, const char *user,
     return begin(m);
 }
 
+void tg_ssh_set_names(struct tg_session *s, const char *local, const char *remote)
+{
+    struct tg_ssh *m = (struct tg_ssh *)s;
+    if (!tg_addr_parse(&m->names[0], local, strlen(local)) ||
+        !tg_addr_parse(&m->names[1], remote, strlen(remote)))
+        m->names[0].len = m->names[1].len = 0;
+}
+
 bool tg_ssh_is_ready(const struct tg_session *s)
 {
     return ((const struct tg_ssh *)s)->kexed;

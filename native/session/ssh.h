@@ -67,6 +67,9 @@ struct tg_session *tg_ssh_server(struct tg_stream *lower, ssh_bind bind,
 struct tg_session *tg_ssh_client(struct tg_stream *lower, const char *user,
                                  const struct tg_ssh_options *options, struct tg_error *err);
 
+/** The addresses that streams have, where those of what lies beneath say nothing. */
+void tg_ssh_set_names(struct tg_session *s, const char *local, const char *remote);
+
 /** @return whether keys have been exchanged */
 bool tg_ssh_is_ready(const struct tg_session *s);
 /** @return what waits for an answer, or NULL */

@@ -4,6 +4,7 @@
  * What the parts of session/ssh share; of no interest to others.
  */
 
+#include "base/addr.h"
 #include "session/ssh.h"
 
 #include <libssh/callbacks.h>
@@ -32,7 +33,7 @@ struct tg_ssh {
     struct tg_session base;
     struct tg_ssh_options options;
     ssh_session ssh;
-    int fd; /* the library's copy of what lies beneath; it closes it */
+    int fd;                            /* the library's copy of what lies beneath; it closes it */
     struct ssh_counter_struct counter; /* bytes of the socket */
     struct tg_ssh_stream *first, **last;
     struct tg_ssh_stream *accept_first, **accept_last;
@@ -51,6 +52,8 @@ struct tg_ssh {
     ssh_key step_key;
     bool server, kexed, trusted, blocked, stepping, probing;
     bool starved; /* some stream waits for its window; libssh does not tell when it opens */
+    struct tg_addr
+        names[2]; /* ours and the peer's, where what lies beneath has none; len 0: it has */
     char reason[TG_SSH_REASON_MAX];
 };
 

@@ -582,6 +582,16 @@ static int l_gc(lua_State *L)
     return 0;
 }
 
+/** session:set_names(local address, remote address): where what lies beneath has none */
+static int l_set_names(lua_State *L)
+{
+    struct box *b = check_box(L);
+    const char *own = luaL_checkstring(L, 2), *remote = luaL_checkstring(L, 3);
+    if (b->s != NULL)
+        tg_ssh_set_names(b->s, own, remote);
+    return 0;
+}
+
 /** session:is_alive() → false once it is closed or dead */
 static int l_is_alive(lua_State *L)
 {
@@ -625,6 +635,7 @@ int luaopen_tidegate_native_ssh(lua_State *L)
         { "close", l_close },
         { "is_alive", l_is_alive },
         { "count", l_count },
+        { "set_names", l_set_names },
         { "silence", l_silence },
         { NULL, NULL },
     };

@@ -392,8 +392,14 @@ static int stream_name(const struct tg_stream *s, bool peer, struct sockaddr_sto
                        socklen_t *len)
 {
     const struct tg_ssh_stream *st = (const struct tg_ssh_stream *)s;
-    return st->session == NULL ? TG_CLOSED
-                               : tg_stream_name(st->session->base.lower, peer, out, len);
+    if (st->session == NULL)
+        return TG_CLOSED;
+    const struct tg_addr *name = &st->session->names[peer];
+    if (name->len == 0)
+        return tg_stream_name(st->session->base.lower, peer, out, len);
+    *out = name->storage;
+    *len = name->len;
+    return 0;
 }
 
 static const struct tg_stream_ops stream_ops = {

@@ -227,7 +227,7 @@ describe("SSH", function()
     p:stop()
     p = client(("sshd://u:p@127.0.0.1:%d?handshakeTimeout=1s"):format(far:port(3)))
     assert.equal("", ask(p, web.http))
-    p:logged '"level":"error".*sshd'
+    p:logged("SSH with the server: ", true)
   end))
 
   it("says what is wrong with key files when it starts", helpers.task(function()

@@ -9,7 +9,7 @@ local options
 
 --- A stream whose bytes are a descriptor's: the one given, or where that has layers (TLS, a way through
 -- proxies) or limits, the near end of a pair that is joined with it.
--- @return stream; the one given is used up | nil, err
+-- @return stream; the one given is used up; { local address, remote address } of a pair | nil, err
 function M.plain(stream)
   if native.is_plain(stream) then
     return stream
@@ -19,8 +19,9 @@ function M.plain(stream)
     return nil, far
   end
   options = options or relay.options { linger = 1000 }
+  local names = { stream:local_address() or "@", stream:remote_address() or "@" }
   relay.start(stream, far, options)
-  return near
+  return near, names
 end
 
 return M

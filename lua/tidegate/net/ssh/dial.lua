@@ -146,8 +146,10 @@ end
 -- A session ready for channels.
 local function connect(self, ctx, node, via, deadline)
   local stream, err = node:carrier(ctx, via, deadline)
+  local names
   if stream and not self.native.layered then
-    stream, err = carrier.plain(stream)
+    stream, names = carrier.plain(stream)
+    err = names
   end
   if not stream then
     return nil, err
@@ -160,6 +162,9 @@ local function connect(self, ctx, node, via, deadline)
   session, err = self.native.client(stream, self.session_options)
   if not session then
     return nil, err
+  end
+  if names then
+    session:set_names(names[1], names[2])
   end
   local ok, reason
   ok, err, reason = session:ready(deadline)

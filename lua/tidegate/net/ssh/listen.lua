@@ -117,14 +117,15 @@ function M.accept(self, ctx, stream)
   ctx.remote = stream:remote_address() or "@"
   ctx.local_address = stream:local_address() or "@"
   local deadline = ctx:after(self.md.handshakeTimeout)
-  local below, err = carrier.plain(stream)
+  local below, names = carrier.plain(stream)
   if not below then
-    return nil, err
+    return nil, names
   end
-  local session
-  session, err = native.server(below, self.host, self.session_options)
+  local session, err = native.server(below, self.host, self.session_options)
   if not session then
     return nil, err
+  elseif names then
+    session:set_names(names[1], names[2])
   end
   local ok, reason
   ok, err, reason = session:ready(deadline)

@@ -1,0 +1,117 @@
+-- SSH peers that do not keep to the rules: they are cut, others do not notice.
+-- spec: timeout=180
+
+local helpers = require "spec.helpers"
+local programs = require "spec.helpers.programs"
+local proxy = require "spec.helpers.proxy"
+local server = require "spec.helpers.server"
+local ssh = require "spec.helpers.ssh"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
+
+local PYTHON = "/usr/bin/python3"
+
+describe("SSH servers and odd clients", function()
+  local p, stop, where
+
+  before_each(helpers.task(function()
+    local keys = ssh.keys()
+    p = proxy.start {
+      "-L", ("sshd://u:p@127.0.0.1:0?privateKeyFile=%s/host&handshakeTimeout=1s&maxStreams=50"):format(keys),
+      "-L", ("socks5+ssh://u:p@127.0.0.1:0?privateKeyFile=%s/host&handshakeTimeout=1s"):format(keys),
+    }
+    where, stop = server.accept(function(s)
+      local part = s:read()
+      while part do
+        s:write(part)
+        part = s:read()
+      end
+      s:close()
+    end)
+  end))
+
+  after_each(helpers.task(function()
+    proxy.stop_all()
+    programs.stop_all()
+    stop()
+  end))
+
+  local function dial(index)
+    local s = assert(stream.dial("127.0.0.1:" .. p:port(index), nil, task.now() + 5000))
+    s:set_deadline(task.now() + 10000)
+    return s
+  end
+
+  -- Read until the server ends it.
+  local function ended(s)
+    local part, err = s:read()
+    while part do
+      part, err = s:read()
+    end
+    s:close()
+    return err.code
+  end
+
+  local function flood(count)
+    return (programs.output(PYTHON, { "spec/interop/peers/ssh_flood.py", tostring(p:port(1)), "u", "p", where,
+      tostring(count) }, { seconds = 60 }))
+  end
+
+  local function warnings()
+    local count = 0
+    for line in p:log():gmatch "[^\n]+" do
+      if line:find '"level":"warn"' or line:find '"level":"error"' then
+        count = count + 1
+      end
+    end
+    return count
+  end
+
+  for index, name in ipairs { "sshd", "ssh" } do
+    it("ends what is no SSH, or too slow: " .. name, helpers.task(function()
+      local odd = {
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "SSH-1.5-old\r\n",
+        ("x"):rep(1024 * 1024),
+        "SSH-2.0-x\r\n" .. ("\255"):rep(100000),
+        "SSH-2.0-x\r\n" .. "\0\0\0\12\10\20" .. ("\0"):rep(200),
+        "",
+        "SSH-2.0-silent\r\n",
+      }
+      for i, bytes in ipairs(odd) do
+        local before = warnings()
+        local s = dial(index)
+        s:write(bytes)
+        local began = task.now()
+        assert.not_equal("timeout", ended(s))
+        assert.is_true(task.now() - began < 3000)
+        helpers.eventually(function()
+          return warnings() == before + 1
+        end, "one line for case " .. i)
+      end
+      assert.equal("same\n", flood(0))
+    end))
+  end
+
+  it("bounds the channels of a connection, and opens none but those for forwarding", helpers.task(function()
+    assert.equal("50\n", flood(120))
+    assert.equal("same\n", flood(0))
+  end))
+
+  it("holds little for targets that do not read", helpers.task(function()
+    local over = task.waiter()
+    local idle, stop_idle = server.accept(function(s)
+      over:wait(task.now() + 20000)
+      s:close()
+    end)
+    local keys = ssh.keys()
+    local before = p:rss()
+    local done = programs.run("sh", { "-c", ("head -c 33554432 /dev/zero | timeout 2 ssh %s"):format(
+      table.concat(ssh.args(p:port(1), { "-W", idle }), " ")) }, { env = ssh.answering(keys, "p"), seconds = 10 })
+    assert.is_not_nil(done.code)
+    assert.is_true(p:rss() - before < 16 * 1024)
+    assert.equal("same\n", flood(0))
+    over:wake()
+    stop_idle()
+  end))
+end)
