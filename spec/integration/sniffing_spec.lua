@@ -171,6 +171,35 @@ describe("sniffing", function()
     s:close()
   end))
 
+  it("cuts whoever sends hellos and requests that are none, and serves the others", helpers.task(function()
+    local p = start "socks5"
+    local function tunnel(bytes)
+      local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + LIMIT_MS))
+      s:set_deadline(task.now() + LIMIT_MS)
+      s:write("\5\1\0")
+      s:read_exact(2)
+      s:write("\5\1\0\1\127\0\0\1" .. string.char(math.floor(nginx.http / 256), nginx.http % 256))
+      s:read_exact(10)
+      s:write(bytes)
+      local answer = s:read()
+      s:close()
+      return answer
+    end
+    local name = ("a"):rep(300)
+    local list = "\0\1\44" .. name
+    local extension = "\0\0" .. "\1\49" .. "\1\47" .. list
+    local body = "\3\3" .. ("r"):rep(32) .. "\0" .. "\0\2\19\1" .. "\1\0" .. "\1\53" .. extension
+    local size = #body
+    local message = "\1\0" .. string.char(math.floor(size / 256), size % 256) .. body
+    local huge = "\22\3\1" .. string.char(math.floor(#message / 256), #message % 256) .. message
+    assert.is_nil(tunnel(huge))
+    assert.is_nil(tunnel("\22\3\1\0\4\1\255\255\255" .. ("\22\3\1\64\0" .. ("x"):rep(16384)):rep(5)))
+    assert.match("^HTTP/1.1 400", tunnel "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+    assert.match("^HTTP/1.1 431", tunnel("GET / HTTP/1.1\r\nX: " .. ("a"):rep(70000) .. "\r\n\r\n"))
+    assert.match("^HTTP/1.1 200", tunnel "GET /whoami HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    p:logged "client hello"
+  end))
+
   it("gets out of the way of servers that speak first", helpers.task(function()
     local address = plane.accept(function(s)
       s:write "220 ready\r\n"

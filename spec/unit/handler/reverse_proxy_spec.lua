@@ -255,6 +255,27 @@ describe("reverse proxy", function()
     assert.same("b\r\ndata: dog\n\n\r\ne\r\ndata: 2 dogs\n\n\r\nb\r\ndata: end\n\n\r\n0\r\n\r\n", body)
   end))
 
+  it("finds events wherever pieces are cut", helpers.task(function()
+    local text, expected = "", {}
+    for i = 1, 40 do
+      text = text .. ("data: %d cat"):format(i) .. ({ "\n\n", "\r\n\r\n", "\r\r" })[i % 3 + 1]
+      expected[i] = ("data: %d dog\n\n"):format(i)
+    end
+    local address = plane.accept(function(s)
+      s:read_until("\r\n\r\n", 4096)
+      s:write "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+      for i = 1, #text do
+        s:write(text:sub(i, i))
+        helpers.pass()
+      end
+      s:shutdown()
+    end)
+    local service = forwarder { { name = "n", addr = address,
+      http = { rewriteResponseBody = { { match = "cat", replacement = "dog", type = "*" } } } } }
+    local body = talk(service, "GET / HTTP/1.0\r\n\r\n"):match "\r\n\r\n(.*)$"
+    assert.same(table.concat(expected), body)
+  end))
+
   it("tells rewriters about events, the last one included", helpers.task(function()
     local registry = require "tidegate.policy.rewriter"
     local metas, original = {}, registry.of

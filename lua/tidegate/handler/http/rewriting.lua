@@ -121,17 +121,31 @@ end
 
 -- Events -------------------------------------------------------------------------------------------
 
--- The first event of a text.  @return event, rest | nil
-local function first_event(text, from)
-  local best, after
-  for _, separator in ipairs { "\n\n", "\r\n\r\n", "\r\r" } do
-    local first, last = text:find(separator, from, true)
-    if first and (not best or first < best) then
-      best, after = first, last + 1
+local SEPARATORS = { "\n\n", "\r\n\r\n", "\r\r" }
+
+-- The events that are whole in a text, one after the other.
+-- @return function() → event | nil: there are no more, how much of the text they took
+local function events_in(text, from)
+  local at, seen, found = 1, from, {}
+  return function()
+    local best, length = math.huge, 0
+    for i, separator in ipairs(SEPARATORS) do
+      local first = found[i]
+      if not first or first < seen then -- each is looked for once in the whole text
+        first = text:find(separator, seen, true) or math.huge
+        found[i] = first
+      end
+      if first < best then
+        best, length = first, #separator
+      end
     end
-  end
-  if best then
-    return text:sub(1, best - 1), text:sub(after)
+    if best == math.huge then
+      return nil, at - 1
+    end
+    local event = text:sub(at, best - 1)
+    at = best + length
+    seen = at
+    return event
   end
 end
 
@@ -173,17 +187,16 @@ function M.events(ctx, upstream, request, framing, rules, write)
       return true
     end
     text = text .. piece
-    while true do
-      local event, rest = first_event(text, seen)
-      if not event then
-        break
-      end
-      text, seen = rest, 1
+    local next_event = events_in(text, seen)
+    local event, taken = next_event()
+    while event do
       local ok, err = put(event)
       if not ok then
         return nil, err
       end
+      event, taken = next_event()
     end
+    text = text:sub(taken + 1)
     seen = math.max(#text - 3, 1)
     if #text > LONGEST then
       return nil, failure.new("limit", "an event is too long", { layer = "http", op = "event rewriting" })

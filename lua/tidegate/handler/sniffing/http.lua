@@ -45,7 +45,7 @@ local function receive(engine, ctx, stream, follows)
     local left = err.code == "eof" or err.code == "timeout" or err.code == "reset"
     return nil, not (left and follows) and err or nil
   end
-  stream:set_deadline(ctx:after(HEAD_TIMEOUT))
+  stream:set_deadline(ctx:after(engine.md.headTimeout or HEAD_TIMEOUT))
   local request
   request, err = head.request(stream)
   if request then
