@@ -141,8 +141,12 @@ struct tg_packet *tg_packet_stream_take(struct tg_stream *base)
     if (base->ops != &stream_ops || base->ahead != NULL || base->metering != NULL)
         return NULL;
     struct tg_packet *p = s->packet;
-    if (base->holds != NULL)
+    if (p->holds == NULL) {
+        p->holds = base->holds;
+        base->holds = NULL;
+    } else if (base->holds != NULL) {
         tg_hold_release(&base->holds);
+    }
     tg_defer_cancel(base->reactor, &s->writable);
     tg_packet_want(p, false);
     free(s);

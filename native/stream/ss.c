@@ -752,14 +752,13 @@ static ssize_t ss_read(struct tg_stream *s, void *buf, size_t len)
 static bool has_input(const struct ss *w)
 {
     const struct tg_stream *lower = w->base.lower;
-    return w->base.state == TG_STREAM_FAILED || w->broken != NULL || w->plain > 0 ||
-           (w->in != NULL && !w->dry) || lower->ahead != NULL || lower->eof ||
-           lower->state == TG_STREAM_FAILED;
+    return w->broken != NULL || w->plain > 0 || (w->in != NULL && !w->dry) ||
+           lower->ahead != NULL || lower->eof;
 }
 
 static unsigned unannounced(const struct ss *w)
 {
-    if (w->base.state == TG_STREAM_FAILED)
+    if (w->base.state == TG_STREAM_FAILED || w->base.lower->state == TG_STREAM_FAILED)
         return w->base.wanted;
     return has_input(w) ? w->base.wanted & TG_READABLE : 0;
 }
