@@ -1,13 +1,14 @@
 -- The servers of the admin plane in the control thread: which are to listen where, and that they do; and
 -- the answers to requests that services with the handlers `api` and `metrics` pass on.
 
-local api = require "tidegate.admin.api"
+local lazy = require "tidegate.lazy"
+local api = lazy "tidegate.admin.api"
 local failure = require "tidegate.failure"
-local http = require "tidegate.admin.http"
+local http = lazy "tidegate.admin.http"
 local listener = require "tidegate.native.listener"
 local luv = require "luv"
-local metrics = require "tidegate.admin.metrics"
-local profiling = require "tidegate.admin.profiling"
+local metrics = lazy "tidegate.admin.metrics"
+local profiling = lazy "tidegate.admin.profiling"
 local signature = require "tidegate.process.signature"
 local sockets = require "tidegate.process.sockets"
 
@@ -19,9 +20,15 @@ local CONNECTIONS_MAX = 512 -- of one server
 -- Key of the configuration → what answers its requests: function(settings, control) → site of
 -- tidegate.admin.http
 local SERVERS = {
-  api = api.new,
-  metrics = metrics.new,
-  profiling = profiling.new,
+  api = function(...)
+    return api.new(...)
+  end,
+  metrics = function(...)
+    return metrics.new(...)
+  end,
+  profiling = function(...)
+    return profiling.new(...)
+  end,
 }
 
 local running = {} -- key → { signature, acceptor, fd, path, streams, count }

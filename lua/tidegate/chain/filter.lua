@@ -1,7 +1,8 @@
 -- What a node (or an entry of a group) asks of a request: the rule of its `matcher`, or the old `filter`.
 
 local addr = require "tidegate.net.addr"
-local rule = require "tidegate.chain.rule"
+local lazy = require "tidegate.lazy"
+local rule = lazy "tidegate.chain.rule"
 
 local M = {}
 

@@ -2,8 +2,9 @@
 
 local failure = require "tidegate.failure"
 local filter = require "tidegate.chain.filter"
+local lazy = require "tidegate.lazy"
 local mark = require "tidegate.chain.mark"
-local probe = require "tidegate.chain.probe"
+local probe = lazy "tidegate.chain.probe"
 local route = require "tidegate.chain.route"
 local router = require "tidegate.chain.router"
 local selector = require "tidegate.chain.selector"

@@ -3,10 +3,11 @@
 -- To tidegate.process.loaders this is a kind of policy like any other, made of whole texts.
 
 local failure = require "tidegate.failure"
-local json = require "tidegate.config.json"
+local lazy = require "tidegate.lazy"
+local json = lazy "tidegate.config.json"
 local log = require "tidegate.process.log"
 local process = require "tidegate.native.process"
-local reader = require "tidegate.config.reader"
+local reader = lazy "tidegate.config.reader"
 
 local M = {
   kind = "hop",

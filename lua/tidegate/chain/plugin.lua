@@ -1,9 +1,10 @@
 -- Hops whose nodes a plugin chooses: it answers with the JSON object of a node.
 
 local failure = require "tidegate.failure"
-local json = require "tidegate.config.json"
+local lazy = require "tidegate.lazy"
+local json = lazy "tidegate.config.json"
 local node = require "tidegate.chain.node"
-local reader = require "tidegate.config.reader"
+local reader = lazy "tidegate.config.reader"
 
 local M = {}
 

@@ -8,7 +8,8 @@
 -- Ways are made by tidegate.handler.sniffing.tunnel and, for forwarders, tidegate.handler.forward.choice.
 
 local cache = require "tidegate.handler.http.cache"
-local mitm = require "tidegate.handler.sniffing.mitm"
+local lazy = require "tidegate.lazy"
+local mitm = lazy "tidegate.handler.sniffing.mitm"
 local redis = require "tidegate.handler.sniffing.redis"
 local sniff = require "tidegate.native.sniff"
 local task = require "tidegate.native.task"

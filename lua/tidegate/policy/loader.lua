@@ -12,8 +12,9 @@
 
 local failure = require "tidegate.failure"
 local file = require "tidegate.policy.loader.file"
-local http = require "tidegate.net.http"
-local redis = require "tidegate.net.redis"
+local lazy = require "tidegate.lazy"
+local http = lazy "tidegate.net.http"
+local redis = lazy "tidegate.net.redis"
 local task = require "tidegate.native.task"
 
 local M = {}

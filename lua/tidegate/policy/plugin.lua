@@ -12,7 +12,8 @@
 
 local failure = require "tidegate.failure"
 local grpc = require "tidegate.net.grpc"
-local http = require "tidegate.net.http"
+local lazy = require "tidegate.lazy"
+local http = lazy "tidegate.net.http"
 local json = require "tidegate.policy.plugin.json"
 local log = require "tidegate.process.log"
 local protobuf = require "tidegate.net.protobuf"

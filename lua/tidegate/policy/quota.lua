@@ -1,7 +1,8 @@
 -- Quotas: how many bytes may pass within a span of time.  What they count and when is up to the control
 -- thread (tidegate.policy.quota.keeper); workers count, and stop what is beyond.
 
-local keeper = require "tidegate.policy.quota.keeper"
+local lazy = require "tidegate.lazy"
+local keeper = lazy "tidegate.policy.quota.keeper"
 local meter = require "tidegate.native.meter"
 local task = require "tidegate.native.task"
 

@@ -14,8 +14,9 @@
 
 local addr = require "tidegate.net.addr"
 local auth = require "tidegate.policy.auth"
-local evaluate = require "tidegate.admin.repl.evaluate"
-local keeper = require "tidegate.policy.quota.keeper"
+local lazy = require "tidegate.lazy"
+local evaluate = lazy "tidegate.admin.repl.evaluate"
+local keeper = lazy "tidegate.policy.quota.keeper"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
 local process = require "tidegate.native.process"

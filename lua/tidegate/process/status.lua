@@ -4,7 +4,8 @@
 --   status.read(name)              what the API shows of a service, see also tidegate.process.stats
 
 local health = require "tidegate.process.health"
-local keeper = require "tidegate.policy.quota.keeper"
+local lazy = require "tidegate.lazy"
+local keeper = lazy "tidegate.policy.quota.keeper"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
 local metadata = require "tidegate.metadata"

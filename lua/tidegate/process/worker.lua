@@ -2,7 +2,8 @@
 -- one generation for the next without touching what already runs.
 
 local components = require "tidegate.process.components"
-local evaluate = require "tidegate.admin.repl.evaluate"
+local lazy = require "tidegate.lazy"
+local evaluate = lazy "tidegate.admin.repl.evaluate"
 local guard = require "tidegate.script.guard"
 local listener = require "tidegate.native.listener"
 local live = require "tidegate.process.live"
@@ -17,7 +18,7 @@ local packet = require "tidegate.native.packet"
 local process = require "tidegate.native.process"
 local profile = require "tidegate.process.profile"
 local quota = require "tidegate.policy.quota"
-local queue = require "tidegate.policy.recorder.queue"
+local queue = lazy "tidegate.policy.recorder.queue"
 local record = require "tidegate.process.record"
 local registry = require "tidegate.process.registry"
 local relay = require "tidegate.native.relay"

@@ -4,7 +4,8 @@
 
 local component = require "tidegate.component"
 local failure = require "tidegate.failure"
-local url = require "tidegate.config.url"
+local lazy = require "tidegate.lazy"
+local url = lazy "tidegate.config.url"
 
 local M = {}
 

@@ -2,13 +2,14 @@
 -- their reference.
 
 local declare = require "tidegate.script.declare"
-local dns = require "tidegate.net.dns"
+local lazy = require "tidegate.lazy"
+local dns = lazy "tidegate.net.dns"
 local failure = require "tidegate.failure"
-local http = require "tidegate.net.http"
+local http = lazy "tidegate.net.http"
 local guard = require "tidegate.script.guard"
 local kinds = require "tidegate.policy.kinds"
 local log = require "tidegate.process.log"
-local redis = require "tidegate.net.redis"
+local redis = lazy "tidegate.net.redis"
 local shared = require "tidegate.native.shared"
 local resolve = require "tidegate.net.resolve"
 local stage = require "tidegate.stage"

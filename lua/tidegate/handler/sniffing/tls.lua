@@ -3,7 +3,8 @@
 local client_hello = require "tidegate.native.client_hello"
 local hello_object = require "tidegate.handler.sniffing.hello"
 local http = require "tidegate.handler.sniffing.http"
-local mitm = require "tidegate.handler.sniffing.mitm"
+local lazy = require "tidegate.lazy"
+local mitm = lazy "tidegate.handler.sniffing.mitm"
 local record = require "tidegate.process.record"
 
 local M = {}

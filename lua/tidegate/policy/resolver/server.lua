@@ -2,7 +2,8 @@
 
 local addr = require "tidegate.net.addr"
 local address = require "tidegate.net.dns.address"
-local dns = require "tidegate.net.dns"
+local lazy = require "tidegate.lazy"
+local dns = lazy "tidegate.net.dns"
 local failure = require "tidegate.failure"
 local resolve = require "tidegate.net.resolve"
 local task = require "tidegate.native.task"
