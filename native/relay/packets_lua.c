@@ -241,7 +241,7 @@ static int l_count(lua_State *L)
 /** list([offset = 0 [, count = all]]) -> as the module relay has it */
 static int l_list(lua_State *L)
 {
-    lua_Number offset = luaL_optnumber(L, 1, 0), count = luaL_optnumber(L, 2, UINT32_MAX);
+    lua_Integer offset = luaL_optinteger(L, 1, 0), count = luaL_optinteger(L, 2, UINT32_MAX);
     struct tg_packets *p = home_of(L)->list.first;
     for (; p != NULL && offset > 0; offset--)
         p = tg_packets_next(p);

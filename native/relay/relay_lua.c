@@ -167,7 +167,7 @@ static const struct tag *tag_of(const struct tg_relay *relay)
  * none), bytes up, bytes down, age in ms, and so on */
 static int l_list(lua_State *L)
 {
-    lua_Number offset = luaL_optnumber(L, 1, 0), count = luaL_optnumber(L, 2, UINT32_MAX);
+    lua_Integer offset = luaL_optinteger(L, 1, 0), count = luaL_optinteger(L, 2, UINT32_MAX);
     struct tg_relay *relay = home_of(L)->list.first;
     for (; relay != NULL && offset > 0; offset--)
         relay = tg_relay_next(relay);
