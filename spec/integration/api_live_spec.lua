@@ -3,6 +3,7 @@
 local api = require "spec.helpers.api"
 local cjson = require "cjson"
 local helpers = require "spec.helpers"
+local luv = require "luv"
 local plane = require "spec.helpers.plane"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
@@ -92,6 +93,54 @@ describe("the Web API of what is live", function()
     for i = 1, 3 do
       streams[i]:close()
     end
+    assert.is_nil(p:log():find "raised")
+  end)
+
+  it("knows those in a handler's hands, and sessions of datagrams", function()
+    local port, udp = programs.free_port(), programs.free_port()
+    local echo = luv.new_udp()
+    echo:bind("127.0.0.1", 0)
+    echo:recv_start(function(_, data, from)
+      if data then
+        echo:send(data, from.ip, from.port)
+      end
+    end)
+    local p, a = start((WHOLE:gsub("127.0.0.1:0", "127.0.0.1:" .. port):gsub("api:", ([[
+- name: datagrams
+  addr: 127.0.0.1:%d
+  handler: {type: udp}
+  listener: {type: udp}
+  forwarder: {nodes: [{name: t, addr: "127.0.0.1:%d"}]}
+api:]]):format(udp, echo:getsockname().port))))
+    local silent = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 5000))
+    local client, heard = luv.new_udp(), nil
+    client:recv_start(function(_, data)
+      heard = data or heard
+    end)
+    helpers.eventually(function()
+      client:send("ping", "127.0.0.1", udp)
+      return heard == "ping"
+    end, "no echo of datagrams")
+    local ids = {}
+    helpers.eventually(function()
+      for _, item in ipairs(select(2, a:json("GET", "/connections")).data.list) do
+        ids[item.service] = item
+      end
+      return ids.front and ids.datagrams
+    end, "not both are listed")
+    assert.equal("handler", ids.front.state)
+    assert.equal("relay", ids.datagrams.state)
+    assert.is_true(ids.datagrams.inputBytes >= 4)
+    assert.equal(200, (a:ask("DELETE", "/connections/" .. ids.front.sid)))
+    silent:set_deadline(task.now() + 5000)
+    local _, err = silent:read(10)
+    assert.not_equal("timeout", err.code)
+    assert.equal(200, (a:ask("DELETE", "/connections/" .. ids.datagrams.sid)))
+    helpers.eventually(function()
+      return select(2, a:json("GET", "/connections")).data.total == 0
+    end, "they are not gone")
+    echo:close()
+    client:close()
     assert.is_nil(p:log():find "raised")
   end)
 
