@@ -159,15 +159,32 @@ function M.new(config, registry)
   return setmetatable(self, mt)
 end
 
---- Change a target of the form "/path?query".  @return the new one
+local function unescape(text)
+  return (text:gsub("%%(%x%x)", function(digits)
+    return string.char(tonumber(digits, 16))
+  end))
+end
+
+local function escape(text)
+  return (text:gsub("[^%w/:@!$&'()*+,;=~._-]", function(char)
+    return ("%%%02X"):format(char:byte())
+  end))
+end
+
+--- Change a target of the form "/path?query"; patterns see the path unescaped.  @return the new one
 function methods:rewrite_url(target)
   local path, query = target:match "^([^?]*)(.*)$"
+  local plain = unescape(path)
   for _, rule in ipairs(self.urls) do
-    if rule.re:test(path) then
-      local changed = rule.re:replace(path, rule.replacement)
-      if changed and changed ~= "" and not changed:find "[%c%s]" then
-        changed = changed:find "^/" and changed or "/" .. changed
-        return changed:find("?", 1, true) and changed or changed .. query
+    if rule.re:test(plain) then
+      local changed = rule.re:replace(plain, rule.replacement)
+      if changed and changed ~= "" then
+        local new_path, new_query = changed:match "^([^?]*)(.*)$"
+        new_path = new_path:find "^/" and new_path or "/" .. new_path
+        new_query = new_query:gsub("[%c%s]", function(char)
+          return ("%%%02X"):format(char:byte())
+        end)
+        return escape(new_path) .. (new_query ~= "" and new_query or query)
       end
     end
   end

@@ -157,6 +157,8 @@ describe("reverse proxy", function()
     { "rewriteURL with a query",
       { rewriteURL = { { match = "^/go/(\\w+)", replacement = "/x?to=$1" } } }, get "/go/a?z=1",
       "^GET /x%?to=a HTTP" },
+    { "the unescaped path", { rewriteURL = { { match = "/a b", replacement = "/c d$0" } } }, get "/a%20b/%41?x",
+      "^GET /c%%20d/a%%20b/A%?x HTTP" },
     { "the first rule that matches", { rewriteURL = {
       { match = "nothing", replacement = "/0" }, { match = "/a", replacement = "/1" },
       { match = ".*", replacement = "/2" },
@@ -190,6 +192,12 @@ describe("reverse proxy", function()
       post('{"l":["one","two"]}', "Content-Type: application/json\r\n"), '{"l":["one","new"]}' },
     { "a place in JSON where it does not", { { match = "json:l.0=^t", replacement = "new" } },
       post('{"l":["one","two"]}', "Content-Type: application/json\r\n"), '{"l":["one","two"]}' },
+    { "a place in JSON that is not there", { { match = "json:a.z", replacement = "new" } },
+      post('{"a":{"b":1}}', "Content-Type: application/json\r\n"), '{"a":{"b":1,"z":"new"}}' },
+    { "a place in an empty object", { { match = "json:z", replacement = "new" } },
+      post("{ }", "Content-Type: application/json\r\n"), '{ "z":"new"}' },
+    { "no place at all", { { match = "json:a.b.c", replacement = "new" } },
+      post('{"a":[1]}', "Content-Type: application/json\r\n"), '{"a":[1]}' },
     { "rules one after the other", { { match = "a", replacement = "b", type = "*" }, { match = "b", replacement = "c",
       type = "*" } }, post "ab", "cc" },
   } do
@@ -317,7 +325,7 @@ describe("reverse proxy", function()
     assert.same(1, #seen)
   end))
 
-  it("marks targets that answer with failCodes and closes", helpers.task(function()
+  it("marks targets that answer with failCodes", helpers.task(function()
     local seen = {}
     local service = forwarder {
       { name = "bad", addr = origin(seen, "HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n", "bad"),
@@ -329,7 +337,7 @@ describe("reverse proxy", function()
       answers[i] = talk(service, get "/"):sub(1, 12)
     end
     table.sort(answers)
-    assert.same({ "", "HTTP/1.1 200", "HTTP/1.1 200" }, answers)
+    assert.same({ "HTTP/1.1 200", "HTTP/1.1 200", "HTTP/1.1 502" }, answers)
   end))
 
   it("tells the client when a target cannot be reached", helpers.task(function()

@@ -103,10 +103,13 @@ end
 local function apply_one(rule, data, meta)
   if rule.json then
     local first, last, text = json.find(rule.json, data)
-    if not first or not rule.re:test(text) then
+    if not rule.re:test(text or "") then
       return data
     elseif rule.rewriter then
       return rewriter.apply(rule.rewriter, data, meta)
+    elseif not first then
+      local at, before = json.place_for(rule.json, data)
+      return at and data:sub(1, at - 1) .. before .. json.quote(rule.replacement) .. data:sub(at) or data
     end
     return data:sub(1, first - 1) .. json.quote(rule.replacement) .. data:sub(last + 1)
   elseif rule.rewriter then

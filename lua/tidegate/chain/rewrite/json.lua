@@ -160,6 +160,24 @@ function M.find(steps, text)
   return at, last, raw:sub(1, 1) == '"' and unescape(raw:sub(2, -2)) or raw
 end
 
+--- Where a member could be added that is not there: its object must be.
+-- @return position to insert at, what to put in front of the value | nil
+function M.place_for(steps, text)
+  local at = text:match(SPACE)
+  for i = 1, #steps - 1 do
+    at = member(text, at, steps[i])
+    if not at then
+      return nil
+    end
+  end
+  local last = text:sub(at, at) == "{" and value_end(text, at)
+  if not last or text:sub(last, last) ~= "}" then
+    return nil
+  end
+  local empty = text:match("^[ \t\r\n]*}", at + 1) ~= nil
+  return last, (empty and "" or ",") .. M.quote(steps[#steps]) .. ":"
+end
+
 local QUOTED = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
 
 --- @return the text as a string of JSON

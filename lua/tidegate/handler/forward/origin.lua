@@ -1,6 +1,5 @@
 -- A forwarder's target as the origin of a request (tidegate.handler.http.origin).
 
-local failure = require "tidegate.failure"
 local native = require "tidegate.native.tls"
 local origin = require "tidegate.handler.http.origin"
 local reach = require "tidegate.handler.forward.reach"
@@ -60,14 +59,13 @@ function methods:lasts(engine) -- luacheck: ignore self
   return engine.pool ~= nil
 end
 
---- Is this an answer to pass on?  @return true | nil, err
-function methods:accepts(request, response)
+--- Look at an answer before it goes on: some mark the target, and end the connection.
+function methods:judge(request, response)
   local settings = request.settings
   if settings and settings.fails and settings.fails(response.status) then
     self.node.mark:fail()
-    return nil, self.node:blame(failure.new("protocol", ("status %d is one of failCodes"):format(response.status)))
+    request.persistent = false
   end
-  return true
 end
 
 return M

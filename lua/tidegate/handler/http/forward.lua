@@ -339,13 +339,8 @@ local function attempt(self, ctx, stream, request, fresh)
     local again = used == true and job == nil and REPEATABLE[request.method]
     return nil, err, again and "again" or "unavailable"
   end
-  if request.origin.accepts then
-    local ok
-    ok, err = request.origin:accepts(request, response)
-    if not ok then
-      origin.drop(ctx, upstream)
-      return nil, err
-    end
+  if request.origin.judge then
+    request.origin:judge(request, response)
   end
   if inexpressible(request, response) then
     origin.drop(ctx, upstream)
