@@ -7,7 +7,7 @@
 --   line      function(text) → item, or nil to leave it out (default: the text is the item)
 --   item      the same for what Redis holds: function(text), for a hash function(field, value)
 --             (default: what `line` makes of "text" or "field value")
---   raw       true: no items, but the text as it is; members of sets and lists are lines of it
+--   raw       true: no items, but the text as it is; members of sets and lists as they are, in a list
 -- Lines may be of any length, where gost stops reading a source at one of 64 KiB.
 
 local failure = require "tidegate.failure"
@@ -120,7 +120,7 @@ end
 
 function readers.list(members, spec)
   if spec.raw then
-    return table.concat(members, "\n")
+    return members
   end
   local items = {}
   local make = spec.item or spec.line or same
@@ -152,7 +152,7 @@ function readers.hash(pairs_of, spec)
     end
     breathe(i)
   end
-  return spec.raw and table.concat(items, "\n") or items
+  return items
 end
 
 local function type_of(config, spec)
