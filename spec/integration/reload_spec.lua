@@ -1,6 +1,7 @@
 -- spec: alone, timeout=300
 -- Reloads that add, change and remove objects, again and again, while connections come and go.
 
+local helpers = require "spec.helpers"
 local plane = require "spec.helpers.plane"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
@@ -155,4 +156,142 @@ describe("reloading", function()
     assert.is_true(echoes(s, "ping"))
     s:close()
   end)
+end)
+
+-- Everything that can be configured, a little different each time.
+local EVERYTHING = [[
+scripts: [ @folder/s.lua ]
+services:
+- name: s
+  addr: 127.0.0.1:@one
+  admission: admission
+  bypasses: [ inline, file, script, redis ]
+  resolver: resolver
+  hosts: hosts
+  limiter: limiter
+  climiter: climiter
+  rlimiter: rlimiter
+  quotas: [ quota ]
+  cache: memory
+  observer: observer
+  recorders:
+  - { name: http, record: recorder.service.handler }
+  - { name: redis, record: recorder.service.client.address }
+  handler:
+    type: http
+    authers: [ people, script, plugin ]
+    chainGroup: { chains: [ direct, hop ], selector: { strategy: mine } }
+    limiter: limiter
+    observer: observer
+  metadata: { enableStats: true }
+- { name: turn-@turn, addr: "127.0.0.1:0", handler: { type: socks5 } }
+authers:
+- name: people
+  auths: [ { username: user-@round, password: p } ]
+  file: { path: @folder/items }
+  redis: { addr: "127.0.0.1:@dead" }
+  http: { url: "http://127.0.0.1:@dead/" }
+  reload: 1s
+  lockout: { failures: 3 }
+- { name: plugin, plugin: { type: http, addr: "http://127.0.0.1:@dead/@round" } }
+- { name: grpc, plugin: { type: grpc, addr: "127.0.0.1:@dead", token: t@round } }
+admissions: [ { name: admission, matchers: [ 10.@turn.0.1 ], file: { path: @folder/items }, reload: 1s } ]
+bypasses:
+- { name: inline, matchers: [ x@round.test, "*.y@round.test" ] }
+- { name: file, file: { path: @folder/items }, matchers: [ q@round ], reload: 1s, ruleset: [ @folder/items ] }
+- { name: redis, redis: { addr: "127.0.0.1:@dead", key: k@round }, reload: 1s }
+resolvers:
+- name: resolver
+  nameservers: [ { addr: "udp://127.0.0.1:@dead" }, { addr: "tls://127.0.0.1:@dead" }, { addr: system } ]
+hosts:
+- { name: hosts, mappings: [ { ip: 127.0.0.1, hostname: m@round.test } ], file: { path: @folder/hosts }, reload: 1s }
+ingresses: [ { name: i, rules: [ { hostname: a@round, endpoint: b } ], http: { url: "http://127.0.0.1:@dead/" } } ]
+routers: [ { name: r, install: false, routes: [ { dst: 10.@turn.0.0/16, gateway: 10.0.0.1 } ] } ]
+sds: [ { name: sd-@turn } ]
+limiters: [ { name: limiter, limits: [ "$ @roundMB", "$$ 9MB" ], file: { path: @folder/items }, reload: 1s } ]
+climiters: [ { name: climiter, limits: [ "$ @round0" ] } ]
+rlimiters: [ { name: rlimiter, limits: [ "$ @round000" ] } ]
+quotas: [ { name: quota, limit: @roundGB, store: { type: file, file: @folder/quota.json } } ]
+observers: [ { name: observer, plugin: { type: http, addr: "http://127.0.0.1:@dead/@round" } } ]
+recorders:
+- { name: http, http: { url: "http://127.0.0.1:@dead/@round" } }
+- { name: redis, redis: { addr: "127.0.0.1:@dead", key: k@round, type: list } }
+- { name: file, file: { path: @folder/records-@turn } }
+caches:
+- { name: memory, memory: { maxSize: 1@round, cleanupInterval: 1s } }
+- { name: redis, redis: { addr: "127.0.0.1:@dead", key: k@round } }
+rewriters: [ { name: w, plugin: { type: http, addr: "http://127.0.0.1:@dead/@round" } } ]
+loggers: [ { name: l, log: { output: @folder/log-@turn } } ]
+hops:
+- name: hop
+  reload: 1s
+  http: { url: "http://127.0.0.1:@dead/" }
+  nodes:
+  - name: n@round
+    addr: 127.0.0.1:@one
+    probe: { type: tcp, addr: "127.0.0.1:@dead", interval: 1s, timeout: 1s }
+chains:
+- name: direct
+  hops:
+  - name: d
+    nodes: [ { name: d, addr: "127.0.0.1:1", connector: { type: direct }, dialer: { type: direct } } ]
+- { name: hop, hops: [ { name: hop } ] }
+]]
+
+local SCRIPT = [[
+local tg = require "tidegate"
+tg.bypass("script", function() return false end)
+tg.auther("script", function() return true end)
+tg.selector("mine", function(items) return items[1] end)
+tg.every(0.05, function() tg.shared.count:incr("n", 1) end)
+tg.spawn(function() while true do tg.sleep(0.5) end end)
+tg.on("request", function(next, ctx, ...) return next(ctx, ...) end)
+tg.wrap("bypass", "inline", function(next, ...) return next(...) end)
+tg.wrap("bypass", "inline", function(next, ...) return next(...) end)
+]]
+
+describe("reloading everything", function()
+  it("leaves nothing behind", helpers.task(function()
+    local folder, listening, dead = programs.folder(), programs.free_port(), programs.free_port()
+    programs.file(folder, "s.lua", SCRIPT)
+    programs.file(folder, "items", "x.test\n10.9.0.0/16\n")
+    programs.file(folder, "hosts", "192.0.2.1 a.test\n")
+    path = folder .. "/all.yaml"
+    local function configure(round)
+      local values = { folder = folder, one = listening, dead = dead, round = round, turn = round % 3 }
+      write((EVERYTHING:gsub("@(%l+)", values)))
+    end
+    configure(1)
+    local p = proxy.start({ "-C", path }, { services = 2 })
+    local before = {}
+    local function reload(rounds, from)
+      for round = from, from + rounds - 1 do
+        configure(round)
+        local done = select(2, p:log():gsub("configuration reloaded", ""))
+        p:kill "sighup"
+        helpers.eventually(function()
+          return select(2, p:log():gsub("configuration reloaded", "")) > done
+        end, "no reload\n" .. p:log():sub(-2000), 20)
+        if round % 10 == 0 then
+          local _, s = connect(listening, "127.0.0.1:" .. dead)
+          if s then
+            s:close()
+          end
+        end
+      end
+    end
+    reload(40, 2)
+    task.sleep(2) -- what is old ends, probes and readings of what is new begin
+    before.descriptors, before.rss = p:descriptors(), p:rss()
+    reload(160, 42)
+    task.sleep(2)
+    assert.is_true(p:descriptors() <= before.descriptors + 4,
+      ("%d descriptors, %d before"):format(p:descriptors(), before.descriptors))
+    assert.is_true(p:rss() < before.rss * 1.25 + 2048, ("%d KiB, %d before"):format(p:rss(), before.rss))
+    assert.is_nil(p:log():match '[^\n]*"msg":"raised[^\n]*')
+    assert.is_nil(p:log():match '[^\n]*"msg":"reload:[^\n]*')
+    local code = p:stop()
+    assert.equal(0, code)
+    programs.stop_all()
+  end))
 end)
