@@ -10,6 +10,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <unistd.h>
+
+/* How long the end of the process waits for helper threads. */
+#define PATIENCE_MS 500
 
 static void push_arguments(lua_State *L, int argc, char **argv)
 {
@@ -43,8 +47,11 @@ int main(int argc, char **argv)
         return 1;
     }
     tg_vm_run(control);
-    tg_process_stop_workers();
+    bool clean = tg_process_stop_workers(PATIENCE_MS);
     int code = control->exit_code;
-    tg_vm_close(control);
+    if (!tg_vm_close(control, clean ? PATIENCE_MS : 0) || !clean) {
+        fflush(NULL);
+        _exit(code);
+    }
     return code;
 }

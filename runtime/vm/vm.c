@@ -273,15 +273,21 @@ static void close_handle(uv_handle_t *handle, void *arg)
         uv_close(handle, NULL);
 }
 
-void tg_vm_close(struct tg_vm *vm)
+bool tg_vm_close(struct tg_vm *vm, int patience)
 {
     uv_walk(&vm->uv, close_handle, NULL);
-    for (int i = 0; i < 64 && uv_run(&vm->uv, UV_RUN_NOWAIT) != 0; i++)
-        ;
+    uint64_t until = uv_hrtime() + (uint64_t)patience * 1000000;
+    for (int i = 0; uv_run(&vm->uv, UV_RUN_NOWAIT) != 0; i++) {
+        if (i >= 64 && uv_hrtime() >= until)
+            return false;
+        if (i >= 64)
+            uv_sleep(1);
+    }
     lua_close(vm->L);
     tg_tasks_close(&vm->reactor);
     tg_mailbox_close(&vm->mailbox);
     tg_watch_close(&vm->uv_watch, true);
     uv_loop_close(&vm->uv);
     tg_reactor_close(&vm->reactor);
+    return true;
 }

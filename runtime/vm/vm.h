@@ -37,8 +37,11 @@ void tg_vm_run(struct tg_vm *vm);
 /** Make it stop, from any thread. */
 void tg_vm_stop(struct tg_vm *vm);
 
-/** Everything that is still open is closed with it. */
-void tg_vm_close(struct tg_vm *vm);
+/** Everything that is still open is closed with it.
+ * @param patience ms to wait for work of libuv's helper threads, such as the look-up of a name
+ * @return false when such work goes on: it uses memory of the VM, which stays as it is, and the
+ * process has to end by _exit(), which does not wait for it */
+bool tg_vm_close(struct tg_vm *vm, int patience);
 
 /** The VM a state belongs to. */
 struct tg_vm *tg_vm_of(lua_State *L);

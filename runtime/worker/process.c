@@ -64,18 +64,22 @@ int tg_process_start_workers(int count)
     return 0;
 }
 
-void tg_process_stop_workers(void)
+bool tg_process_stop_workers(int patience)
 {
+    bool clean = true;
     for (int i = 0; i < tg_process.count; i++)
         tg_vm_stop(&tg_process.workers[i]->vm);
     for (int i = 0; i < tg_process.count; i++)
         if (tg_process.workers[i]->started)
             pthread_join(tg_process.workers[i]->thread, NULL);
     for (int i = 0; i < tg_process.count; i++) {
-        tg_vm_close(&tg_process.workers[i]->vm);
-        free(tg_process.workers[i]);
+        if (tg_vm_close(&tg_process.workers[i]->vm, clean ? patience : 0))
+            free(tg_process.workers[i]);
+        else
+            clean = false;
     }
     tg_process.count = 0;
+    return clean;
 }
 
 int tg_process_cpus(void)

@@ -33,8 +33,9 @@ struct tg_vm *tg_process_vm(int id);
  * @return 0, or -1 after a line on stderr */
 int tg_process_start_workers(int count);
 
-/** Stop and join all workers. */
-void tg_process_stop_workers(void);
+/** Stop, join and close all workers.
+ * @param patience, @return see tg_vm_close() */
+bool tg_process_stop_workers(int patience);
 
 /** CPUs this process may run on. */
 int tg_process_cpus(void);

@@ -177,6 +177,48 @@ describe("scripts", function()
     assert.not_matches('"never"', p:log(), 1, true)
   end)
 
+  it("answer who asked before a reload", function()
+    local p = start("slow.lua", [[
+      local tg = require "tidegate"
+      tg.auther("slow", function(user)
+        tg.sleep(1)
+        return user == "ann"
+      end)
+      tg.service { name = "s", addr = "127.0.0.1:0", handler = "http", auther = "slow" }
+    ]])
+    local status
+    local over = task.waiter()
+    task.spawn(function()
+      status = connect(p, 1, target, "YW5uOng=")
+      over:wake(true)
+    end)
+    task.sleep(0.3)
+    p:kill "sighup"
+    p:logged "configuration reloaded"
+    over:wait(task.now() + LIMIT_MS)
+    assert.equal(200, status)
+    assert.not_matches("unloaded", p:log(), 1, true)
+  end)
+
+  it("that would wait while they load, or define twice, end with one error each time", function()
+    local path = write("early.lua", [[
+      local tg = require "tidegate"
+      for i = 1, 8 do
+        assert(not pcall(tg.resolve, "n" .. i .. ".slow.invalid"))
+      end
+      assert(not pcall(tg.sleep, 1))
+      assert(not tg.connect("tcp", "127.0.0.1:1"))
+      tg.bypass("b", { "x" })
+      tg.bypass("b", { "y" })
+      tg.service("http://127.0.0.1:0")
+    ]])
+    for _ = 1, 5 do
+      local result = proxy.run { "-C", path }
+      assert.equal(2, result.code, result.stderr)
+      assert.matches('bypasses[1].name: bypass "b" is defined twice', result.stderr, 1, true)
+    end
+  end)
+
   it("require what luarocks installed", function()
     local tree = folder .. "/tree"
     programs.output("mkdir", { "-p", tree .. "/share/lua/5.1/wordlist" })

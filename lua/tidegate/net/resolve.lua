@@ -89,6 +89,10 @@ function M.lookup(host, deadline)
     return { host }
   end
 
+  local waiter = task.waiter()
+  if not task.is_task() then
+    waiter:wait() -- raises, before anything has begun
+  end
   local waiters = inflight[host]
   if not waiters then
     local ok, err = ask(host)
@@ -99,7 +103,6 @@ function M.lookup(host, deadline)
     inflight[host] = waiters
   end
 
-  local waiter = task.waiter()
   waiters[#waiters + 1] = waiter
   local ips, err = waiter:wait(deadline)
   if not ips then

@@ -248,7 +248,12 @@ local function define_log(tg, set)
   end
 end
 
+-- Tasks that scripts have begun, and which end with them.  What a connection asks of a script it still
+-- gets an answer to, also while the script is replaced.
+local own_tasks = setmetatable({}, { __mode = "k" })
+
 local function run_task(set, fn, ...)
+  own_tasks[coroutine.running()] = true
   local ok, why = xpcall(fn, function(err)
     return err == M.UNLOADED and err or debug.traceback(tostring(err), 2)
   end, ...)
@@ -283,13 +288,13 @@ local function define_tasks(tg, set)
     end
   end
 
-  --- sleep(seconds): let others run.  Ends the task when its script is gone.
+  --- sleep(seconds): let others run.  Ends a task of spawn() or of a timer when its script is gone.
   function tg.sleep(seconds)
     if not task.is_task() then
       error("a script must not wait while it loads; use spawn()", 2)
     end
     task.sleep(seconds)
-    if set.dropped then
+    if set.dropped and own_tasks[coroutine.running()] then
       error(M.UNLOADED, 0)
     end
   end
