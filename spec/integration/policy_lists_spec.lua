@@ -220,7 +220,7 @@ bypasses:
 ]]
     local result = proxy.run { "-C", file }
     assert.equal(2, result.code)
-    assert.matches("bypass b: /nowhere/list: No such file", result.stderr)
+    assert.matches("bypasses%[0%]%.ruleset%[0%]%.file: no such file or directory: /nowhere/list", result.stderr)
   end))
 end)
 
