@@ -136,17 +136,15 @@ static void put_rune(struct tg_text *out, uint32_t rune)
         tg_text_add(out, &digits[rune >> digits_left * 4 & 15], 1);
 }
 
-static bool is_markup(uint8_t c)
-{
-    return c == '<' || c == '>' || c == '&';
-}
-
 /* Length of the run at the front that needs no second look. */
 static size_t plain_run(const uint8_t *s, size_t len, enum quoting how)
 {
+    static const bool special[256] = {
+        [0x00 ... 0x1f] = true, ['"'] = true, ['\\'] = true, [0x7f ... 0xff] = true,
+    };
+    static const bool markup[256] = { ['<'] = true, ['>'] = true, ['&'] = true };
     size_t n = 0;
-    while (n < len && s[n] >= ' ' && s[n] < 0x7f && s[n] != '"' && s[n] != '\\'
-           && (how != HTML || !is_markup(s[n])))
+    while (n < len && !special[s[n]] && (how != HTML || !markup[s[n]]))
         n++;
     return n;
 }

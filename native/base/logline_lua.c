@@ -2,8 +2,12 @@
 
 #include <lauxlib.h>
 #include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 int luaopen_tidegate_native_logline(lua_State *L);
 
@@ -24,7 +28,7 @@ static const struct form forms[] = {
     { 0, 0, tg_logline_text, { "time=", " level=", " msg=", "\n" } },
 };
 
-static const struct form object = { 1, 0, tg_logline_html, { NULL } };
+static const struct form object_form = { 1, 0, tg_logline_html, { NULL } };
 
 static struct tg_text *begin(lua_State *L)
 {
@@ -48,8 +52,18 @@ static void put_string(struct tg_text *t, const struct form *form, lua_State *L,
 
 static void put_number(struct tg_text *t, lua_Number n)
 {
-    int whole = floor(n) == n && fabs(n) < 1e18;
     char *out = tg_text_room(t, 32);
+    bool whole = floor(n) == n && fabs(n) < 1e18;
+    if (whole && n >= 0) {
+        char digits[20];
+        size_t len = 0;
+        uint64_t rest = (uint64_t)n;
+        do
+            digits[sizeof(digits) - ++len] = (char)('0' + rest % 10);
+        while ((rest /= 10) != 0);
+        tg_text_add(t, digits + sizeof(digits) - len, len);
+        return;
+    }
     t->len +=
         (size_t)(whole ? snprintf(out, 32, "%lld", (long long)n) : snprintf(out, 32, "%.14g", n));
 }
@@ -109,12 +123,63 @@ static int l_fields(lua_State *L)
     return 1;
 }
 
-/** object(list) -> JSON text, as Go's encoding/json writes strings; numbers are taken as they are */
+static void put_part(struct tg_text *t, lua_State *L, int index)
+{
+    size_t len;
+    const char *s = luaL_optlstring(L, index, "", &len);
+    tg_text_add(t, s, len);
+}
+
+static bool is_empty(lua_State *L, int index)
+{
+    switch (lua_type(L, index)) {
+    case LUA_TNUMBER:
+        return lua_tonumber(L, index) == 0;
+    case LUA_TSTRING:
+        return lua_objlen(L, index) == 0;
+    default:
+        return lua_isnoneornil(L, index);
+    }
+}
+
+/* Members of an object: their names and marks at 1 and 2, their values from `first` on. */
+static void put_members(struct tg_text *t, lua_State *L, int first)
+{
+    const char *name = luaL_checkstring(L, 1), *marks = luaL_checkstring(L, 2);
+    for (int i = first; *marks != 0; i++, marks++, name += strlen(name) + 1) {
+        bool missing = lua_isnoneornil(L, i);
+        if ((*marks == 'o' && is_empty(L, i)) || (*marks == 'v' && missing))
+            continue;
+        tg_text_add(t, name, strlen(name));
+        if (missing)
+            tg_text_add(t, *marks == 'n' ? "0" : "\"\"", *marks == 'n' ? 1 : 2);
+        else if (lua_type(L, i) == LUA_TSTRING)
+            put_string(t, &object_form, L, i);
+        else {
+            lua_pushvalue(L, i);
+            put_value(t, &object_form, L);
+            lua_pop(L, 1);
+        }
+    }
+}
+
+/** members(names, marks, values…) -> JSON text as Go's encoding/json writes it.  Of each member the name as
+ * it is written, ,"name": and a zero byte; and a letter, "s": "" for nil, "n": 0 for nil, "o": left out
+ * when nil, "" or 0, "v": when nil */
+static int l_members(lua_State *L)
+{
+    struct tg_text *t = begin(L);
+    put_members(t, L, 3);
+    lua_pushlstring(L, t->data, t->len);
+    return 1;
+}
+
+/** object(names, marks, before, values…) -> JSON text; `before`: members written already */
 static int l_object(lua_State *L)
 {
-    luaL_checktype(L, 1, LUA_TTABLE);
     struct tg_text *t = begin(L);
-    put_fields(t, &object, L, 1);
+    put_part(t, L, 3);
+    put_members(t, L, 4);
     if (t->len == 0)
         tg_text_add(t, "{", 1);
     t->data[0] = '{'; /* in the place of a comma */
@@ -123,11 +188,55 @@ static int l_object(lua_State *L)
     return 1;
 }
 
-static void put_part(struct tg_text *t, lua_State *L, int index)
+/* The time that was written last, but for its fraction. */
+struct stamp {
+    time_t second;
+    char head[24], zone[8];
+};
+
+/* RFC 3339 in the local zone, with as many digits of the second as matter. */
+static void put_time(struct tg_text *t, struct stamp *last, const struct timespec *at)
 {
-    size_t len;
-    const char *s = luaL_optlstring(L, index, "", &len);
-    tg_text_add(t, s, len);
+    if (last->second != at->tv_sec || last->head[0] == 0) {
+        struct tm tm;
+        localtime_r(&at->tv_sec, &tm);
+        strftime(last->head, sizeof(last->head), "%Y-%m-%dT%H:%M:%S", &tm);
+        long minutes = labs(tm.tm_gmtoff) / 60;
+        snprintf(last->zone, sizeof(last->zone), minutes == 0 ? "Z" : "%c%02u:%02u",
+                 tm.tm_gmtoff < 0 ? '-' : '+', (unsigned)minutes / 60 % 100, (unsigned)minutes % 60);
+        last->second = at->tv_sec;
+    }
+    tg_text_add(t, last->head, strlen(last->head));
+    char digits[] = ".000000000";
+    long nanos = at->tv_nsec;
+    for (int i = 9; i > 0; i--, nanos /= 10)
+        digits[i] = (char)('0' + nanos % 10);
+    size_t len = sizeof(digits) - 1;
+    while (len > 1 && digits[len - 1] == '0')
+        len--;
+    if (len > 1)
+        tg_text_add(t, digits, len);
+    tg_text_add(t, last->zone, strlen(last->zone));
+}
+
+/** time(ago) -> the moment so many seconds before now, as Go's RFC3339Nano */
+static int l_time(lua_State *L)
+{
+    struct tg_text *t = begin(L);
+    double ago = luaL_checknumber(L, 1);
+    luaL_argcheck(L, fabs(ago) < 1e12, 1, "out of range");
+    struct timespec at;
+    clock_gettime(CLOCK_REALTIME, &at);
+    double whole = floor(ago);
+    at.tv_sec -= (time_t)whole;
+    at.tv_nsec -= (long)((ago - whole) * 1e9);
+    if (at.tv_nsec < 0) {
+        at.tv_sec--;
+        at.tv_nsec += 1000000000;
+    }
+    put_time(t, lua_touserdata(L, lua_upvalueindex(2)), &at);
+    lua_pushlstring(L, t->data, t->len);
+    return 1;
 }
 
 /** line(form, time, level, message, before [, list [, after]]) -> text; `before` and `after` are
@@ -164,14 +273,17 @@ int luaopen_tidegate_native_logline(lua_State *L)
 {
     static const luaL_Reg functions[] = { { "fields", l_fields },
                                           { "line", l_line },
+                                          { "members", l_members },
+                                          { "time", l_time },
                                           { "object", l_object },
                                           { NULL, NULL } };
-    lua_createtable(L, 0, 3);
+    lua_createtable(L, 0, 5);
     memset(lua_newuserdata(L, sizeof(struct tg_text)), 0, sizeof(struct tg_text));
     luaL_newmetatable(L, TEXT_MT);
     lua_pushcfunction(L, l_gc);
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
-    luaL_openlib(L, NULL, functions, 1);
+    memset(lua_newuserdata(L, sizeof(struct stamp)), 0, sizeof(struct stamp));
+    luaL_openlib(L, NULL, functions, 2);
     return 1;
 }

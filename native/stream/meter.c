@@ -7,11 +7,11 @@
 #include <stdlib.h>
 
 enum kind {
-    COUNT,
-    LIMIT,
-    EACH,
-    QUOTA,
-    SLOT,
+    COUNT = 1,
+    LIMIT = 2,
+    EACH = 4,
+    QUOTA = 8,
+    SLOT = 16,
 };
 
 struct entry {
@@ -30,6 +30,7 @@ struct tg_own_bucket {
 struct tg_meter {
     unsigned holders; /* gauges among them */
     unsigned users;
+    unsigned kinds; /* of its entries */
     unsigned count, part_count;
     struct entry *entries;
     struct tg_meter **parts; /* included ones, held */
@@ -80,6 +81,7 @@ static void add(struct tg_meter *m, struct entry entry)
         abort();
     m->entries = grown;
     m->entries[m->count++] = entry;
+    m->kinds |= entry.kind;
     tg_shared_ref(entry.object);
     if (entry.cap != NULL)
         tg_shared_ref(entry.cap);
@@ -163,18 +165,19 @@ void tg_gauge_close(struct tg_gauge *g)
     *g = (struct tg_gauge){ .meters = NULL };
 }
 
-/* The next entry that looks at one of these directions.  Begin with *at = { 0 }. */
+/* The next entry of some kinds that looks at one of these directions.  Begin with *at = { 0 }. */
 struct place {
     unsigned meter, entry;
 };
 
-static const struct entry *next(const struct tg_gauge *g, unsigned ways, struct place *at)
+static const struct entry *next(const struct tg_gauge *g, unsigned ways, unsigned kinds,
+                                struct place *at)
 {
     for (; at->meter < g->count; at->meter++, at->entry = 0) {
         const struct tg_meter *m = g->meters[at->meter];
-        while (at->entry < m->count) {
+        while ((m->kinds & kinds) != 0 && at->entry < m->count) {
             const struct entry *e = &m->entries[at->entry++];
-            if ((e->ways & ways) != 0)
+            if ((e->kind & kinds) != 0 && (e->ways & ways) != 0)
                 return e;
         }
     }
@@ -203,21 +206,17 @@ static struct tg_bucket *own_bucket(struct tg_gauge *g, struct tg_bucket *rule)
 /* The next bucket of a direction. */
 static struct tg_bucket *next_bucket(struct tg_gauge *g, enum tg_way w, struct place *at)
 {
-    for (const struct entry *e; (e = next(g, 1u << w, at)) != NULL;)
-        if (e->kind == LIMIT)
-            return e->object;
-        else if (e->kind == EACH)
-            return own_bucket(g, e->object);
-    return NULL;
+    const struct entry *e = next(g, 1u << w, LIMIT | EACH, at);
+    if (e == NULL)
+        return NULL;
+    return e->kind == LIMIT ? e->object : own_bucket(g, e->object);
 }
 
 /* A quota counts its direction, and stops both. */
 static bool is_used_up(const struct tg_gauge *g)
 {
     struct place at = { 0 };
-    for (const struct entry *e; (e = next(g, TG_WAY_BOTH, &at)) != NULL;) {
-        if (e->kind != QUOTA)
-            continue;
+    for (const struct entry *e; (e = next(g, TG_WAY_BOTH, QUOTA, &at)) != NULL;) {
         int64_t cap = tg_counter_read(e->cap);
         if (cap > 0 && tg_counter_read(e->object) >= cap)
             return true;
@@ -261,16 +260,10 @@ int64_t tg_gauge_reserve(struct tg_gauge *g, enum tg_way w, uint64_t want, uint6
 void tg_gauge_spend(struct tg_gauge *g, enum tg_way w, uint64_t n)
 {
     g->way[w].paid -= n < g->way[w].paid ? n : g->way[w].paid;
-    for (unsigned i = 0; i < g->count; i++) {
-        const struct tg_meter *m = g->meters[i];
-        for (unsigned k = 0; k < m->count; k++) {
-            const struct entry *e = &m->entries[k];
-            if (!(e->ways & (1u << w)))
-                continue;
-            if (e->kind == COUNT || (e->kind == QUOTA && tg_counter_read(e->cap) > 0))
-                tg_counter_add(e->object, (int64_t)n);
-        }
-    }
+    struct place at = { 0 };
+    for (const struct entry *e; (e = next(g, 1u << w, COUNT | QUOTA, &at)) != NULL;)
+        if (e->kind == COUNT || tg_counter_read(e->cap) > 0)
+            tg_counter_add(e->object, (int64_t)n);
 }
 
 void tg_gauge_release(struct tg_gauge *g, enum tg_way w, uint64_t keep)

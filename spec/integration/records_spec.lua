@@ -197,7 +197,7 @@ services:
   handler: {type: http}
 recorders:
 - {name: out, file: {path: "%s", sep: "\n"}}
-]]):format(path)) }, { services = 1 })
+]]):format(path)), "--workers", "1" }, { services = 1 })
     local through = { "-x", "http://127.0.0.1:" .. p:port(1) }
     local base = "http://127.0.0.1:" .. nginx.http
     origin.curl { base .. "/hello.html", base .. "/headers", "-H", "X-Forwarded-For: 192.0.2.7, 10.0.0.1",

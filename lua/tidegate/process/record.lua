@@ -5,10 +5,14 @@
 
 local addr = require "tidegate.net.addr"
 local buffer = require "string.buffer"
-local clock = require "tidegate.process.clock"
+local logline = require "tidegate.native.logline"
 local object = require "tidegate.policy.recorder.object"
 local stage = require "tidegate.stage"
 local task = require "tidegate.native.task"
+
+local floor = math.floor
+local now = task.now
+local time_ago = logline.time
 
 local INFO = 3
 local HANDLER = "recorder.service.handler"
@@ -147,6 +151,11 @@ function M.dial(ctx, address, failed)
   end
 end
 
+local function finish_record(bound, head, sid, up, down, redirect, seconds, err)
+  local text = err and err.code ~= "eof" and tostring(err) or nil
+  send(bound, object.finish(head, up, down, redirect, text, sid, floor(seconds * 1e9 + 0.5), time_ago(seconds)))
+end
+
 --- Record a connection or request.
 -- @param result { up, down (bytes), duration (seconds), err }
 -- @param extra nil or what only some protocols know: proto, clientIP, http, tls, dns, redis, websocket …
@@ -156,9 +165,7 @@ function M.write(ctx, result, extra)
     return
   end
   extra = extra or {}
-  local seconds, nanos = clock.before(result.duration)
-  local err = result.err
-  send(bound, object.json {
+  local head = object.head {
     node = ctx.node,
     service = ctx.service.name,
     labels = ctx.service.md and ctx.service.md.labels,
@@ -178,14 +185,8 @@ function M.write(ctx, result, extra)
     dns = extra.dns,
     redis = extra.redis,
     route = ctx.route,
-    inputBytes = result.up,
-    outputBytes = result.down,
-    redirect = extra.redirect,
-    err = err and err.code ~= "eof" and tostring(err) or nil,
-    sid = ctx.sid,
-    duration = math.floor(result.duration * 1e9 + 0.5),
-    time = clock.rfc3339(seconds, nanos),
-  })
+  }
+  finish_record(bound, head, ctx.sid, result.up, result.down, extra.redirect, result.duration, result.err)
 end
 
 -- Relays -----------------------------------------------------------------------------------------
@@ -206,6 +207,16 @@ local function address_of(endpoint, method)
   return endpoint[method] and endpoint[method](endpoint) or nil
 end
 
+-- When nothing but a record will come of it, most of that is written now, and travels as text.
+local function begin_record(ctx, number, b, peer, rx, tx)
+  local service, sniffed = ctx.service, rawget(ctx, "sniffed")
+  local md = service.md
+  local head = object.plain_head(rawget(ctx, "node"), service.name, md and md.labels, rawget(ctx, "network") or "tcp",
+    ctx.remote, ctx.local_address, ctx.client, address_of(b, "local_address"), peer, rawget(ctx, "target"),
+    sniffed and sniffed.protocol, rawget(ctx, "user"), ctx.route)
+  return writer:reset():encode(-number):encode(head):encode(ctx.sid):encode(ctx.started):encode(rx):encode(tx):get()
+end
+
 --- A relay begins: `REMOTE <-> TARGET`.
 -- @return the tag to travel with it, or nil when nobody wants to know how it ends
 function M.begin(ctx, a, b)
@@ -214,7 +225,7 @@ function M.begin(ctx, a, b)
     return nil
   end
 
-  local logs = service.log.level <= INFO
+  local logs, hooked = service.log.level <= INFO, ctx.stages.hooked.record
   local peer = address_of(b, "remote_address")
   if logs then
     ctx.log:info(ctx.remote .. " <-> " .. (ctx.target or peer or ""), target_fields(ctx, peer))
@@ -222,6 +233,9 @@ function M.begin(ctx, a, b)
   local rx, tx = counts_of(a)
   local number = number_of(service)
   service.relays = service.relays + 1
+  if not wanted and not logs and not hooked and rawget(ctx, "recorded") == nil then
+    return begin_record(ctx, number, b, peer, rx, tx)
+  end
   return encode_tag {
     number, ctx.sid, ctx.remote, ctx.local_address, ctx.started, rx, tx,
     target = ctx.target,
@@ -234,7 +248,7 @@ function M.begin(ctx, a, b)
     node = ctx.node,
     sniffed = rawget(ctx, "sniffed"),
     recorded = rawget(ctx, "recorded"),
-    vars = ctx.stages.hooked.record and rawget(ctx, "vars") or nil,
+    vars = hooked and rawget(ctx, "vars") or nil,
   }
 end
 
@@ -307,6 +321,23 @@ function M.ended(ctx, err)
   })
 end
 
+--- A relay has ended.
+-- @return whether nothing but its record was wanted, which is written now
+function M.end_record(tag, result)
+  local number = reader:set(tag):decode()
+  if type(number) ~= "number" then
+    return false
+  end
+  local service = services[-number]
+  if service then
+    release(service)
+    local head, sid, started = reader:decode(), reader:decode(), reader:decode()
+    local up, down = reader:decode() + result.up, reader:decode() + result.down
+    finish_record(service.recorders[HANDLER], head, sid, up, down, nil, (now() - started) / 1000, result.err)
+  end
+  return true
+end
+
 -- What a tag holds.  @return context fields, bytes up and down before the relay
 local function unfold(held, service)
   local fields = {
@@ -336,7 +367,7 @@ end
 -- @return what context fields it holds, bytes up and down before the relay | nil when the service is gone
 function M.peek(tag)
   local held = decode(tag)
-  local service = services[held[1]]
+  local service = type(held) == "table" and services[held[1]]
   if service then
     return unfold(held, service)
   end

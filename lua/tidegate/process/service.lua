@@ -462,6 +462,9 @@ end
 -- @param tag what travelled with it
 -- @param result {up, down (bytes), duration (ms), err}
 function M.relay_ended(tag, result)
+  if record.end_record(tag, result) then
+    return
+  end
   local ctx, before_up, before_down = record.read(tag)
   if not ctx then
     return

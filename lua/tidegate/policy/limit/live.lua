@@ -84,16 +84,17 @@ local function is_idle(state, entry, now)
   return now >= entry.used + entry.cleanup * 1000 and entry.ingress:is_full() and entry.egress:is_full()
 end
 
-local function state_of(name)
-  local state = states[name]
-  if not state then
-    state = {}
-    state.cache = cache.new(function(entry, now)
-      return is_idle(state, entry, now)
-    end)
-    states[name] = state
-  end
+local function new_state(name)
+  local state = {}
+  state.cache = cache.new(function(entry, now)
+    return is_idle(state, entry, now)
+  end)
+  states[name] = state
   return state
+end
+
+local function state_of(name)
+  return states[name] or new_state(name)
 end
 
 -- A connection has its buckets for itself, by a rule for all of them or by one of its own; all others are

@@ -3,6 +3,7 @@
 -- Every worker writes by itself: whole records, in one write() on a descriptor opened for appending, so
 -- they never mix.  The write is done by the loop's helper threads: a slow disk delays nobody.
 
+local buffer = require "string.buffer"
 local failure = require "tidegate.failure"
 local file = require "tidegate.process.log.file"
 local task = require "tidegate.native.task"
@@ -50,12 +51,13 @@ local function write_all(fd, data)
 end
 
 local function join(self, list, from)
-  local parts, sizes = {}, {}
+  local text, sizes = buffer.new(), {}
   for i = from, #list do
-    parts[#parts + 1] = list[i].data .. self.sep
-    sizes[#sizes + 1] = #parts[#parts]
+    local data = list[i].data
+    text:put(data, self.sep)
+    sizes[#sizes + 1] = #data + #self.sep
   end
-  return table.concat(parts), sizes
+  return text:tostring(), sizes
 end
 
 -- The rest of a record that a full disk cut.

@@ -11,43 +11,54 @@ int EVP_EncodeBlock(unsigned char *out, const unsigned char *in, int len);
 local C = ffi.C
 local M = {}
 
-local to_json = native.object
+local to_members, to_object = native.members, native.object
 
--- Key, then what it is: "" always there, "o" left out when empty or zero.
-local RECORD = {
-  { "node", "o" }, { "service", "" }, { "labels", "map" }, { "network", "" }, { "remote", "" }, { "local", "" },
-  { "client", "" }, { "src", "" }, { "dst", "" }, { "host", "" }, { "proto", "o" }, { "clientIP", "" },
-  { "clientID", "o" }, { "http", "http" }, { "websocket", "websocket" }, { "tls", "tls" }, { "dns", "dns" },
-  { "redis", "redis" }, { "route", "o" }, { "inputBytes", "n" }, { "outputBytes", "n" }, { "redirect", "o" },
-  { "err", "o" }, { "sid", "" }, { "duration", "n" }, { "time", "" },
+-- What objects consist of: keys, and how each is written: "s" always, "n" a number, "o" left out when empty
+-- or zero, "v" left out when nil (tidegate.native.logline); what has a longer
+-- name is converted before.
+local ALWAYS = { bool = true, bytes = true, header = true, message = true } -- even nil
+
+local function shape(list)
+  local keys, names, marks, convert = {}, {}, {}, {}
+  for i, item in ipairs(list) do
+    local key, mark = item:match "^(%S+) (%S+)$"
+    keys[i], names[i] = key, (',"%s":\0'):format(key)
+    marks[i] = #mark == 1 and mark or "v"
+    if #mark > 1 then
+      convert[#convert + 1] = { key, mark, ALWAYS[mark] }
+    end
+  end
+  return { keys = keys, names = table.concat(names), marks = table.concat(marks), convert = convert }
+end
+
+-- Of a connection, first what is known before its end.
+local HEAD = shape {
+  "node o", "service s", "labels map", "network s", "remote s", "local s", "client s", "src s", "dst s", "host s",
+  "proto o", "clientIP s", "clientID o", "http object", "websocket object", "tls object", "dns object", "redis object",
+  "route o",
 }
+local TAIL = shape { "inputBytes n", "outputBytes n", "redirect o", "err o", "sid s", "duration n", "time s" }
 
-local MESSAGE = { { "contentLength", "n" }, { "header", "header" }, { "body", "bytes" } }
+local MESSAGE = shape { "contentLength n", "header header", "body bytes" }
 
 local SHAPES = {
-  message = MESSAGE,
-  http = {
-    { "host", "" }, { "method", "" }, { "proto", "" }, { "scheme", "" }, { "uri", "" }, { "cached", "b" },
-    { "statusCode", "n" }, { "request", "message" }, { "response", "message" }, { "originalHost", "o" },
-    { "originalUri", "o" }, { "originalRequest", "message?" }, { "originalResponse", "message?" },
+  http = shape {
+    "host s", "method s", "proto s", "scheme s", "uri s", "cached bool", "statusCode n", "request message",
+    "response message", "originalHost o", "originalUri o", "originalRequest message?", "originalResponse message?",
   },
-  websocket = {
-    { "from", "" }, { "fin", "b" }, { "rsv1", "b" }, { "rsv2", "b" }, { "rsv3", "b" }, { "opcode", "n" },
-    { "masked", "b" }, { "maskKey", "n" }, { "length", "n" }, { "payload", "bytes" },
+  websocket = shape {
+    "from s", "fin bool", "rsv1 bool", "rsv2 bool", "rsv3 bool", "opcode n", "masked bool", "maskKey n", "length n",
+    "payload bytes",
   },
-  tls = {
-    { "serverName", "" }, { "compressionMethod", "n" }, { "proto", "" }, { "version", "" }, { "cipherSuite", "" },
-    { "clientHello", "" }, { "serverHello", "" },
+  tls = shape {
+    "serverName s", "compressionMethod n", "proto s", "version s", "cipherSuite s", "clientHello s", "serverHello s",
   },
-  dns = {
-    { "id", "n" }, { "name", "" }, { "class", "" }, { "type", "" }, { "question", "" }, { "answer", "" },
-    { "cached", "b" },
-  },
-  redis = { { "command", "" }, { "key", "" } },
+  dns = shape { "id n", "name s", "class s", "type s", "question s", "answer s", "cached bool" },
+  redis = shape { "command s", "key s" },
 }
 
 local function quote(value)
-  return to_json({ "", value }):sub(5, -2) -- without {"":}
+  return to_object(",\0", "v", "", value):sub(2, -2) -- without the braces
 end
 
 local function sorted_keys(map)
@@ -110,30 +121,18 @@ local function base64(bytes)
   return ffi.string(out, C.EVP_EncodeBlock(out, bytes, #bytes))
 end
 
--- What becomes of a value, for C: plain, or JSON text in a table.
 local write
 
-local WRITERS = {
-  [""] = function(value)
-    return value == nil and "" or tostring(value)
-  end,
-  o = function(value)
-    if value == nil or value == "" or value == 0 then
-      return nil
-    end
-    return tostring(value)
-  end,
-  n = function(value)
-    return value or 0
-  end,
-  b = function(value)
+-- What C is to write: a number, boolean or text, in a table JSON text as it is.
+local CONVERTERS = {
+  bool = function(value)
     return value and true or false
   end,
   bytes = function(value)
     return { value and value ~= "" and '"' .. base64(value) .. '"' or "null" }
   end,
   map = function(value)
-    return value and next(value) ~= nil and { any_text(value) } or nil
+    return next(value) ~= nil and { any_text(value) } or nil
   end,
   header = function(value)
     return { value and (next(value) ~= nil and any_text(value) or "{}") or "null" }
@@ -141,30 +140,67 @@ local WRITERS = {
   message = function(value)
     return { write(MESSAGE, value or {}) }
   end,
+  ["message?"] = function(value)
+    return { write(MESSAGE, value) }
+  end,
+  object = function(value, key)
+    return { write(SHAPES[key], value) }
+  end,
 }
 
-write = function(shape, values)
-  local list, count = {}, 0
-  for i = 1, #shape do
-    local key, form = shape[i][1], shape[i][2]
-    local writer, value = WRITERS[form], values[key]
-    if writer then
-      value = writer(value)
-    elseif value ~= nil then
-      value = { write(SHAPES[form] or MESSAGE, value) }
-    end
-    if value ~= nil then
-      list[count + 1], list[count + 2] = key, value
-      count = count + 2
+local function convert(what, values)
+  for i = 1, #what.convert do
+    local key, form, always = unpack(what.convert[i])
+    local value = values[key]
+    if value ~= nil or always then
+      values[key] = CONVERTERS[form](value, key)
     end
   end
-  return to_json(list)
+  return values
 end
 
---- @param values by key: duration in nanoseconds, bodies and payloads as bytes, headers as header() makes them
+write = function(what, values)
+  local copy, list = {}, {}
+  for key, value in pairs(values) do
+    copy[key] = value
+  end
+  convert(what, copy)
+  for i, key in ipairs(what.keys) do
+    list[i] = copy[key]
+  end
+  return to_object(what.names, what.marks, "", unpack(list, 1, #what.keys))
+end
+
+local HEAD_NAMES, HEAD_MARKS, TAIL_NAMES, TAIL_MARKS = HEAD.names, HEAD.marks, TAIL.names, TAIL.marks
+
+--- What the record of a connection begins with, of which nothing but its addresses is known.
+-- @return for finish()
+function M.plain_head(node, service, labels, network, remote, near, client, src, dst, host, proto, user, route)
+  return to_members(HEAD_NAMES, HEAD_MARKS, node, service, labels and CONVERTERS.map(labels), network, remote, near,
+    client, src, dst, host, proto, nil, user, nil, nil, nil, nil, nil, route)
+end
+
+--- What a record begins with.
+-- @param values by key: bodies and payloads as bytes, headers as header() makes them; what is no plain value is
+--   replaced
+-- @return for finish()
+function M.head(values)
+  local v = convert(HEAD, values)
+  return to_members(HEAD_NAMES, HEAD_MARKS, v.node, v.service, v.labels, v.network, v.remote, v["local"], v.client,
+    v.src, v.dst, v.host, v.proto, v.clientIP, v.clientID, v.http, v.websocket, v.tls, v.dns, v.redis, v.route)
+end
+
+--- A whole record.
+-- @param duration in nanoseconds
 -- @return the JSON text
+function M.finish(head, up, down, redirect, err, sid, duration, time)
+  return to_object(TAIL_NAMES, TAIL_MARKS, head, up, down, redirect, err, sid, duration, time)
+end
+
+--- Head and end at once, all by key.
 function M.json(values)
-  return write(RECORD, values)
+  return M.finish(M.head(values), values.inputBytes, values.outputBytes, values.redirect, values.err, values.sid,
+    values.duration, values.time)
 end
 
 return M

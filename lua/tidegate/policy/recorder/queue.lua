@@ -70,6 +70,9 @@ local function take(self)
     self.bytes = self.bytes - size_of(entry)
     batch[i] = entry
   end
+  if self.first > self.last then -- small numbers again: they are cheaper
+    self.first, self.last = 1, 0
+  end
   return count > 0 and batch or nil
 end
 
@@ -147,9 +150,6 @@ local function run(self, lane)
     batch = take(self)
   end
   self.lanes = self.lanes - 1
-  if self.lanes == 0 then
-    self.first, self.last = 1, 0
-  end
   if self.lanes == 0 and self.give_up then
     close_sink(self)
   end
