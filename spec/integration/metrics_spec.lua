@@ -113,6 +113,38 @@ describe("metrics", function()
     end
   end)
 
+  it("count records, and what scripts cost", function()
+    local folder, port = programs.folder(), programs.free_port()
+    programs.file(folder, "hook.lua", [[
+local tg = require "tidegate"
+tg.on("request", function(next, ctx, network, address)
+  return next(ctx, network, address)
+end)
+]])
+    local path = programs.file(folder, "gate.yml", ([[
+services:
+- name: front
+  addr: 127.0.0.1:0
+  handler: {type: socks5}
+  recorders: [{name: kept, record: recorder.service.handler}]
+recorders: [{name: kept, file: {path: %s/records}}]
+scripts: [%s/hook.lua]
+metrics: {addr: "127.0.0.1:%d"}
+]]):format(folder, folder, port))
+    local p = proxy.start({ "-C", path }, { services = 1 })
+    local a = api.new("http://127.0.0.1:" .. port)
+    assert.equal("hi", fetch(p:port(1), origin()))
+    helpers.eventually(function()
+      local values = parse(select(2, a:ask("GET", "/metrics")))
+      local calls, seconds
+      for series, value in pairs(values) do
+        calls = series:find "^tidegate_script_hook_calls_total{hook=" and value or calls
+        seconds = series:find "^tidegate_script_hook_seconds_total{hook=" and value or seconds
+      end
+      return values['gost_recorder_records_total{recorder="kept"}'] == 1 and calls == 1 and seconds > 0
+    end, "not counted")
+  end)
+
   it("are scraped by Prometheus", function()
     if not programs.have "prometheus" then
       return pending "prometheus is not installed"
