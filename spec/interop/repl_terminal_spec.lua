@@ -9,6 +9,7 @@ local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
 local p, socket, folder
+local opened = {} -- terminals, whose server outlives what started it
 
 local function start()
   folder = programs.folder()
@@ -43,6 +44,7 @@ local function terminal()
   function self.kill()
     tmux "kill-server"
   end
+  opened[#opened + 1] = self
   return self
 end
 
@@ -59,6 +61,10 @@ end
 
 describe("the REPL", function()
   after_each(function()
+    for _, t in ipairs(opened) do
+      t.kill()
+    end
+    opened = {}
     proxy.stop_all()
     programs.stop_all()
   end)
@@ -109,7 +115,6 @@ describe("the REPL", function()
     t.shows '"after that"'
     t.keys("Escape", "[", "Z", "C-u", ":quit", "Enter")
     helpers.eventually(t.over, ":quit does not end it")
-    t.kill()
   end)
 
   it("shows connections and nodes, and closes one", function()
