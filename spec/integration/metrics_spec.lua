@@ -2,6 +2,7 @@
 
 local api = require "spec.helpers.api"
 local helpers = require "spec.helpers"
+local luv = require "luv"
 local plane = require "spec.helpers.plane"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
@@ -206,6 +207,9 @@ scrape_configs:
   it("are answered quickly when there are thousands of series", function()
     local socket = programs.folder() .. "/repl.sock"
     start("-L", "http://127.0.0.1:0", "-metrics", "127.0.0.1:PORT", "-repl", socket)
+    helpers.eventually(function()
+      return luv.fs_stat(socket)
+    end, "there is no REPL")
     local result = proxy.run { "eval", "-socket", socket, [[(function()
       local m, t = require "tidegate.process.metrics", require "tidegate.metrics.text"
       for i = 1, 1000 do

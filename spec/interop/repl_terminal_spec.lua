@@ -2,6 +2,7 @@
 
 local cjson = require "cjson"
 local helpers = require "spec.helpers"
+local luv = require "luv"
 local plane = require "spec.helpers.plane"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
@@ -15,6 +16,9 @@ local function start()
   folder = programs.folder()
   socket = folder .. "/repl.sock"
   p = proxy.start { "-L", "http://127.0.0.1:0", "-repl", socket }
+  helpers.eventually(function()
+    return luv.fs_stat(socket)
+  end, "there is no REPL")
 end
 
 -- A terminal of 100 columns in which the REPL runs.
