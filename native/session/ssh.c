@@ -12,6 +12,9 @@
  * messages want an answer at once. */
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
+#define CIPHERS                                                                                    \
+    "aes128-gcm@openssh.com,aes256-gcm@openssh.com,"                                               \
+    "chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr"
 #define READ_BUDGET (256u * 1024u) /* bytes taken from the socket per turn */
 #define STEPS_MOST  8              /* channels asked per turn whether they have been refused */
 
@@ -523,6 +526,9 @@ struct tg_session *tg_ssh_client(struct tg_stream *lower, const char *user,
     }
     ssh_options_set(m->ssh, SSH_OPTIONS_HOST, "peer");
     ssh_options_set(m->ssh, SSH_OPTIONS_USER, user);
+    /* the cheap ones first */
+    ssh_options_set(m->ssh, SSH_OPTIONS_CIPHERS_C_S, CIPHERS);
+    ssh_options_set(m->ssh, SSH_OPTIONS_CIPHERS_S_C, CIPHERS);
     ssh_options_set(m->ssh, SSH_OPTIONS_FD, &fd);
     return begin(m);
 }

@@ -15,8 +15,9 @@
 #define WINDOW      (2u * 1024 * 1024)
 #define PACKET      32768u
 #define READ_CHUNK  65536u
-#define READ_BUDGET (256u * 1024u) /* bytes taken from below per turn */
-#define OUT_MOST    (128u * 1024u) /* bytes not sent yet above which nobody may write */
+#define READ_BUDGET (256u * 1024u)  /* bytes taken from below per turn */
+#define OUT_MOST    (128u * 1024u)  /* bytes not sent yet above which nobody may write */
+#define OUT_DEAF    (1024u * 1024u) /* bytes not sent yet above which nothing is read */
 #define REASON_MAX  200
 
 struct stream {
@@ -104,10 +105,18 @@ static void check_all(struct ssh2 *m)
         check(st);
 }
 
+/* Who does not take our answers is heard no further. */
+static bool is_deaf(const struct ssh2 *m)
+{
+    return m->out != NULL && tg_buf_len(m->out) >= OUT_DEAF;
+}
+
+/* What waits in `in` waits for somebody to use the library. */
 static void update_wants(struct ssh2 *m)
 {
     if (!m->base.dead)
-        tg_stream_want(m->base.lower, TG_READABLE | (m->blocked ? TG_WRITABLE : 0));
+        tg_stream_want(m->base.lower, (m->in == NULL && !is_deaf(m) ? TG_READABLE : 0) |
+                                          (m->blocked ? TG_WRITABLE : 0));
 }
 
 static void note_reason(struct ssh2 *m)
@@ -202,7 +211,7 @@ static LIBSSH2_RECV_FUNC(on_recv)
         }
         return (ssize_t)n;
     }
-    if (m->lower_ended || m->base.dead || m->taken >= READ_BUDGET)
+    if (m->lower_ended || m->base.dead || is_deaf(m) || m->taken >= READ_BUDGET)
         return -EAGAIN;
     ssize_t n = tg_stream_read(m->base.lower, buffer, length);
     if (n > 0) {

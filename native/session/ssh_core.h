@@ -54,6 +54,8 @@ struct tg_ssh {
     bool starved; /* some stream waits for its window; libssh does not tell when it opens */
     struct tg_addr
         names[2]; /* ours and the peer's, where what lies beneath has none; len 0: it has */
+    bool stalled; /* the library takes nothing now, whatever the windows: keys are exchanged anew */
+    uint64_t blocked_at; /* bytes heard when the socket took no more */
     char reason[TG_SSH_REASON_MAX];
 };
 

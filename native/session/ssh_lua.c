@@ -258,10 +258,9 @@ static int l_client(lua_State *L)
     if (host != NULL && *host != '\0')
         ssh_options_set(ssh, SSH_OPTIONS_HOST, host);
     ssh_options_set(ssh, SSH_OPTIONS_PORT, &port);
-    if (known != NULL) {
-        ssh_options_set(ssh, SSH_OPTIONS_KNOWNHOSTS, known);
-        ssh_options_set(ssh, SSH_OPTIONS_GLOBAL_KNOWNHOSTS, known);
-    }
+    known = known == NULL ? "/dev/null" : known; /* the home directory is none of its business */
+    ssh_options_set(ssh, SSH_OPTIONS_KNOWNHOSTS, known);
+    ssh_options_set(ssh, SSH_OPTIONS_GLOBAL_KNOWNHOSTS, known);
     return started(L, b, &err);
 }
 

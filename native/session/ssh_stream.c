@@ -9,6 +9,7 @@
 #define WRITE_MOST 32768u              /* bytes of one writev */
 #define HELD_MOST  (256u * 1024u)      /* bytes a stream takes over from libssh unasked */
 #define LEFT_MOST  (1280000u + 65536u) /* libssh's window: more is a peer that ignores it */
+#define DEAF_MOST  (4u * 1024 * 1024)  /* bytes read while the socket takes none */
 #define SESSION_MOST                                                                               \
     (64u * 1024 * 1024) /* bytes unread in all streams above which nothing is read */
 
@@ -34,7 +35,8 @@ static unsigned ready_of(const struct tg_ssh_stream *st)
         return 0;
     if (st->in != NULL || st->left > 0 || st->ended || st->closed)
         events |= TG_READABLE;
-    if (st->closed || (!st->session->blocked && ssh_channel_window_size(st->channel) > 0))
+    if (st->closed || (!st->session->blocked && !st->session->stalled &&
+                       ssh_channel_window_size(st->channel) > 0))
         events |= TG_WRITABLE;
     return events;
 }
@@ -73,7 +75,9 @@ void tg_ssh_give_up_opening(struct tg_ssh_stream *st)
 
 bool tg_ssh_may_read(const struct tg_ssh *m)
 {
-    return m->pending == NULL && m->held < SESSION_MOST;
+    /* who does not take our answers is heard no further */
+    bool deaf = m->blocked && m->counter.in_bytes - m->blocked_at > DEAF_MOST;
+    return m->pending == NULL && m->held < SESSION_MOST && !deaf;
 }
 
 void tg_ssh_update_wants(struct tg_ssh *m)
@@ -103,6 +107,8 @@ void tg_ssh_note_blocked(struct tg_ssh *m)
     bool before = m->blocked;
     int code = m->kexed ? ssh_blocking_flush(m->ssh, 0) : SSH_OK;
     m->blocked = code == SSH_AGAIN;
+    if (m->blocked && !before)
+        m->blocked_at = m->counter.in_bytes;
     if (code != SSH_OK)
         m->base.lower->ops->blocked(m->base.lower, TG_WRITABLE);
     if (before && !m->blocked)
@@ -292,7 +298,7 @@ static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int c
     struct tg_ssh *m = st->session;
     size_t most = ssh_channel_window_size(st->channel);
     m->starved |= most == 0;
-    if (m->blocked || most == 0)
+    if (m->blocked || m->stalled || most == 0)
         return TG_AGAIN;
     if (most > WRITE_MOST)
         most = WRITE_MOST;
@@ -317,7 +323,10 @@ static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int c
         tg_ssh_update_wants(m);
     }
     tg_defer(s->reactor, &m->work); /* libssh may have read meanwhile */
-    return n > 0 ? n : TG_AGAIN;
+    if (n > 0)
+        return n;
+    m->stalled = m->starved = true;
+    return TG_AGAIN;
 }
 
 static int stream_shutdown(struct tg_stream *s)
@@ -345,7 +354,7 @@ void tg_ssh_check_windows(struct tg_ssh *m)
 {
     if (!m->starved)
         return;
-    m->starved = false;
+    m->starved = m->stalled = false;
     for (struct tg_ssh_stream *st = m->first; st != NULL; st = st->next)
         stream_want(&st->base, st->wanted);
 }

@@ -230,6 +230,40 @@ describe("SSH", function()
     p:logged("SSH with the server: ", true)
   end))
 
+  it("has a server listen: OpenSSH's and ours", helpers.task(function()
+    local native = require "tidegate.native.ssh"
+    local connector = require("tidegate.component").find("connector", "sshd")
+    local own = proxy.start { "-L", ("sshd://root@127.0.0.1:0?privateKeyFile=%s/host&authorizedKeys=%s/authorized"):format(
+      keys, keys) }
+    local key = assert(native.key(io.open(keys .. "/user"):read "*a"))
+    for _, port in ipairs { (ssh.server(keys)), own:port(1) } do
+      local session
+      local door = {
+        session = function(_, deadline)
+          session = assert(native.client(assert(stream.dial("127.0.0.1:" .. port)), { user = "root" }))
+          assert(session:ready(deadline))
+          assert.is_true((session:login_key(key, deadline)))
+          return session
+        end,
+      }
+      local deadline = task.now() + 10000
+      local acceptor = assert(connector:bind(nil, door, "tcp", "127.0.0.1:0", deadline))
+      local peer = assert(stream.dial(acceptor:address(), nil, deadline))
+      peer:set_deadline(deadline)
+      local channel, from = acceptor:accept(deadline)
+      assert.equal(peer:local_address(), from)
+      peer:write "there"
+      peer:shutdown()
+      assert.equal("there", channel:read_exact(5))
+      channel:write "and back"
+      assert.equal("and back", peer:read_exact(8))
+      channel:close()
+      peer:close()
+      assert.is_nil((connector:bind(nil, door, "tcp", "192.0.2.1:0", deadline)))
+      acceptor:close()
+    end
+  end))
+
   it("says what is wrong with key files when it starts", helpers.task(function()
     local function bad(args, text)
       local done = proxy.run { "-L", args[1], unpack(args, 2) }

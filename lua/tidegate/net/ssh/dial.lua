@@ -55,7 +55,7 @@ function M.open(self, native)
     user = self.user,
     host = self.node.host,
     port = self.node.port or 22,
-    known_hosts = md.knownHosts ~= "" and md.knownHosts or nil,
+    known_hosts = md.knownHosts and md.knownHosts ~= "" and keys.expand(md.knownHosts) or nil,
     keepalive = md.keepalive and math.max(md.ttl, 1) or 0,
     timeout = math.max(md["keepalive.timeout"], 1),
   }

@@ -12,14 +12,15 @@ local function config_error(message)
   return failure.new("config", message, { op = "ssh" })
 end
 
-local function expand(path)
+--- "~/file" with the home directory.
+function M.expand(path)
   local rest = path:match "^~(/.*)"
   local home = rest and os.getenv "HOME"
   return home and home .. rest or path
 end
 
 local function read(path)
-  local file, err = io.open(expand(path), "rb")
+  local file, err = io.open(M.expand(path), "rb")
   if not file then
     return nil, config_error("cannot read " .. err)
   end
@@ -116,7 +117,7 @@ function M.authorized(path)
         return nil, config_error(("%s:%d: not a public key"):format(path, number))
       end
       keys[key] = true
-      restricted = restricted or options and number
+      restricted = restricted or options and number or nil
     end
   end
   return keys, restricted
