@@ -233,8 +233,8 @@ describe("SSH", function()
   it("has a server listen: OpenSSH's and ours", helpers.task(function()
     local native = require "tidegate.native.ssh"
     local connector = require("tidegate.component").find("connector", "sshd")
-    local own = proxy.start { "-L", ("sshd://root@127.0.0.1:0?privateKeyFile=%s/host&authorizedKeys=%s/authorized"):format(
-      keys, keys) }
+    local own = proxy.start { "-L", ("sshd://root@127.0.0.1:0?privateKeyFile=%s/host&authorizedKeys=%s/authorized")
+      :format(keys, keys) }
     local key = assert(native.key(io.open(keys .. "/user"):read "*a"))
     for _, port in ipairs { (ssh.server(keys)), own:port(1) } do
       local session
