@@ -7,6 +7,7 @@ local object = require "tidegate.policy.recorder.object"
 local plane = require "spec.helpers.plane"
 local programs = require "spec.helpers.programs"
 local queue = require "tidegate.policy.recorder.queue"
+local record = require "tidegate.process.record"
 local recorder = require "tidegate.policy.recorder"
 local shared = require "tidegate.native.shared"
 local sinks = require "spec.helpers.sinks"
@@ -82,6 +83,55 @@ describe("a record", function()
     assert.same({ ["X-Case"] = { "1", "2" }, Te = { "x" } },
       object.header("x-case: 1\r\nHost: h\r\nX-CASE: 2\r\nTE: x\r\nProxy-Authorization: Basic s\r\n"
         .. "Gost-Record: headers\r\n"))
+  end)
+end)
+
+describe("the record of a relay", function()
+  local written, service
+
+  before_each(function()
+    service = {
+      name = "s", log = { level = 9 }, md = { labels = { zone = "eu" } },
+      recorders = { ["recorder.service.handler"] = { recorder = { record = function(_, data)
+        written = cjson.decode(data)
+      end } } },
+    }
+  end)
+
+  local function begin(hooked)
+    return record.begin({
+      service = service, stages = { hooked = { record = hooked } }, handled = true, started = task.now(),
+      remote = "1.2.3.4:5", local_address = "l", client = "1.2.3.4:5", sid = "z", network = "tcp", target = "t:1",
+      user = "u", node = "n", route = "a > b", sniffed = { protocol = "tls" },
+    }, { counts = function() return 1, 2 end }, {
+      remote_address = function() return "5.6.7.8:9" end, local_address = function() return "me:1" end,
+    })
+  end
+
+  it("is the same whether anything else is wanted of its end or not", function()
+    assert.is_true(record.end_record(begin(false), { up = 10, down = 20, duration = 5 }))
+    local quick = written
+    local tag = begin(true)
+    assert.is_false(record.end_record(tag, {}))
+    local ctx, up, down = record.read(tag)
+    record.write(ctx, { up = up + 10, down = down + 20, duration = 0 })
+    assert.equal(11, quick.inputBytes)
+    assert.equal(22, quick.outputBytes)
+    assert.equal("me:1", quick.src)
+    assert.equal("5.6.7.8:9", quick.dst)
+    assert.same({ zone = "eu" }, quick.labels)
+    quick.time, quick.duration, written.time, written.duration = nil, nil, nil, nil
+    assert.same(written, quick)
+  end)
+
+  it("is written, too, when its service has been closed, and none of a service that is gone", function()
+    local tag = begin(false)
+    record.forget(service)
+    assert.is_true(record.end_record(tag, { up = 0, down = 0, duration = 1 }))
+    assert.equal("s", written.service)
+    written = nil
+    assert.is_true(record.end_record(tag, { up = 0, down = 0, duration = 1 }))
+    assert.is_nil(written)
   end)
 end)
 

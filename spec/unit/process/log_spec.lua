@@ -65,6 +65,17 @@ describe("log text", function()
   end)
 end)
 
+describe("a moment in a record", function()
+  local native = require "tidegate.native.logline"
+
+  it("is written as Go's RFC3339Nano", function()
+    assert.matches("^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.?%d*[Z+-][%d:]*$", native.time(0))
+    assert.equal(os.date("%Y-%m-%dT%H", os.time() - 7200), native.time(7200):sub(1, 13))
+    assert.equal(os.date("%Y-%m-%dT%H", os.time() + 7200), native.time(-7200):sub(1, 13))
+    assert.has_error(function() native.time(1 / 0) end)
+  end)
+end)
+
 describe("log json", function()
   it("is valid for any bytes", function()
     local nasty = {}
