@@ -25,10 +25,8 @@ local function whole(words)
 end
 
 local function set_rules(self, loaded)
-  self.rules = keys.read(self.config, loaded or {}, whole, function(line)
-    if self.log then
-      self.log:warn(("climiter: the line %q makes no sense"):format(line))
-    end
+  self.rules = keys.read(self.config, loaded or {}, whole, self.log and function(text)
+    self.log:warn("climiter: " .. text)
   end)
 end
 

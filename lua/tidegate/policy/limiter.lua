@@ -76,11 +76,10 @@ local function set_rules(self, loaded)
   self.users = read_users(self.config, loaded)
   self.rules = keys.read(self.config, loaded, function(words)
     return rule_of(words, self.log)
-  end, function(line)
-    local key = line:match "%S+"
-    if self.log and not (key and self.users[key]) then
-      self.log:warn(("limiter: the line %q makes no sense"):format(line))
-    end
+  end, self.log and function(text)
+    self.log:warn("limiter: " .. text)
+  end, function(key)
+    return self.users[key]
   end)
 end
 

@@ -30,10 +30,8 @@ local function rate_of(words)
 end
 
 local function set_rules(self, loaded)
-  self.rules = keys.read(self.config, loaded or {}, rate_of, function(line)
-    if self.log then
-      self.log:warn(("rlimiter: the line %q makes no sense"):format(line))
-    end
+  self.rules = keys.read(self.config, loaded or {}, rate_of, self.log and function(text)
+    self.log:warn("rlimiter: " .. text)
   end)
 end
 

@@ -48,13 +48,30 @@ local function caller(depth)
   return ("%s:%d"):format(name, info and info.currentline or 0)
 end
 
+-- Whether any key of a list is in another as well.
+local function overlap(one, other)
+  for i = 1, #one, 2 do
+    for j = 1, #other, 2 do
+      if one[i] == other[j] then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+local merge
+
 local function emit(self, level, message, fields, depth)
   local after
   if self.level <= DEBUG then
     after = format.fields(self.form, { "caller", caller(depth + 1) })
   end
-  local text = format.line(self.form, format.time(), level, tostring(message), self.before,
-    fields and listed(fields), after)
+  local before, own = self.before, fields and listed(fields)
+  if own and self.whole and overlap(own, self.fields) then
+    before, own = "", merge(self.fields, own)
+  end
+  local text = format.line(self.form, format.time(), level, tostring(message), before, own, after)
   self.sink:put(text, LEVELS[level] >= WARN)
   if tap then
     tap(level, text)
@@ -104,7 +121,7 @@ function methods:log(level, message, fields)
 end
 
 -- Pairs of two lists; a key said twice keeps its place and takes the later value.
-local function merge(old, new)
+function merge(old, new)
   local out, at = {}, {}
   for _, list in ipairs { old, new } do
     for i = 1, #list, 2 do
@@ -128,6 +145,7 @@ function methods:with(fields)
     form = self.form,
     sink = self.sink,
     fields = merged,
+    whole = true, -- `fields` are all there are
     before = format.fields(self.form, merged),
   }, mt)
 end

@@ -118,6 +118,19 @@ describe("a limiter's rules", function()
     assert.equal(3072, (it_now:limit(subject "10.0.0.1", "service")))
   end)
 
+  it("that make no sense are told of in a few lines, however many there are", function()
+    local lines, said = {}, {}
+    for n = 1, 1000 do
+      lines[n] = ("/"):rep(n)
+    end
+    keys.read({ limits = lines }, {}, function() end, function(text)
+      said[#said + 1] = text
+    end)
+    assert.equal(9, #said)
+    assert.equal('the line "//" makes no sense', said[2])
+    assert.equal("992 more lines make no sense", said[9])
+  end)
+
   it("lose their comments in Redis", function()
     assert.equal("$ 1KB ", limiter.loader.item "$ 1KB # all")
     assert.is_nil(limiter.loader.item "# nothing")

@@ -133,6 +133,16 @@ describe("loggers", function()
     assert.is_truthy(read(path):find("msg=m kind=handler service=s x=1\n", 1, true))
   end)
 
+  it("do so also with the fields of one line", function()
+    local path = temporary()
+    local one = log.new({ output = path }):with { "kind", "service", "service", "s" }
+    one:info("m", { "kind", "script", "x", 1 })
+    one:info "n"
+    local text = read(path)
+    assert.matches('"msg":"m","kind":"script","service":"s","x":1}', text, 1, true)
+    assert.matches('"msg":"n","kind":"service","service":"s"}', text, 1, true)
+  end)
+
   it("without an output write nothing", function()
     local logger = log.new { output = "none" }
     assert.is_false(logger:enabled "error")

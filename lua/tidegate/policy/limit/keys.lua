@@ -95,11 +95,25 @@ function methods:by_ip()
   return self.special
 end
 
+local SAID = 8 -- lines without sense that are told one by one
+local LONGEST = 80 -- characters of them
+
+-- Tell of a line; of many that there are more.
+local function complain(list, tell)
+  for i = 1, math.min(#list, SAID) do
+    tell(("the line %q makes no sense"):format(#list[i] > LONGEST and list[i]:sub(1, LONGEST) .. "…" or list[i]))
+  end
+  if #list > SAID then
+    tell(("%d more lines make no sense"):format(#list - SAID))
+  end
+end
+
 --- Read lines "KEY WORDS …" from the configuration and what was loaded; later ones win.
 -- @param value function(words) → value of the line | nil to ignore it
--- @param ignored function(line), told of lines that make no sense
-function M.read(config, loaded, value, ignored)
-  local rules = M.new()
+-- @param tell nil or function(text), told of lines that make no sense
+-- @param known nil or function(key): the key of such a line has a meaning elsewhere
+function M.read(config, loaded, value, tell, known)
+  local rules, odd = M.new(), {}
   for _, lines in ipairs { config.limits or {}, loaded.file or {}, loaded.redis or {}, loaded.http or {} } do
     for _, line in ipairs(lines) do
       local words = {}
@@ -108,9 +122,12 @@ function M.read(config, loaded, value, ignored)
       end
       local made = #words >= 2 and value(words) or nil
       if made == nil or not rules:set(words[1], made) then
-        ignored(line)
+        odd[#odd + 1] = not (known and words[1] and known(words[1])) and line or nil
       end
     end
+  end
+  if tell then
+    complain(odd, tell)
   end
   return rules
 end
