@@ -28,7 +28,7 @@ add_library(tidegate_libraries INTERFACE)
 target_include_directories(tidegate_libraries BEFORE INTERFACE ${LUAJIT_INCLUDE_DIRS})
 target_compile_options(tidegate_libraries INTERFACE SHELL:-idirafter\ ${LUV_INCLUDE})
 target_link_libraries(tidegate_libraries INTERFACE
-  ${LUV_LIBRARY} PkgConfig::LUAJIT PkgConfig::LIBUV PkgConfig::OPENSSL PkgConfig::ZLIB
+  ${LUV_LIBRARY} $<$<NOT:$<BOOL:${TIDEGATE_ROCK}>>:PkgConfig::LUAJIT> PkgConfig::LIBUV PkgConfig::OPENSSL PkgConfig::ZLIB
   PkgConfig::BROTLI PkgConfig::ZSTD PkgConfig::LDNS PkgConfig::PCRE2 PkgConfig::MAXMINDDB PkgConfig::NGHTTP2
   PkgConfig::ARGON2 PkgConfig::CRYPT PkgConfig::LIBSSH PkgConfig::LIBSSH2
   Threads::Threads ${CMAKE_DL_LIBS} m)

@@ -27,10 +27,12 @@ target_compile_options(tidegate_flags INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
   $<$<BOOL:${TIDEGATE_WERROR}>:-Werror>
   # All of it ends in executables: PIE, not PIC, so that calls within stay direct.
-  -fPIE
+  $<IF:$<BOOL:${TIDEGATE_ROCK}>,-fPIC,-fPIE>
   # Tracebacks and assertions name files as the repository does.
   -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
-target_link_options(tidegate_flags INTERFACE -pie)
+if(NOT TIDEGATE_ROCK)
+  target_link_options(tidegate_flags INTERFACE -pie)
+endif()
 
 if(TIDEGATE_FUZZ)
   set(TIDEGATE_SANITIZE address,undefined)

@@ -186,11 +186,17 @@ static int open_loops(struct tg_vm *vm, struct tg_error *err)
     return tg_mailbox_open(&vm->mailbox, &vm->reactor, err);
 }
 
-static void open_state(struct tg_vm *vm)
+static lua_State *fresh_state(void)
 {
-    lua_State *L = vm->L = new_state();
+    lua_State *L = new_state();
     luaL_openlibs(L);
     lua_gc(L, LUA_GCSETPAUSE, GC_PAUSE);
+    return L;
+}
+
+static void settle_in(struct tg_vm *vm, lua_State *L)
+{
+    vm->L = L;
     lua_pushlightuserdata(L, (void *)&vm_key);
     lua_pushlightuserdata(L, vm);
     lua_rawset(L, LUA_REGISTRYINDEX);
@@ -204,7 +210,8 @@ static void open_state(struct tg_vm *vm)
     tg_tasks_on_uncaught(L, on_uncaught);
 }
 
-int tg_vm_open(struct tg_vm *vm, int id)
+/* L: NULL for a state of its own. */
+static int open_vm(struct tg_vm *vm, int id, lua_State *L)
 {
     struct tg_error err = { .code = TG_OK };
     memset(vm, 0, sizeof(*vm));
@@ -215,12 +222,22 @@ int tg_vm_open(struct tg_vm *vm, int id)
         fprintf(stderr, "tidegate: %s\n", text);
         return -1;
     }
-    open_state(vm);
+    settle_in(vm, L != NULL ? L : fresh_state());
     if (lua_cpcall(vm->L, adopt_failures, NULL) != 0) {
         fprintf(stderr, "tidegate: %s\n", lua_tostring(vm->L, -1));
         return -1;
     }
     return 0;
+}
+
+int tg_vm_open(struct tg_vm *vm, int id)
+{
+    return open_vm(vm, id, NULL);
+}
+
+int tg_vm_adopt(struct tg_vm *vm, lua_State *L)
+{
+    return open_vm(vm, 0, L);
 }
 
 int tg_vm_call(struct tg_vm *vm, const char *module, const char *function, int args)

@@ -31,6 +31,9 @@ struct tg_vm {
 /** @return 0, or -1 after a line on stderr */
 int tg_vm_open(struct tg_vm *vm, int id);
 
+/** The same in a state that somebody else has made and will close; never tg_vm_close() it. */
+int tg_vm_adopt(struct tg_vm *vm, lua_State *L);
+
 /** Run the loop until `stop`. */
 void tg_vm_run(struct tg_vm *vm);
 

@@ -118,9 +118,8 @@ local function close(key)
   end
 end
 
---- What a successor of this process is to get: list of { name, fd }.
-function M.offers()
-  local list = {}
+--- Put what a successor of this process is to get behind a list of { name, fd }.  @return the list
+function M.offers(list)
   for key, one in pairs(running) do
     list[#list + 1] = { name = "%40" .. key, fd = one.fd }
   end

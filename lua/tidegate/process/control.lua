@@ -49,8 +49,7 @@ local state = {
   busy = false, -- applying a configuration
   again = false, -- a reload was asked for meanwhile
   ending = false,
-  argv = {},
-  succeeded = false, -- a new process has taken the sockets over
+  argv = {}, succeeded = false, -- how we were called; a new process has taken the sockets over
 }
 
 local function say(level, text, fields)
@@ -397,8 +396,7 @@ local function drain(signal)
   state.ending = true
   upgrade.cancel()
   local seconds = state.options.drain or 0
-  -- for a successor the service goes on
-  local services = state.succeeded and {} or names_of(state.applied)
+  local services = state.succeeded and {} or names_of(state.applied) -- a successor's services go on
   if not state.succeeded then
     systemd.notify "STOPPING=1"
   end
@@ -436,11 +434,7 @@ local function hand_over()
     return
   end
   say("info", "upgrade: starting a new process")
-  local offers = sockets.offers()
-  for _, offer in ipairs(admin.offers()) do
-    offers[#offers + 1] = offer
-  end
-  local ok, problems = M.exclusive(upgrade.start, state.argv, offers)
+  local ok, problems = M.exclusive(upgrade.start, state.argv, admin.offers(sockets.offers()))
   if not ok then
     return say("error", ("upgrade: %s; this process goes on"):format(tostring(problems[1])))
   end
