@@ -1,0 +1,182 @@
+-- The client's end of the plain HTTP tunnel: what is written goes out in POSTs, what comes is pulled.
+
+local base64 = require "tidegate.net.http.base64"
+local failure = require "tidegate.failure"
+local head = require "tidegate.net.http.head"
+local http1 = require "tidegate.native.http1"
+local lines = require "tidegate.net.pht.lines"
+local message = require "tidegate.net.http.message"
+local native = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
+
+local M = {}
+
+local CHUNK = 32768
+local ANSWER = 60000 -- ms for the answer to a POST
+local SILENT = 60000 -- ms without a line
+local LINGER = 10 -- seconds for the server's last words once we have finished
+
+local function wrong(message_text, status)
+  return nil, failure.new("protocol", message_text:format(status), { layer = "pht" })
+end
+
+local function request_of(self, method, target, length)
+  local fields = { { "Host", self.host } }
+  for _, field in ipairs(self.fields) do
+    fields[#fields + 1] = field
+  end
+  fields[#fields + 1] = length and { "Content-Length", tostring(length) } or nil
+  return http1.encode(("%s %s HTTP/1.1"):format(method, target), fields)
+end
+
+-- One exchange on the connection at hand, or a fresh one.  @return the head of the response | nil, err
+local function exchange(self, place, request, body, limit)
+  local err
+  for _ = 1, 2 do
+    local used = place.stream ~= nil
+    if not used then
+      place.stream, err = self.connect()
+      if not place.stream then
+        return nil, err
+      end
+    end
+    place.stream:set_deadline(task.now() + limit)
+    local ok, response
+    ok, err = place.stream:write(request, body or "")
+    if ok then
+      response, err = head.response(place.stream)
+    end
+    if response then
+      return response
+    end
+    place.stream:close()
+    place.stream = nil
+    if not used or err.code == "timeout" then
+      break
+    end
+  end
+  return nil, err
+end
+
+local function finish(place, response)
+  if place.stream and not response.persistent then
+    place.stream:close()
+    place.stream = nil
+  end
+end
+
+-- @return token | nil, err
+local function authorize(self, place)
+  local response, err = exchange(self, place, request_of(self, "GET", self.authorize), nil, ANSWER)
+  if not response then
+    return nil, err
+  elseif response.status ~= 200 then
+    return wrong("the server answers %d where a token is asked for; paths or host may differ", response.status)
+  end
+  local text
+  text, err = message.body(place.stream, head.response_framing(response, "GET"), 4096)
+  finish(place, response)
+  local token = text and text:match "^token=([%w_%-]+)%s*$"
+  if not token then
+    return nil, err or failure.new("protocol", "the server gives no token; it is no pht server", { layer = "pht" })
+  end
+  return token
+end
+
+local function post(self, place, token, bytes)
+  local text = bytes and base64.encode(bytes) .. "\n" or ""
+  local response, err = exchange(self, place, request_of(self, "POST", self.push .. "?token=" .. token, #text), text,
+    ANSWER)
+  if not response then
+    return nil, err
+  elseif response.status ~= 200 then
+    return wrong("the server answers %d to what is pushed", response.status)
+  end
+  local ok
+  ok, err = message.body(place.stream, head.response_framing(response, "POST"), 65536)
+  finish(place, response)
+  return ok and true, err
+end
+
+-- What the user writes.
+local function go_up(self, place, token, stream, state)
+  while not state.over do
+    local bytes = stream:read(CHUNK)
+    if not bytes then
+      break
+    end
+    local ok, err = post(self, place, token, bytes)
+    if not ok then
+      state.err = err
+      stream:close()
+      break
+    end
+  end
+  if not state.over then
+    state.ended:wait(task.now() + LINGER * 1000)
+  end
+  post(self, place, token)
+  if place.stream then
+    place.stream:close()
+  end
+  stream:close()
+end
+
+-- The lines of one response.  @return whether to ask again
+local function take_lines(place, response, stream)
+  local next_line = lines.reader(place.stream, head.response_framing(response, "GET"))
+  local any = false
+  while true do
+    place.stream:set_deadline(task.now() + SILENT)
+    local line = next_line()
+    if not line then
+      -- A server that sends this field keeps a response open as long as the tunnel is.
+      return line == false and any and not head.get(response, "x-accel-buffering")
+    end
+    any = true
+    local bytes = line ~= "" and base64.decode((line:gsub("\r$", ""))) or ""
+    if not bytes or bytes ~= "" and not stream:write(bytes) then
+      return false
+    end
+  end
+end
+
+-- What the server sends.
+local function come_down(self, token, stream, state)
+  local place, again = {}, true
+  while again do
+    local response = exchange(self, place, request_of(self, "GET", self.pull .. "?token=" .. token), nil, SILENT)
+    state.pull = place
+    again = response ~= nil and response.status == 200 and take_lines(place, response, stream)
+    if response and place.stream then
+      finish(place, response)
+    end
+  end
+  if place.stream then
+    place.stream:close()
+  end
+  state.over = true
+  stream:shutdown()
+  state.ended:wake(true)
+end
+
+--- Open a tunnel.
+-- @param self { host =, fields =, authorize =, push =, pull = paths, connect = function() → stream | nil, err }
+-- @return stream | nil, err
+function M.open(self)
+  local place = {}
+  local token, err = authorize(self, place)
+  if not token then
+    if place.stream then
+      place.stream:close()
+    end
+    return nil, err:during "pht"
+  end
+  local inner, outer = native.pair()
+  local state = { ended = task.waiter() }
+  task.spawn(go_up, self, place, token, outer, state)
+  task.spawn(come_down, self, token, outer, state)
+  return inner
+end
+
+return M

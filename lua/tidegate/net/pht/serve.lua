@@ -1,0 +1,288 @@
+-- The server's end of the plain HTTP tunnel: requests of any connections that share a token are one stream.
+--
+-- One worker serves a listener, since requests of one tunnel come over several connections.
+
+local acceptors = require "tidegate.net.acceptor"
+local base64 = require "tidegate.net.http.base64"
+local failure = require "tidegate.failure"
+local head = require "tidegate.net.http.head"
+local lines = require "tidegate.net.pht.lines"
+local linger = require "tidegate.net.http.linger"
+local native = require "tidegate.native.stream"
+local process = require "tidegate.native.process"
+local reply = require "tidegate.handler.http.reply"
+local sid = require "tidegate.process.sid"
+local task = require "tidegate.native.task"
+
+local M = {}
+
+local IDLE = 120000 -- ms between requests of a connection
+local STALL = 30000 -- ms for a request's body, and for what is pushed to be taken
+local HEARTBEAT = 10000 -- ms
+local SILENT = 60000 -- ms without any request that end a tunnel
+local REMEMBERED = 60000 -- ms for which a tunnel that is over is known
+local CHUNK = 32768
+local TUNNELS_MAX = 16384
+local TOKEN_MAX = 128
+
+local function say(stream, request, status, text)
+  text = text or ""
+  stream:set_deadline(task.now() + STALL)
+  return stream:write(reply.status_line(status), request.persistent and "" or "Connection: close\r\n",
+    text ~= "" and "Content-Type: text/plain; charset=utf-8\r\n" or "", "Content-Length: ", tostring(#text),
+    "\r\n\r\n", text)
+end
+
+-- Tunnels ----------------------------------------------------------------------------------------
+
+local function close_tunnel(self, tunnel)
+  if self.tunnels[tunnel.token] == tunnel then
+    self.tunnels[tunnel.token] = nil
+    self.count = self.count - 1
+    self.over[tunnel.token] = task.now() + REMEMBERED
+  end
+  tunnel.turn = nil
+  tunnel.stream:close()
+end
+
+-- Tunnels that nobody asks for end, and those that ended are forgotten.
+local function sweep(self)
+  while self.count > 0 or next(self.over) do
+    task.sleep(REMEMBERED / 4000)
+    local now = task.now()
+    for _, tunnel in pairs(self.tunnels) do
+      if not tunnel.turn and now - tunnel.heard > SILENT then
+        close_tunnel(self, tunnel)
+      end
+    end
+    for token, moment in pairs(self.over) do
+      if moment < now then
+        self.over[token] = nil
+      end
+    end
+  end
+  self.sweeping = false
+end
+
+-- @return tunnel | nil: there are too many
+local function open_tunnel(self, token, stream)
+  if self.count >= TUNNELS_MAX then
+    return nil
+  end
+  local inner, outer = native.pair()
+  local tunnel = { token = token, stream = outer, heard = task.now() }
+  self.tunnels[token] = tunnel
+  self.count = self.count + 1
+  task.spawn(self.service.serve, self.service, inner, {
+    remote = stream:remote_address() or "@", local_address = stream:local_address() or "@",
+  })
+  if not self.sweeping then
+    self.sweeping = true
+    task.spawn(sweep, self)
+  end
+  return tunnel
+end
+
+local function find_tunnel(self, stream, request, gone)
+  local token = request.target:match "[?&]token=([%w_%-]+)"
+  if not token or #token > TOKEN_MAX then
+    return nil, 403
+  elseif self.over[token] then
+    return nil, gone
+  end
+  local tunnel = self.tunnels[token] or open_tunnel(self, token, stream)
+  if not tunnel then
+    return nil, 429
+  end
+  tunnel.heard = task.now()
+  return tunnel
+end
+
+-- Requests ---------------------------------------------------------------------------------------
+
+local function authorize(self, stream, request)
+  local token = sid.new()
+  if not open_tunnel(self, token, stream) then
+    return say(stream, request, 429)
+  end
+  return say(stream, request, 200, "token=" .. token)
+end
+
+local function push(self, stream, request)
+  stream:set_deadline(task.now() + STALL)
+  local next_line = lines.reader(stream, head.request_framing(request))
+  local line, err = next_line()
+  local rest = line
+  while rest do
+    rest, err = next_line() -- all but the first are ignored
+  end
+  if rest == nil then
+    return nil, err
+  elseif request.method ~= "POST" then
+    return say(stream, request, 400)
+  end
+  local tunnel, status = find_tunnel(self, stream, request, 410)
+  if not tunnel then
+    return say(stream, request, status)
+  elseif not line or line == "" or line == "\r" then
+    close_tunnel(self, tunnel)
+    return say(stream, request, 200)
+  end
+  local bytes = base64.decode((line:gsub("\r$", "")))
+  if not bytes then
+    return say(stream, request, 400)
+  end
+  tunnel.stream:set_deadline(task.now() + STALL)
+  if not tunnel.stream:write(bytes) then
+    return say(stream, request, 410)
+  end
+  return say(stream, request, 200)
+end
+
+local function send_line(stream, text)
+  stream:set_deadline(task.now() + STALL)
+  return stream:write(("%x\r\n%s\n\r\n"):format(#text + 1, text))
+end
+
+-- Lines until the tunnel ends, the client leaves or asks anew.
+local function send_lines(self, stream, tunnel, turn)
+  local sent = 0
+  while tunnel.turn == turn do
+    tunnel.stream:set_deadline(task.now() + HEARTBEAT)
+    local bytes, err = tunnel.stream:read(CHUNK)
+    if not bytes and err.code ~= "timeout" and err.code ~= "canceled" then
+      close_tunnel(self, tunnel)
+    end
+    local ok = true
+    if bytes then
+      ok, err = send_line(stream, base64.encode(bytes))
+    elseif err.code == "timeout" or tunnel.turn ~= turn and sent == 0 then
+      ok, err = send_line(stream, "")
+    end
+    if not ok then
+      if bytes and tunnel.turn then
+        tunnel.stream:unread(bytes)
+      end
+      return nil, err
+    end
+    sent = sent + 1
+    tunnel.heard = task.now()
+  end
+  return stream:write "0\r\n\r\n"
+end
+
+local function pull(self, stream, request)
+  if request.method ~= "GET" then
+    return say(stream, request, 400)
+  end
+  local tunnel, status = find_tunnel(self, stream, request, 403)
+  if not tunnel then
+    return say(stream, request, status)
+  end
+  local turn = {}
+  if tunnel.turn then
+    tunnel.turn = turn
+    tunnel.stream:interrupt() -- the pull before this one ends
+    task.sleep(0.001)
+  end
+  tunnel.turn = turn
+  local ok, err = stream:write(reply.status_line(200), request.persistent and "" or "Connection: close\r\n",
+    "Content-Type: text/plain; charset=utf-8\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n")
+  if ok then
+    ok, err = send_lines(self, stream, tunnel, turn)
+  end
+  if tunnel.turn == turn then
+    tunnel.turn = nil
+  end
+  return ok, err
+end
+
+local function serve_requests(self, stream)
+  while true do
+    stream:set_deadline(task.now() + IDLE)
+    local request, err = head.request(stream)
+    if not request then
+      if err.code == "protocol" or err.code == "limit" then
+        say(stream, {}, 400)
+        linger(stream)
+        return nil, err:during "http request"
+      end
+      return true
+    end
+    local answer = self.paths[request.target:match "^[^?#]*"]
+    local ok
+    if answer then
+      ok, err = answer(self, stream, request)
+    else
+      request.persistent = false
+      ok, err = say(stream, request, 404)
+    end
+    if not ok then
+      return nil, err
+    elseif not request.persistent then
+      linger(stream)
+      return true
+    end
+  end
+end
+
+local QUIET = { eof = true, reset = true, closed = true, timeout = true }
+
+local function serve_connection(self, stream)
+  local service, remote = self.service, stream:remote_address() or "@"
+  local upper, err = stream, nil
+  if self.upgrade then
+    upper, err = self.upgrade(stream)
+  end
+  if upper then
+    _, err = serve_requests(self, upper)
+    upper:close()
+  end
+  if err and not QUIET[err.code] then
+    service.log:warn(("%s: %s"):format(remote, tostring(err)))
+  end
+  stream:close()
+end
+
+local kept = {} -- by name of the service and address: tunnels outlive a reload
+
+local methods = {}
+local mt = { __name = "tidegate.pht", __index = methods }
+
+--- Stop listening.
+function methods:close()
+  if self.acceptor then
+    self.acceptor:close()
+    self.acceptor = nil
+  end
+end
+
+--- Listen for a service.
+-- @param options { authorize =, push =, pull = paths, upgrade = nil or function(stream) → stream | nil, err }
+-- @return acceptor | nil, err
+function M.start(service, options)
+  if process.id() ~= 1 then
+    return setmetatable({}, mt)
+  end
+  local key = service.name .. " " .. service.addr
+  local state = kept[key] or { tunnels = {}, over = {}, count = 0, sweeping = false }
+  kept[key] = state
+  state.service, state.upgrade = service, options.upgrade
+  state.paths = { [options.authorize] = authorize, [options.push] = push, [options.pull] = pull }
+  local acceptor, err = acceptors.listen(service.addr)
+  if not acceptor then
+    return nil, failure.wrap(err):during("listen on " .. service.addr)
+  end
+  service.log:info(("bound %s/tcp"):format(acceptor:address() or service.addr))
+  local ok
+  ok, err = acceptor:start(function(stream)
+    return serve_connection(state, stream)
+  end)
+  if not ok then
+    acceptor:close()
+    return nil, err
+  end
+  return setmetatable({ acceptor = acceptor }, mt)
+end
+
+return M
