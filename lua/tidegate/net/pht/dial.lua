@@ -14,7 +14,7 @@ local M = {}
 local CHUNK = 32768
 local ANSWER = 60000 -- ms for the answer to a POST
 local SILENT = 60000 -- ms without a line
-local LINGER = 10 -- seconds for the server's last words once we have finished
+local LINGER = 5 -- seconds for the server's last words once we have finished
 
 local function wrong(message_text, status)
   return nil, failure.new("protocol", message_text:format(status), { layer = "pht" })

@@ -51,23 +51,33 @@ function M.reader(stream, framing)
     end
     return bytes, err
   end
+  local parts, size = {}, 0 -- of a line whose end has not come
+  local function complete(last)
+    parts[#parts + 1] = last
+    local line = table.concat(parts)
+    parts, size = {}, 0
+    return line
+  end
   return function()
     while true do
-      local line, rest = held:match "^([^\n]*)\n(.*)$"
-      if line then
-        held = rest
-        return line
-      elseif over then
-        line, held = held, ""
+      local stop = held:find("\n", 1, true)
+      if stop then
+        local last = held:sub(1, stop - 1)
+        held = held:sub(stop + 1)
+        return complete(last)
+      end
+      parts[#parts + 1], size, held = held, size + #held, ""
+      if over then
+        local line = complete ""
         return line ~= "" and line or false
-      elseif #held > LINE_MAX then
+      elseif size > LINE_MAX then
         return broken "a line is too long"
       end
       local bytes, err = more()
       if not bytes then
         return nil, err
       end
-      held, over = held .. bytes, bytes == ""
+      held, over = bytes, bytes == ""
     end
   end
 end

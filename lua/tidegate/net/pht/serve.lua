@@ -235,7 +235,8 @@ local function serve_connection(self, stream)
     upper, err = self.upgrade(stream)
   end
   if upper then
-    _, err = serve_requests(self, upper)
+    local ok, why = serve_requests(self, upper)
+    err = not ok and why or nil
     upper:close()
   end
   if err and not QUIET[err.code] then

@@ -1,0 +1,105 @@
+-- The plain HTTP tunnel: whole proxies over it, and what strangers are told.
+
+local base64 = require "tidegate.net.http.base64"
+local helpers = require "spec.helpers"
+local programs = require "spec.helpers.programs"
+local proxy = require "spec.helpers.proxy"
+local server = require "spec.helpers.server"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
+
+local BLOCK = ("0123456789abcdef"):rep(32768) -- 512 KiB
+
+local function connect(port)
+  local s = assert(stream.dial("127.0.0.1:" .. port))
+  s:set_deadline(task.now() + 15000)
+  return s
+end
+
+-- One request on a connection of its own.  @return status, body
+local function ask(port, method, target, body)
+  local s = connect(port)
+  s:write(("%s %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"):format(
+    method, target, #(body or ""), body or ""))
+  local answer = ""
+  repeat
+    local bytes = s:read()
+    answer = answer .. (bytes or "")
+  until not bytes
+  s:close()
+  return tonumber(answer:match "^HTTP/1.1 (%d+)"), answer:match "\r\n\r\n(.*)$"
+end
+
+describe("pht", function()
+  after_each(helpers.task(function()
+    proxy.stop_all()
+    programs.stop_all()
+  end))
+
+  for _, transport in ipairs { "pht", "phts" } do
+    it(transport .. " carries much, both ways, many at once", helpers.task(function()
+      local address, stop = server.echo()
+      local port = programs.free_port()
+      local far = proxy.start { "-L", ("relay+%s://127.0.0.1:%d"):format(transport, port) }
+      far:logged("bound 127.0.0.1", true)
+      local near = proxy.start { "-L", "tcp://127.0.0.1:0/" .. address, "-F",
+        ("relay+%s://127.0.0.1:%d"):format(transport, port) }
+      local done = {}
+      for i = 1, 10 do
+        done[i] = helpers.spawn(function()
+          local s = connect(near:port(1))
+          local data = i == 1 and BLOCK or "stream " .. i
+          local writing = helpers.spawn(s.write, s, data)
+          assert.is_true(s:read_exact(#data) == data)
+          assert.is_true(writing())
+          s:close()
+        end)
+      end
+      for i = 1, 10 do
+        done[i]()
+      end
+      stop()
+    end))
+  end
+
+  it("speaks as gost does, whoever asks", helpers.task(function()
+    local address, stop = server.echo()
+    local port = programs.free_port()
+    local p = proxy.start { "-L", ("forward+pht://127.0.0.1:%d/%s"):format(port, address) }
+    p:logged("bound 127.0.0.1", true)
+    local status, body = ask(port, "GET", "/authorize")
+    assert.equal(200, status)
+    local token = body:match "^token=(%w+)$"
+    assert.equal(200, (ask(port, "POST", "/push?token=" .. token, "aGVsbG8=\nignored\n")))
+    local s = connect(port)
+    s:write(("GET /pull?token=%s HTTP/1.1\r\nHost: a\r\n\r\n"):format(token))
+    assert.truthy(s:read_until("\r\n\r\n", 4096):find "^HTTP/1.1 200 .*X%-Accel%-Buffering: no\r\n")
+    assert.equal("9\r\naGVsbG8=\n\r\n", s:read_exact(14))
+    assert.equal(200, (ask(port, "POST", "/push?token=ghost00000000000000", base64.encode "x" .. "\n")))
+    assert.equal(200, (ask(port, "POST", "/push?token=ghost00000000000000")))
+    for _, one in ipairs {
+      { "GET", "/push?token=" .. token, 400 }, { "POST", "/pull?token=" .. token, 400 },
+      { "POST", "/push?token=" .. token, 400, "???\n" }, { "POST", "/push", 403, "aGVsbG8=\n" },
+      { "GET", "/pull", 403 }, { "GET", "/", 404 },
+    } do
+      assert.equal(one[3], (ask(port, one[1], one[2], one[4])), one[2])
+    end
+    assert.equal(200, (ask(port, "POST", "/push?token=" .. token))) -- the end
+    s:read()
+    assert.equal(410, (ask(port, "POST", "/push?token=" .. token, "aGVsbG8=\n")))
+    assert.equal(403, (ask(port, "GET", "/pull?token=" .. token)))
+    s:close()
+    stop()
+  end))
+
+  it("says which side is wrong", helpers.task(function()
+    local far = proxy.start { "-L", "file://127.0.0.1:0" }
+    local near = proxy.start { "-L", "socks5://127.0.0.1:0", "-F", ("socks5+pht://127.0.0.1:%d"):format(far:port(1)) }
+    local s = connect(near:port(1))
+    s:write "\5\1\0\5\1\0\1\127\0\0\1\0\80"
+    s:read_exact(2)
+    s:read()
+    near:logged("the server answers 404 where a token is asked for", true)
+    s:close()
+  end))
+end)
