@@ -1,4 +1,4 @@
--- spec: no-asan, timeout=240
+-- spec: alone, no-asan, timeout=240
 -- SIGUSR2: a new process takes the listening sockets over, and nobody notices.
 
 local helpers = require "spec.helpers"
