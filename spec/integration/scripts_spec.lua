@@ -237,6 +237,23 @@ describe("scripts", function()
     assert.matches("module 'wordlist' not found", result.stderr, 1, true)
   end)
 
+  it("are asked once for each connection, by an admission", function()
+    local p = start("once.lua", [[
+      local tg = require "tidegate"
+      local asked = tg.counter "asked"
+      tg.admission("once", function() asked:add(1) return true end)
+      tg.service { addr = "127.0.0.1:0", handler = "http", admission = "once" }
+      tg.on("record", function(next, ctx, result)
+        tg.log:info("asked " .. asked:get() .. " times")
+        return next(ctx, result)
+      end)
+    ]])
+    local status, s = connect(p, 1, target)
+    assert.equal(200, status)
+    assert.is_true(echoes(s))
+    p:logged "asked 1 times"
+  end)
+
   it("say when there is nothing to wrap", function()
     local result = proxy.run { "-C", write("wrap.lua", [[
       local tg = require "tidegate"
