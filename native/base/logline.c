@@ -7,7 +7,7 @@
 
 char *tg_text_room(struct tg_text *t, size_t more)
 {
-    if (t->cap - t->len < more) {
+    if (t->data == NULL || t->cap - t->len < more) {
         size_t cap = t->cap != 0 ? t->cap : 512;
         while (cap - t->len < more)
             cap *= 2;

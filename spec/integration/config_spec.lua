@@ -100,8 +100,8 @@ describe("configuration", function()
       argv = { "-L", "sokcs5://:1080" }, want = { 'unknown scheme "sokcs5"; did you mean socks' },
     },
     ["a type of gost that is missing here"] = {
-      argv = { "-L", "http+pht://127.0.0.1:0" },
-      want = { "`pht` listener: not in this version of tidegate yet; known here: " },
+      argv = { "-L", "http+kcp://127.0.0.1:0" },
+      want = { "`kcp` listener: not in this version of tidegate yet; known here: " },
     },
     ["a wrong port of a proxy"] = {
       argv = { "-L", "http://:0", "-F", "http://h:http!" }, want = { "invalid port" },

@@ -344,26 +344,15 @@ local plane = face.new {
   end,
 }
 
--- The REPL's socket, where there can be one: that it cannot is no reason not to serve.
-local function open_repl(where)
-  if where == "off" then
-    return
+-- What there was to start cannot be.  @return exit code
+local function give_up(problems)
+  for _, problem in ipairs(problems) do
+    io.stderr:write("tidegate: ", tostring(problem), "\n")
   end
-  evaluate.provide("config", plane.config)
-  evaluate.provide("reload", function()
-    return plane.reload
-  end)
-  plane.log = log.default()
-  local path, err = where, nil
-  if not path or path == "" then
-    path, err = place.path(process.pid())
+  if state.repl then
+    state.repl.close()
   end
-  if path then
-    state.repl, err = repl.open(path, plane)
-  end
-  if not state.repl then
-    say(where and "error" or "debug", "no REPL: " .. tostring(err))
-  end
+  return 2
 end
 
 --- Have the servers of the admin plane follow the configuration.  @return true | nil, problems
@@ -495,21 +484,17 @@ local function run(config, options)
   on_signal("sigterm", drain)
   on_signal("sigint", drain)
   on_signal("sigusr2", hand_over)
+  plane.log = log.default()
+  -- before anything is said to listen: whoever waits for that finds all of it
+  state.repl = repl.start(options.repl, plane, place.path(process.pid()))
   state.busy = true
   local ok, problems = apply(config)
   state.busy = false
-  if not ok then
-    for _, problem in ipairs(problems) do
-      io.stderr:write("tidegate: ", tostring(problem), "\n")
-    end
-    return 2
+  if ok then
+    ok, problems = M.settle_admin()
   end
-  ok, problems = M.settle_admin()
   if not ok then
-    for _, problem in ipairs(problems) do
-      io.stderr:write("tidegate: ", tostring(problem), "\n")
-    end
-    return 2
+    return give_up(problems)
   end
   if state.again then
     task.spawn(M.reload)
@@ -517,7 +502,6 @@ local function run(config, options)
   if options.reload and options.reload > 0 then
     task.spawn(reload_every, options.reload)
   end
-  open_repl(options.repl)
   task.spawn(watch_workers)
   sockets.settle_inherited()
   systemd.notify "READY=1"

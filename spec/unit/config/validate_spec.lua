@@ -132,8 +132,8 @@ log: {level: debug}
     -- types and metadata
     { "services: [{name: s, handler: {type: zy}, listener: {type: yy}}]",
       'error 1 services[0].handler.type: unknown handler "zy"; did you mean zz?; known here: zz' },
-    { "services: [{name: s, handler: {type: zz}, listener: {type: pht}}]",
-      "error 1 services[0].listener.type: `pht` listener: not in this version of tidegate yet" },
+    { "services: [{name: s, handler: {type: zz}, listener: {type: kcp}}]",
+      "error 1 services[0].listener.type: `kcp` listener: not in this version of tidegate yet" },
     { "services: [{name: s, handler: {type: zz, metadata: {readTimout: 1}}, listener: {type: yy}}]",
       "warning 1 services[0].handler.metadata.readTimout: unknown key; did you mean readTimeout?" },
     { "services: [{name: s, handler: {type: zz, metadata: {udp: yes}}, listener: {type: yy}}]",

@@ -140,4 +140,26 @@ function M.open(path, control)
   }
 end
 
+--- Listen where the command line says, or at the usual place; that it cannot be is no reason not to serve.
+-- @param where path, "off", or nil for `usual`
+-- @return handle with close() | nil
+function M.start(where, control, usual)
+  if where == "off" then
+    return nil
+  end
+  evaluate.provide("config", control.config)
+  evaluate.provide("reload", function()
+    return control.reload
+  end)
+  local path = where and where ~= "" and where or usual
+  local handle, err = nil, "no folder for its socket"
+  if path then
+    handle, err = M.open(path, control)
+  end
+  if not handle then
+    control.log:log(where and "error" or "debug", "no REPL: " .. tostring(err))
+  end
+  return handle
+end
+
 return M
