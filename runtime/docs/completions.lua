@@ -191,9 +191,9 @@ end
 --- @return path → text
 function M.pages()
   return {
-    ["packaging/completions/tidegate.bash"] = bash(),
-    ["packaging/completions/_tidegate"] = zsh(),
-    ["packaging/completions/tidegate.fish"] = fish(),
+    ["runtime/packaging/completions/tidegate.bash"] = bash(),
+    ["runtime/packaging/completions/_tidegate"] = zsh(),
+    ["runtime/packaging/completions/tidegate.fish"] = fish(),
   }
 end
 

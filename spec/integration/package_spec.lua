@@ -93,7 +93,7 @@ describe("the Debian package", function()
       return
     end
     local folder = programs.folder()
-    local file = assert(io.open "packaging/systemd/tidegate.service")
+    local file = assert(io.open "runtime/packaging/systemd/tidegate.service")
     local text = file:read("*a"):gsub("/usr/bin/tidegate", "/bin/true"):gsub("Documentation=[^\n]*\n", "")
     file:close()
     local made = programs.run("systemd-analyze", { "verify", programs.file(folder, "tidegate.service", text) })
@@ -102,7 +102,7 @@ describe("the Debian package", function()
 
   it("has scripts that are sound", helpers.task(function()
     for _, name in ipairs { "postinst", "prerm", "postrm" } do
-      programs.output("sh", { "-n", "packaging/debian/" .. name })
+      programs.output("sh", { "-n", "runtime/packaging/debian/" .. name })
     end
   end))
 end)

@@ -21,7 +21,7 @@ local function bash_offers(...)
   end
   local script = ([[
 compopt() { :; }
-. packaging/completions/tidegate.bash
+. runtime/packaging/completions/tidegate.bash
 COMP_WORDS=(%s); COMP_CWORD=%d
 _tidegate
 printf '%%s\n' "${COMPREPLY[@]}"]]):format(table.concat(quoted, " "), #words - 1)
@@ -65,7 +65,7 @@ describe("what ./dev docs writes", function()
 
   it("completes in fish", helpers.task(function()
     local function offers(line)
-      local script = "source packaging/completions/tidegate.fish; complete -C " .. ("%q"):format(line)
+      local script = "source runtime/packaging/completions/tidegate.fish; complete -C " .. ("%q"):format(line)
       return programs.output("fish", { "-N", "-c", script }, { env = { HOME = programs.folder() } })
     end
     assert.matches("^convert\t", offers "tidegate conv")
@@ -74,6 +74,6 @@ describe("what ./dev docs writes", function()
   end))
 
   it("is accepted by zsh", helpers.task(function()
-    assert.equal("", programs.run("zsh", { "-n", "packaging/completions/_tidegate" }).stderr)
+    assert.equal("", programs.run("zsh", { "-n", "runtime/packaging/completions/_tidegate" }).stderr)
   end))
 end)

@@ -19,14 +19,14 @@ endforeach()
 install(TARGETS tidegate)
 install(FILES ${made}/tidegate.1.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES ${made}/tidegate.yml.5.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
-install(FILES packaging/completions/tidegate.bash RENAME tidegate
+install(FILES runtime/packaging/completions/tidegate.bash RENAME tidegate
   DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
-install(FILES packaging/completions/_tidegate DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
-install(FILES packaging/completions/tidegate.fish
+install(FILES runtime/packaging/completions/_tidegate DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
+install(FILES runtime/packaging/completions/tidegate.fish
   DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 install(FILES LICENSE RENAME copyright DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/tidegate)
 install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/tidegate)
-install(FILES packaging/systemd/tidegate.service DESTINATION lib/systemd/system)
+install(FILES runtime/packaging/systemd/tidegate.service DESTINATION lib/systemd/system)
 install(FILES ${made}/tidegate.yml DESTINATION /etc/tidegate
   PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ)
 
@@ -52,6 +52,6 @@ set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "ca-certificates")
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "luarocks")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA
-  ${CMAKE_SOURCE_DIR}/packaging/debian/conffiles ${CMAKE_SOURCE_DIR}/packaging/debian/postinst
-  ${CMAKE_SOURCE_DIR}/packaging/debian/prerm ${CMAKE_SOURCE_DIR}/packaging/debian/postrm)
+  ${CMAKE_SOURCE_DIR}/runtime/packaging/debian/conffiles ${CMAKE_SOURCE_DIR}/runtime/packaging/debian/postinst
+  ${CMAKE_SOURCE_DIR}/runtime/packaging/debian/prerm ${CMAKE_SOURCE_DIR}/runtime/packaging/debian/postrm)
 include(CPack)
