@@ -3,6 +3,7 @@
 local acceptor = require "tidegate.net.acceptor"
 local helpers = require "spec.helpers"
 local mmdb = require "spec.helpers.mmdb"
+local origin = require "spec.helpers.origin"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local socks = require "tidegate.native.socks"
@@ -37,18 +38,6 @@ local function adapted(path, replace)
   return programs.file(programs.folder(), "example.yml", text)
 end
 
-local function names_server()
-  local port = programs.free_port "datagram"
-  programs.start("dnsmasq", {
-    "--keep-in-foreground", "--conf-file=/dev/null", "--port=" .. port, "--listen-address=127.0.0.1",
-    "--bind-interfaces", "--no-resolv", "--no-hosts", "--user=" .. (os.getenv "USER" or "root"), "--pid-file=",
-    "--address=/german.test/192.0.2.1", "--address=/french.test/198.51.100.1",
-    "--address=/network.test/203.0.113.1", "--address=/direct.test/198.51.100.2",
-    "--address=/listed.test/198.51.100.3", "--address=/home.test/127.0.0.2",
-  }, { port = port })
-  return "127.0.0.1:" .. port
-end
-
 describe("examples", function()
   after_each(helpers.task(function()
     proxy.stop_all()
@@ -64,7 +53,10 @@ describe("examples", function()
     local config = adapted("examples/geoip-split.yml", {
       ["127.0.0.1:8080"] = "127.0.0.1:0",
       ["127.0.0.1:1080"] = far,
-      ["127.0.0.1:53"] = names_server(),
+      ["127.0.0.1:53"] = "127.0.0.1:" .. origin.dnsmasq {
+        ["german.test"] = "192.0.2.1", ["french.test"] = "198.51.100.1", ["network.test"] = "203.0.113.1",
+        ["direct.test"] = "198.51.100.2", ["listed.test"] = "198.51.100.3", ["home.test"] = "127.0.0.2",
+      },
       ["/var/lib/GeoIP/GeoLite2-Country.mmdb"] = mmdb.write(folder .. "/c.mmdb", mmdb.countries {
         { "192.0.2.0/24", "DE" }, { "198.51.100.0/24", "FR" }, { "203.0.113.0/24", "FR" },
       }),

@@ -67,17 +67,22 @@ local function is_free(port)
   return fds ~= nil
 end
 
---- Start dnsmasq, which knows that tidegate.test is 192.0.2.33.  @return port
-function M.dnsmasq()
+--- Start dnsmasq, which knows that tidegate.test is 192.0.2.33.
+-- @param names further ones: name → address  @return port
+function M.dnsmasq(names)
   local port
   repeat -- it listens on both
     port = programs.free_port "datagram"
   until is_free(port)
-  programs.start("dnsmasq", {
+  local args = {
     "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--bind-interfaces",
     "--listen-address=127.0.0.1", "--port=" .. port, "--address=/tidegate.test/192.0.2.33", "--user=" ..
     (os.getenv "USER" or "root"), "--pid-file=",
-  }, { port = port })
+  }
+  for name, address in pairs(names or {}) do
+    args[#args + 1] = ("--address=/%s/%s"):format(name, address)
+  end
+  programs.start("dnsmasq", args, { port = port })
   return port
 end
 
