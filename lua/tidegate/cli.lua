@@ -1,8 +1,8 @@
 -- The command line to a configuration, and what the program does with it.
 --
 -- `host` is what the runtime offers: run(config, options), spawn_workers(list of argument lists),
--- stdout(text), stderr(text), and optionally load_script(path) → table | nil, err, dev_lua(dir) and
--- version.
+-- stdout(text), stderr(text), and optionally load_script(path) → table | nil, err, scripted(paths) → what the
+-- scripts define, dev_lua(dir) and version.
 
 local component = require "tidegate.component"
 local convert = require "tidegate.config.convert"
@@ -105,9 +105,10 @@ function cli.merge(options)
 end
 
 --- Check a configuration that did not come from files: what it refers to may be missing.
+-- @param scripted as the host has it, or nil
 -- @return configuration ready to be applied | nil; and the list of problems, warnings included
-function cli.check(config)
-  local problems = validate.check(config, nil, { missing = "warning" })
+function cli.check(config, scripted)
+  local problems = validate.check(config, nil, { missing = "warning", scripted = scripted })
   problem.sort(problems)
   if problem.any_error(problems) then
     return nil, problem.errors(problems)
@@ -119,7 +120,11 @@ end
 -- @return configuration ready to be applied | nil; and the list of problems, warnings included
 function cli.build(options)
   local config, problems, marks = cli.merge(options)
-  for _, item in ipairs(validate.check(config, marks)) do
+  local incomplete = false
+  for _, item in ipairs(problems) do
+    incomplete = incomplete or item.of_script
+  end
+  for _, item in ipairs(validate.check(config, marks, { scripted = options.scripted, incomplete = incomplete })) do
     problems[#problems + 1] = item
   end
   problem.sort(problems)
@@ -254,7 +259,7 @@ function cli.main(argv, host)
     host.stdout(cli.version_text(host.version))
     return 0
   end
-  options.load_script = host.load_script
+  options.load_script, options.scripted = host.load_script, host.scripted
   if options.rocks_tree and host.rocks_tree then
     host.rocks_tree(options.rocks_tree)
   end

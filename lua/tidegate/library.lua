@@ -74,9 +74,10 @@ local function chain_of(nodes)
     return nil, first_error(problems)
   end
   checked.log = { output = "none" }
-  known, err = registry.new(checked)
-  if not known then
-    return nil, failure.wrap(err)
+  known, problems = registry.new(checked)
+  if problems[1] then
+    known:close()
+    return nil, failure.wrap(problems[1])
   end
   known.users = 1
   registries[key] = known

@@ -181,6 +181,21 @@ function M.evaluate(path, source)
   return config
 end
 
+--- What scripts that were evaluated define for others to name.
+-- @param paths their files
+-- @return { strategies = { name → function }, filters = the same }
+function M.defined(paths)
+  local found = { strategies = {}, filters = {} }
+  for _, path in ipairs(paths) do
+    for kind, names in pairs(found) do
+      for name, fn in pairs(evaluated[path] and evaluated[path][kind] or {}) do
+        names[name] = fn
+      end
+    end
+  end
+  return found
+end
+
 -- Workers -----------------------------------------------------------------------------------------
 
 --- Run the scripts of a configuration in a worker.

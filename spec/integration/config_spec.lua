@@ -93,6 +93,22 @@ describe("configuration", function()
     ["a script that raises"] = {
       file = { "a.lua", "\nerror 'boom'" }, want = { "a.lua:2: boom" },
     },
+    ["a script that raises, and not what it would have defined"] = {
+      file = { "a.yaml", "services: [{name: s, addr: '127.0.0.1:0', bypass: home, handler: {type: parrot, chain: way,\n"
+        .. "  metadata: {readTimeout: soon}}}, {name: s}]\nhops: [{name: h, nodes: [], selector: {filters: [near],\n"
+        .. "  strategy: mine}}]\nscripts: [%s/b.lua]\n" },
+      others = { ["b.lua"] = "local tg = require 'tidegate'\nerror 'boom'" },
+      want = { "b.lua:2: boom", 'service "s" is defined twice' },
+      never = { "there is no", "unknown" },
+    },
+    ["filters of selectors that nobody defines"] = {
+      file = { "a.yaml", SERVICE .. "scripts: [%s/b.lua]\nhops:\n- name: h\n  nodes: []\n  selector:\n"
+        .. "    filters: [near, naer]\n" },
+      others = { ["b.lua"] = "require('tidegate').filter('near', function(items) return items end)" },
+      want = { 'a.yaml:7: hops[0].selector.filters[1]: there is no filter "naer"; did you mean near?; a script defines '
+        .. 'one with tg.filter("naer", function(items, ctx) … end)' },
+      never = { 'no filter "near"' },
+    },
     ["a script that is no Lua"] = { file = { "a.lua", "x = = 1" }, want = { "a.lua:1: " } },
     ["an unreadable file"] = { argv = { "-C", "/nonexistent.yaml" }, want = { "cannot be read" } },
     ["a format nobody reads"] = { argv = { "-C", "x.toml" }, want = { "toml files are not read" } },
@@ -110,7 +126,10 @@ describe("configuration", function()
     it("names " .. name, helpers.task(function()
       local folder = programs.folder()
       local argv = case.argv
-        or { "-C", programs.file(folder, case.file[1], case.file[2]) }
+        or { "-C", programs.file(folder, case.file[1], (case.file[2]:gsub("%%s", folder))) }
+      for file, text in pairs(case.others or {}) do
+        programs.file(folder, file, text)
+      end
       for _, command in ipairs { "check", "" } do
         local args = { unpack(argv) }
         if command ~= "" then
@@ -121,9 +140,55 @@ describe("configuration", function()
         for _, text in ipairs(case.want) do
           assert.is_truthy(result.stderr:find(text, 1, true), result.stderr)
         end
+        for _, text in ipairs(case.never or {}) do
+          assert.is_nil(result.stderr:find(text, 1, true), result.stderr)
+        end
       end
     end))
   end
+
+  it("tells what each worker finds wrong while it builds, once", helpers.task(function()
+    local folder = programs.folder()
+    local script = programs.file(folder, "a.lua", [[
+      local tg = require "tidegate"
+      if tg.worker then
+        error(tg.worker == 1 and "first" or "others", 0)
+      end
+    ]])
+    local result = proxy.run { "--workers", "3", "-C", script, "-L", "http://127.0.0.1:0" }
+    assert.equal(2, result.code)
+    assert.equal(1, select(2, result.stderr:gsub("first", "")), result.stderr)
+    assert.equal(1, select(2, result.stderr:gsub("others", "")), result.stderr)
+  end))
+
+  it("tells every object that cannot be built, and not what would have used it", helpers.task(function()
+    local folder = programs.folder()
+    local node = "{name: n, addr: '127.0.0.1:1', connector: {type: %s}, dialer: {type: tcp}, metadata: {netns: %s}}"
+    local script = programs.file(folder, "b.lua", [[
+      local tg = require "tidegate"
+      for _, name in ipairs { "one", "two" } do
+        tg.connector(name) {
+          open = function() return nil, tg.failure("config", name .. " lacks its key") end,
+          connect = function() end,
+        }
+      end
+      tg.handler "moody" { open = function() return nil, tg.failure("config", "no mood") end, handle = function() end }
+    ]])
+    local result = proxy.run { "-C", programs.file(folder, "a.yaml", ([[
+services: [{name: s, addr: "127.0.0.1:0", handler: {type: http, chain: c}},
+  {name: t, addr: "127.0.0.1:0", handler: {type: moody}}]
+chains: [{name: c, hops: [{name: h}]}, {name: d, hops: [{name: i, nodes: [%s]}]}]
+hops: [{name: h, nodes: [%s]}]
+scripts: ["%s"]
+]]):format(node:format("two", "''"), node:format("one", "''"), script)) }
+    assert.equal(2, result.code)
+    local lines = {}
+    for line in result.stderr:gmatch "[^\n]+" do
+      lines[#lines + 1] = line:match "%S+ %S+$"
+    end
+    assert.same({ "its key", "its key", "no mood" }, lines, result.stderr)
+    assert.matches("one lacks.*two lacks", result.stderr)
+  end))
 
   it("runs several processes from one command line", helpers.task(function()
     local a, b = programs.free_port(), programs.free_port()

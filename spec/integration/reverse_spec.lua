@@ -103,6 +103,40 @@ describe("remote port forwarding", function()
     stop()
   end))
 
+  it("chooses among chains, goes on with another, and needs none when told so", helpers.task(function()
+    local address, stop = server.echo()
+    local gone, shown = programs.free_port(), programs.free_port()
+    local far = proxy.start { "-L", "relay://127.0.0.1:0?bind=true" }
+    local near = proxy.start({ "-C", programs.file(programs.folder(), "c.yml", ([[
+services:
+- name: back
+  addr: 127.0.0.1:%d
+  handler: {type: tcp}
+  listener: {type: rtcp, chainGroup: {selector: {strategy: fifo}, chains: [
+    {chain: gone, probe: {addr: "127.0.0.1:1", interval: 50ms, timeout: 1s}},
+    {chain: never, matcher: {rule: "Network(`udp`)"}}, way]}}
+  forwarder: {nodes: [{name: a, addr: "%s"}]}
+- name: here
+  addr: 127.0.0.1:0
+  handler: {type: tcp}
+  listener: {type: rtcp, chain: gone, chainGroup: {chains: [gone]}}
+  forwarder: {nodes: [{name: a, addr: "%s"}]}
+  metadata: {ignoreChain: true}
+chains:
+- name: gone
+  hops: [{name: h, nodes: [{name: lost, addr: "127.0.0.1:%d", connector: {type: relay}, dialer: {type: tcp}}]}]
+- name: never
+  hops: [{name: h, nodes: [{name: x, addr: "127.0.0.1:%d", connector: {type: relay}, dialer: {type: tcp}}]}]
+- name: way
+  hops: [{name: h, nodes: [{name: good, addr: "127.0.0.1:%d", connector: {type: relay}, dialer: {type: tcp}}]}]
+]]):format(shown, address, address, gone, gone, far:port(1))) }, { services = 2 })
+    near:logged "bound 127.0.0.1:%d+/tcp, here"
+    near:logged "chain gone of service back is down"
+    near:logged(("bound 127.0.0.1:%d/tcp, good@"):format(shown))
+    assert.is_true(echoes("127.0.0.1:" .. shown, "hello"))
+    stop()
+  end))
+
   it("listens on unix sockets of the far end", helpers.task(function()
     local address, stop = server.echo()
     local path = programs.folder() .. "/far.sock"

@@ -20,9 +20,9 @@ for name in ("toml properties props prop hcl tfvars dotenv env ini"):gmatch("%S+
 end
 
 local function complain(problems, place, message, line)
-  problems[#problems + 1] = {
-    file = place, line = line, message = message, severity = "error",
-  }
+  local item = { file = place, line = line, message = message, severity = "error" }
+  problems[#problems + 1] = item
+  return item
 end
 
 local with_scripts
@@ -54,7 +54,7 @@ local function read_lua(path, options)
   if value == nil and err ~= nil then
     local text = tostring(err)
     local line, rest = text:match("^" .. path:gsub("%p", "%%%0") .. ":(%d*):?%s*(.*)$")
-    complain(options.problems, path, rest or text, tonumber(line))
+    complain(options.problems, path, rest or text, tonumber(line)).of_script = true
     return {}
   elseif value == nil then
     return {}

@@ -1,7 +1,8 @@
--- A problem of a configuration: where and what.  { file, line, path, message, severity, late }
+-- A problem of a configuration: where and what.  { file, line, path, message, severity, late, of_script }
 --
 -- severity is "error" or "warning"; `late` marks what gost would not mind, so that -O prints all
--- the same and only starting (or checking) stops.
+-- the same and only starting (or checking) stops.  `of_script` says that a script did not load, so that
+-- what it would have defined is missing.
 
 local mask = require "tidegate.config.mask"
 

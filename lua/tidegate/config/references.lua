@@ -1,11 +1,10 @@
--- Names: each once, each reference to something that is there, no circles; and what is pending.
+-- Names: each once, each reference to something that is there, no circles.
 --
 -- gost lets a missing object pass in silence, and what then happens is rarely meant: a missing
 -- auther lets everybody in, a missing chain connects directly.  Here a missing object is an error;
 -- only a missing logger, where the default logger takes over, is a warning.
 
 local nearest = require "tidegate.config.nearest"
-local pending = require "tidegate.config.pending"
 local schema = require "tidegate.config.schema"
 
 local references = {}
@@ -55,10 +54,6 @@ end
 function methods:reference(field, object, key, name, path)
   if name == "" then
     return
-  elseif pending.root[field.ref] then
-    self.report:error(object, key, path, "is not available in this version (%s)",
-      pending.root[field.ref])
-    return
   end
   if self.owner then
     self.edges[self.owner] = self.edges[self.owner] or {}
@@ -66,7 +61,7 @@ function methods:reference(field, object, key, name, path)
       to = field.ref .. "/" .. name, object = object, key = key, path = path,
     })
   end
-  if not self.index[field.ref][name] then
+  if not self.index[field.ref][name] and not self.incomplete then
     local severity = field.ref == "loggers" and "warning" or self.missing
     self.report[severity](self.report, object, key, path, "there is no %s %q%s",
       SINGULAR[field.ref], name, nearest.hint(name, names_of(self.config[field.ref])))
@@ -92,11 +87,6 @@ end
 
 function methods:field(kind, field, object, path)
   local value = object[field.name]
-  local why = pending.fields[kind] and pending.fields[kind][field.name]
-  if why then
-    self.report:error(object, field.name, path, "is not available in this version (%s)", why)
-    return
-  end
   local place = path == "" and field.name or path .. "." .. field.name
   if field.ref and field.item then
     for i, name in ipairs(value) do
@@ -133,14 +123,7 @@ end
 function methods:root(config)
   for _, field in ipairs(schema.object("root").fields) do
     local value = config[field.name]
-    local why = pending.root[field.name]
-    if value ~= nil and why and not (field.item and #value == 0) then
-      local object = field.item and value[1] or value
-      local mark = self.report.marks[object]
-      if not (mark and mark.cli) then -- one made from a URL is complained about where it is used
-        self.report:error(object, nil, field.name, "is not available in this version (%s)", why)
-      end
-    elseif value ~= nil and field.item and schema.object(field.item) then
+    if value ~= nil and field.item and schema.object(field.item) then
       for i, item in ipairs(value) do
         self.owner = item.name and field.name .. "/" .. item.name
         self:object(field.item, item, ("%s[%d]"):format(field.name, i - 1))
@@ -187,10 +170,12 @@ end
 
 --- Check all names.
 -- @param report see tidegate.config.report
--- @param options nil or { missing = "warning": references may lead nowhere, as gost's may }
+-- @param options nil or { missing = "warning": references may lead nowhere, as gost's may, incomplete =
+--   what they lead to may be in a script that did not load }
 function references.check(config, report, options)
   local self = setmetatable({
     missing = options and options.missing or "error",
+    incomplete = options and options.incomplete or false,
     config = config,
     report = report,
     index = check_names(config, report),

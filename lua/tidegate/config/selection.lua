@@ -16,19 +16,42 @@ end
 
 local NODE, GROUP = set_of(selector.NODE_STRATEGIES), set_of(selector.GROUP_STRATEGIES)
 
---- Check a selector.
--- @param report see tidegate.config.report
--- @param options { scripts = whether scripts may define strategies, group = of chains or hops }
-function M.selector(report, object, path, options)
-  local strategy = object and object.strategy
-  local known = options.group and GROUP or NODE
-  if not strategy or known[strategy] then
+local function check_strategy(report, object, path, options)
+  local strategy = object.strategy
+  local known, scripted = options.group and GROUP or NODE, options.scripted
+  if not strategy or known[strategy] or not scripted or scripted.strategies[strategy] then
     return
   elseif NODE[strategy] then
     report:warning(object, "strategy", path, "%s chooses among nodes only; round is used", strategy)
-  elseif not options.scripts then
+  else
     report:warning(object, "strategy", path, "unknown strategy %q, round is used%s", strategy,
       nearest.hint(strategy, options.group and selector.GROUP_STRATEGIES or selector.NODE_STRATEGIES))
+  end
+end
+
+-- A filter keeps connections from items they must not take, so one that is not there is no trifle.
+local function check_filters(report, object, path, scripted)
+  for i, name in ipairs(scripted and object.filters or {}) do
+    if not scripted.filters[name] then
+      local known = {}
+      for one in pairs(scripted.filters) do
+        known[#known + 1] = one
+      end
+      report:error(object.filters, i, path .. ".filters",
+        "there is no filter %q%s; a script defines one with tg.filter(%q, function(items, ctx) … end)",
+        name, nearest.hint(name, known), name)
+    end
+  end
+end
+
+--- Check a selector.
+-- @param report see tidegate.config.report
+-- @param options { scripted = what scripts define: { strategies, filters } by name; nil when nobody
+--   knows, group = of chains or hops }
+function M.selector(report, object, path, options)
+  if object then
+    check_strategy(report, object, path, options)
+    check_filters(report, object, path, options.scripted)
   end
 end
 
@@ -68,7 +91,7 @@ function M.group(report, group, list, path, options)
   for i, entry in ipairs(group[list] or {}) do
     M.conditions(report, entry, ("%s.%s[%d]"):format(path, list, i - 1))
   end
-  M.selector(report, group.selector, path .. ".selector", { scripts = options.scripts, group = true })
+  M.selector(report, group.selector, path .. ".selector", { scripted = options.scripted, group = true })
   local fallback = group.fallback or ""
   if fallback ~= "" and fallback ~= "direct" then
     report:error(group, "fallback", path, "%q is no fallback; direct is, or nothing", fallback)

@@ -4,7 +4,6 @@ local component = require "tidegate.component"
 local keys = require "tidegate.config.keys"
 local metadata = require "tidegate.metadata"
 local nearest = require "tidegate.config.nearest"
-local pending = require "tidegate.config.pending"
 local policies = require "tidegate.config.policies"
 local references = require "tidegate.config.references"
 local reports = require "tidegate.config.report"
@@ -36,6 +35,8 @@ function methods:component(kind, part, default, path)
     return found
   elseif err then
     self.report:error(part, "type", path, "%s %q does not load: %s", kind, name, tostring(err))
+  elseif self.incomplete then
+    return
   elseif types[kind][name] then
     self.report:error(part, "type", path, "`%s` %s: not in this version of tidegate yet%s", name,
       kind, known_text(kind))
@@ -43,22 +44,6 @@ function methods:component(kind, part, default, path)
     self.report:error(part, "type", path, "unknown %s %q%s%s", kind, name,
       nearest.hint(name, component.known(kind)), known_text(kind))
   end
-end
-
-local OFF = { [false] = true, ["false"] = true, [""] = true, [0] = true, ["0"] = true }
-
--- A pending feature that is switched off is nothing to complain about.
-function methods:pending_key(side, object, key, value, path)
-  for pattern, why in pairs(pending.metadata[side] or {}) do
-    if key:lower():find(pattern) then
-      if not OFF[value] and not self.complained[key] then
-        self.complained[key] = self.from_url or nil
-        self.report:error(object, key, path, "is not available in this version (%s)", why)
-      end
-      return true
-    end
-  end
-  return false
 end
 
 local function schema_keys(schema)
@@ -92,23 +77,11 @@ function methods:metadata(side, schema, map, path, others)
     for _, other in ipairs(self.from_url and others or {}) do
       elsewhere = elsewhere or metadata.has_key(other, key)
     end
-    if not elsewhere and not self:pending_key(side, map, key, map[key], path)
-      and not (self.from_url and self:is_pending_elsewhere(key)) and not self.complained[key] then
+    if not elsewhere and not (self.from_url and self.lifted[key]) and not self.complained[key] then
       self.complained[key] = self.from_url or nil
       self.report:warning(map, key, path, "unknown key%s", nearest.hint(key, schema_keys(schema)))
     end
   end
-end
-
-function methods:is_pending_elsewhere(key)
-  for _, patterns in pairs(pending.metadata) do
-    for pattern in pairs(patterns) do
-      if key:lower():find(pattern) then
-        return true
-      end
-    end
-  end
-  return self.lifted[key] or false
 end
 
 -- Addresses and files -----------------------------------------------------------------------------
@@ -184,11 +157,11 @@ end
 -- Hops and nodes ----------------------------------------------------------------------------------
 
 function methods:selector(selector, path)
-  selection.selector(self.report, selector, path, { scripts = self.has_scripts })
+  selection.selector(self.report, selector, path, { scripted = self.scripted })
 end
 
 function methods:group(group, list, path)
-  selection.group(self.report, group, list, path, { scripts = self.has_scripts })
+  selection.group(self.report, group, list, path, { scripted = self.scripted })
 end
 
 function methods:part(kind, node, default, path)
@@ -366,6 +339,7 @@ function methods:service(service, path)
       "skipauth has no effect: nobody has to log in")
   end
   self:group(handler_part.chainGroup, "chains", path .. ".handler.chainGroup")
+  self:group(listener_part.chainGroup, "chains", path .. ".listener.chainGroup")
   self:forwarder(service.forwarder, path .. ".forwarder")
 end
 
@@ -410,18 +384,30 @@ for name in ("retries admission bypass resolver hosts climiter rlimiter prefer i
   LIFTED[name] = true
 end
 
+-- What scripts define for selectors; nil when they were not run, and nobody knows.
+local function scripted_names(config, ask)
+  if not config.scripts then
+    return { strategies = {}, filters = {} }
+  end
+  return ask and ask(config.scripts)
+end
+
 --- Find all that is wrong with a configuration.
 -- @param marks from the reader; may be nil
--- @param options nil or { missing = "warning": references may lead nowhere }
+-- @param options nil or { missing = "warning": references may lead nowhere, scripted = function(list of
+--   paths) → what those scripts define: { strategies, filters, … by name }, incomplete = a script did not
+--   load: say nothing of what may be missing for that reason }
 -- @return list of problems, see tidegate.config.problem
 function validate.check(config, marks, options)
+  options = options or {}
   local report = reports.new(marks)
   local self = setmetatable({
     report = report,
     addresses = {},
     complained = {},
     lifted = LIFTED,
-    has_scripts = config.scripts ~= nil,
+    incomplete = options.incomplete,
+    scripted = not options.incomplete and scripted_names(config, options.scripted) or nil,
   }, mt)
   references.check(config, report, options)
   for i, service in ipairs(config.services or {}) do

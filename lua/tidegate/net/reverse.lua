@@ -156,15 +156,21 @@ function methods:close()
     return
   end
   self.closed = true
+  if self.group then
+    self.group:close()
+  end
   if self.acceptor then
     self.acceptor:close()
   end
   self.sleeper:wake(true)
 end
 
---- Take the chain of a reverse listener; its `open`.
+--- Take the chain, or the group of chains, of a reverse listener; its `open`.
 function M.open(self)
   local service, err = self.service, nil
+  if service.md.ignoreChain then
+    return true
+  end
   self.chain, err = group.chains(self.config, service.registry, service.name .. "/listener",
     "service " .. service.name)
   return not err, err
@@ -175,8 +181,12 @@ end
 function M.serve(listener, service, network)
   local self = setmetatable({
     service = service, network = network, chain = listener.chain, sleeper = task.waiter(),
+    group = listener.chain and listener.chain.entries and listener.chain or nil,
   }, mt)
   if process.id() == 1 then
+    if self.group then
+      self.group:start_probes()
+    end
     task.spawn(listen, self)
   end
   return self

@@ -282,7 +282,7 @@ function M.try_change(edit)
   if edit(config) == false then
     return true
   end
-  local found, problems = cli.check(config)
+  local found, problems = cli.check(config, script.defined)
   if not found then
     return nil, problems
   end
@@ -557,6 +557,7 @@ function M.main(argv)
     stderr = write_to(2),
     environ = uv.os_environ,
     load_script = script.evaluate,
+    scripted = script.defined,
     repl = function(options)
       return require("tidegate.admin.repl.client")[options.command](options, {
         stdout = write_to(1), stderr = write_to(2),

@@ -34,9 +34,10 @@ local QUICK_MS = 5000 -- for questions that should take no time
 -- The authers of the configuration, as this thread has them.
 local function authers(state)
   if not state.authers or state.authers.config ~= state.running then
-    local made, err = registry.new({ authers = state.running.authers, log = state.running.log }, nil, state.data)
-    if not made then
-      log.default():error(tostring(err))
+    local made, problems = registry.new({ authers = state.running.authers, log = state.running.log }, nil, state.data)
+    if problems[1] then
+      log.default():error(tostring(problems[1]))
+      made:close()
       return nil
     end
     if state.authers then

@@ -19,13 +19,17 @@ local M = {}
 local methods = {}
 local mt = { __name = "tidegate.registry", __index = methods }
 
+-- Remember what went wrong; nil is nothing.
+local function complain(self, err)
+  self.problems[#self.problems + 1] = err
+end
+
 local function build_loggers(self, config)
   for _, item in ipairs(config.loggers or {}) do
     if item.log then
       self.loggers[item.name] = log.new(item.log, item.name)
     end
   end
-  return true
 end
 
 -- Remember an object whose items can change while it is in use.
@@ -45,28 +49,31 @@ local function build_kind(self, kind, items)
         data = self:data_of(kind.list, item),
         log = self.log:with { "kind", kind.kind, kind.kind, item.name },
       })
-      if not made then
-        return nil, err
+      if made then
+        objects[item.name] = made
+        self.own[#self.own + 1] = made
+        keep_loadable(self, kind.list, item, made)
+      else
+        complain(self, err)
       end
-      objects[item.name] = made
-      self.own[#self.own + 1] = made
-      keep_loadable(self, kind.list, item, made)
     end
   end
-  return true
 end
 
 local function build_policies(self, config)
   for _, kind in ipairs(kinds.all) do
-    local ok, err = build_kind(self, kind, config[kind.list])
-    if not ok then
-      return nil, err
-    end
+    build_kind(self, kind, config[kind.list])
   end
-  if self.scripts then
-    return self.scripts:wrap(self)
+  if self.scripts and #self.problems == 0 then
+    complain(self, select(2, self.scripts:wrap(self)))
   end
-  return true
+end
+
+-- What stands in for a hop or chain that could not be made, so that what uses it is not to blame.
+local function broken(kind, name)
+  return kind.scripted(name, function()
+    return nil, failure.new("config", ("%s could not be made"):format(name))
+  end)
 end
 
 local function build_hops(self, config)
@@ -77,38 +84,35 @@ local function build_hops(self, config)
         registry = self,
         data = self:data_of("hops", item),
       })
-      if not made then
-        return nil, err:during("hop " .. item.name)
+      if made then
+        self.own[#self.own + 1] = made
+        keep_loadable(self, "hops", item, made)
+      else
+        complain(self, err:during("hop " .. item.name))
       end
-      self.hops[item.name] = made
-      self.own[#self.own + 1] = made
-      keep_loadable(self, "hops", item, made)
+      self.hops[item.name] = made or broken(hop, item.name)
     end
   end
   if self.scripts then
-    return self.scripts:wrap_choices(self, "hop")
+    complain(self, select(2, self.scripts:wrap_choices(self, "hop")))
   end
-  return true
 end
 
 local function build_chains(self, config)
   for _, item in ipairs(config.chains or {}) do
     if not self.chains[item.name] then
       local made, err = chain.new(item, { hops = self.hops, strategies = self.strategies, registry = self })
-      if not made then
-        return nil, err
-      end
-      self.chains[item.name] = made
+      self.chains[item.name] = made or broken(chain, item.name)
       self.own[#self.own + 1] = made
-      for _, own in ipairs(made.own) do
+      complain(self, err)
+      for _, own in ipairs(made and made.own or {}) do
         keep_loadable(self, "chains/" .. item.name, made.configs[own], own)
       end
     end
   end
   if self.scripts then
-    return self.scripts:wrap_choices(self, "chain")
+    complain(self, select(2, self.scripts:wrap_choices(self, "chain")))
   end
-  return true
 end
 
 local STEPS = { build_loggers, build_policies, build_hops, build_chains }
@@ -119,7 +123,8 @@ local alive = setmetatable({}, { __mode = "k" })
 --- Build what a configuration names.
 -- @param scripts what its scripts registered (tidegate.script), or nil
 -- @param data what the control thread has loaded and prepared, by key (tidegate.process.loaders)
--- @return registry | nil, err
+-- @return registry, a list of what could not be made; with anything in it the registry is only good for finding
+--   what else is wrong, and for close()
 function M.new(config, scripts, data)
   local self = setmetatable({
     config = config,
@@ -134,6 +139,7 @@ function M.new(config, scripts, data)
     matchers = {},
     stages = stage.set(),
     own = {},
+    problems = {},
     by_url = {},
     url_policies = {},
     urls = 0,
@@ -147,13 +153,9 @@ function M.new(config, scripts, data)
     scripts:install(self)
   end
   for _, step in ipairs(STEPS) do
-    local ok, err = step(self, config)
-    if not ok then
-      self:close()
-      return nil, err
-    end
+    step(self, config)
   end
-  return self
+  return self, self.problems
 end
 
 --- What was prepared for an object of a list, or nil.

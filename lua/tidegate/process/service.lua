@@ -185,11 +185,9 @@ function M.build_all(config, data)
   if not scripts then
     return built, { tostring(err) }
   end
-  local all
-  all, err = registry.new(config, scripts, data)
-  if not all then
-    scripts:drop()
-    return built, { tostring(err) }
+  local all, wrong = registry.new(config, scripts, data)
+  for i, one in ipairs(wrong) do
+    problems[i] = tostring(one)
   end
 
   all.users = 1

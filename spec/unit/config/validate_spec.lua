@@ -1,5 +1,4 @@
 local component = require "tidegate.component"
-local pending = require "tidegate.config.pending"
 local reader = require "tidegate.config.reader"
 local source = require "tidegate.config.source"
 local url = require "tidegate.config.url"
@@ -29,9 +28,7 @@ describe("config.validate", function()
         declared[#declared + 1] = component.register(kind, name, { metadata = keys })
       end
     end
-    pending.fields.node, pending.metadata.handler = { http = "rewriting HTTP" }, { ["^sniffing$"] = "sniffing" }
     declare("handler", "zz", { readTimeout = { type = "duration" }, udp = { type = "bool" } })
-    declare("handler", "zzsniff", { sniffing = { type = "bool" } })
     declare("listener", "yy", { mptcp = { type = "bool" } })
     declare("connector", "zz", { timeout = { type = "duration" } })
     declare("dialer", "yy", {})
@@ -39,7 +36,6 @@ describe("config.validate", function()
 
   after_each(function()
     source.read_file = read_file
-    pending.fields.node, pending.metadata.handler = nil, nil
     for _, item in ipairs(declared) do
       component.remove(item)
     end
@@ -97,13 +93,10 @@ log: {level: debug}
     { "hops: [{name: h}]\nchains: [{name: c, hops: [{name: h, bypass: x}]}]",
       "warning 2 chains[0].hops[0].bypass: is not read" },
     { service "forwarder: {hop: h}", 'there is no hop "h"' },
-    -- pending
     { service "admission: a", "error 1 services[0].admission: there is no admission \"a\"" },
     { "bypasses: [{name: b, ruleset: [{file: f, format: dnsmask}]}]",
       "error 1 bypasses[0].ruleset[0].format: unknown format \"dnsmask\"; did you mean dnsmasq?" },
     { "bypasses: [{name: b, ruleset: [{format: hosts}]}]", "ruleset[0]: a rule set needs a file" },
-    { "hops: [{name: h, nodes: [{name: n, addr: 'a:1', " .. NODE .. ", http: {host: x}}]}]",
-      "is not available in this version (rewriting HTTP)" },
     -- choosing
     { "hops: [{name: h, nodes: [{name: n, addr: 'a:1', " .. NODE .. ", probe: {type: tcp}}]}]",
       "warning 1 hops[0].nodes[0].probe: has no addr: nothing is probed" },
@@ -120,14 +113,18 @@ log: {level: debug}
       "chains[0].hops[0].nodes[0].matcher.rule: rule, column 6: a string expected, not the end" },
     { service "forwarder: {nodes: [{name: n, addr: 'a:1', matcher: {rule: 'Host(`a`) Host(`b`)'}}]}",
       "services[0].forwarder.nodes[0].matcher.rule: rule, column 11: an operator" },
+    { "hops: [{name: h, selector: {filters: [near]}, nodes: []}]",
+      'error 1 hops[0].selector.filters[0]: there is no filter "near"; a script defines one with tg.filter("near", ' },
+    { service "listener: {type: yy, chainGroup: {chains: [q], selector: {filters: [f], strategy: p2c}}}",
+      'services[0].listener.chainGroup.chains[0].chain: there is no chain "q"',
+      'services[0].listener.chainGroup.selector.filters[0]: there is no filter "f"',
+      "services[0].listener.chainGroup.selector.strategy: p2c chooses among nodes only" },
     { service "handler: {type: zz, chainGroup: {chains: [{chain: q}, {matcher: {rule: 'X'}}], fallback: no}}",
       "services[0].handler.chainGroup.chains[0].chain: there is no chain \"q\"",
       "services[0].handler.chainGroup.chains[1].matcher.rule: rule, column 1: \"X\" is not a function call",
       '"no" is no fallback' },
     { service "handler: {type: zz, chainGroup: {chains: [], selector: {strategy: parallel}}}",
       "warning 1 services[0].handler.chainGroup.selector.strategy: parallel chooses among nodes only" },
-    { "services: [{name: s, handler: {type: zz, metadata: {sniffing: true}}, listener: {type: yy}}]",
-      "error 1 services[0].handler.metadata.sniffing: is not available in this version (sniffing)" },
     { service "metadata: {enableStats: perhaps}", "metadata.enableStats: must be true or false" },
     -- types and metadata
     { "services: [{name: s, handler: {type: zy}, listener: {type: yy}}]",
@@ -172,22 +169,12 @@ log: {level: debug}
     end)
   end
 
-  it("lets an object be switched off", function()
-    assert.same({}, check("services: [{name: s, handler: {type: zz, metadata: {sniffing: false}}, "
-      .. "listener: {type: yy}}]"))
-    assert.same({}, check("services: [{name: s, handler: {type: zzsniff, metadata: {sniffing: true}}"
-      .. ", listener: {type: yy}}]"))
-  end)
-
   it("finds circles", function()
-    local before = pending.root.resolvers
-    pending.root.resolvers = nil
     local found = check(([[
 resolvers: [{name: r, nameservers: [{addr: 1.1.1.1, chain: c}]}]
 chains: [{name: c, hops: [{name: h}]}]
 hops: [{name: h, resolver: r, nodes: [{name: n, addr: "x:1", %s}]}]
 ]]):format(NODE))
-    pending.root.resolvers = before
     assert.same(1, #found)
     assert.match("goes round in a circle: chains/c → hops/h → resolvers/r → chains/c", found[1],
       1, true)
@@ -221,12 +208,6 @@ hops: [{name: h, resolver: r, nodes: [{name: n, addr: "x:1", %s}]}]
       assert.same({ "warning -L zz+yy://:1?foo=1: unknown key" }, check_url { "zz+yy://:1?foo=1" })
       assert.same({ "warning -F zz+yy://h:1?foo=1: unknown key" },
         check_url({}, { "zz+yy://h:1?foo=1" }))
-    end)
-
-    it("what is pending is an error of that URL", function()
-      local found = check_url { "zz+yy://:1?sniffing=true" }
-      assert.match("is not available in this version (sniffing)", found[1], 1, true)
-      assert.same(1, #found)
     end)
   end)
 end)
