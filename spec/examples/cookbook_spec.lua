@@ -5,19 +5,76 @@ local helpers = require "spec.helpers"
 local origin = require "spec.helpers.origin"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
+local ssh = require "spec.helpers.ssh"
 local uv = require "luv"
+
+local NGINX = [[
+daemon off;
+pid %s/nginx.pid;
+events {}
+http {
+  access_log off;
+  include examples/cookbook/06-nginx.conf;
+}
+]]
+
+local SSH = [[
+IdentityFile %s/.ssh/id_ed25519
+StrictHostKeyChecking no
+UserKnownHostsFile /dev/null
+LogLevel ERROR
+BatchMode yes
+Host host.internal
+  HostName 127.0.0.1
+  Port %d
+]]
+
+-- A web server over TLS that says this.  @return address
+local function says(text)
+  local web = origin.nginx()
+  programs.file(web.www, "index.html", text .. "\n")
+  return "127.0.0.1:" .. web.https
+end
 
 -- What each recipe needs beside what it starts itself, by its number:
 --   possible()      whether this machine allows it
---   prepare(web)    starts what stands for the rest of the world; returns what stands for what
+--   prepare(web)    starts what stands for the rest of the world; returns what stands for what, and k.more
 --   patient         answers may come to what the page says in a while
 --   before, after   functions of the kitchen called around steps, by their number
 --   check(k)        what else must be true in the end
 local entries = {
   [4] = {
     check = function(k)
-      k.started[1]:logged("socks5", true)
+      k.started[3]:logged(("near@127.0.0.1:%d > far@127.0.0.1:%d > "):format(k:port(1080), k:port(3128)), true)
     end,
+  },
+  [6] = {
+    before = { function(k)
+      k:sh(("cp %s/cert.pem server.pem; cp %s/key.pem server.key"):format(k.web.folder, k.web.folder))
+      programs.file(k.folder, "nginx.conf", NGINX:format(k.folder))
+      programs.start("nginx", { "-c", k.folder .. "/nginx.conf", "-e", "stderr", "-p", k.folder },
+        { port = k:port(8443) })
+    end },
+  },
+  [7] = {
+    prepare = function()
+      return { { "10.0.0.5:443", says "the wiki" }, { "10.0.0.6:443", says "the shop" } }
+    end,
+  },
+  [9] = { patient = true },
+  [10] = {
+    prepare = function()
+      local keys = ssh.keys()
+      local port = ssh.server(keys)
+      return { { "host.internal:22", "127.0.0.1:" .. port } }, { keys = keys, port = port }
+    end,
+    before = { function(k)
+      local keys = k.more.keys
+      k:sh(("mkdir .ssh; cp %s/user .ssh/id_ed25519; cp %s/user.pub .ssh/id_ed25519.pub"):format(keys, keys))
+      programs.file(k.folder, "ssh_config", SSH:format(k.folder, k.more.port))
+      programs.file(k.folder, "bin/ssh", ("#!/bin/sh\nexec /usr/bin/ssh -F '%s/ssh_config' \"$@\"\n"):format(k.folder))
+      k:sh "chmod +x bin/ssh"
+    end },
   },
 }
 
@@ -69,13 +126,16 @@ describe("the cookbook", function()
         return pending "this machine does not allow it"
       end
       local web, replace = world(recipe)
+      local pairs_of_entry, more
       if entry.prepare then
-        for _, pair in ipairs(entry.prepare(web)) do
+        pairs_of_entry, more = entry.prepare(web)
+        for _, pair in ipairs(pairs_of_entry) do
           table.insert(replace, 1, pair)
         end
       end
       local k = cookbook.kitchen(recipe, replace)
-      k.web, k.patient, k.env.CURL_CA_BUNDLE = web, entry.patient, web.folder .. "/cert.pem"
+      k.web, k.more, k.patient = web, more, entry.patient
+      k.env.CURL_CA_BUNDLE, k.env.SSL_CERT_FILE = web.folder .. "/cert.pem", web.folder .. "/cert.pem"
       k:cook(entry)
       if entry.check then
         entry.check(k)

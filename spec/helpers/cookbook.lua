@@ -165,7 +165,7 @@ end
 
 --- The port that stands for one of the recipe.
 function kitchen:port(port)
-  return tonumber(assert(self.ports[tostring(port)], port))
+  return tonumber((assert(self.ports[tostring(port)], port)))
 end
 
 local function services_in(text)
@@ -203,10 +203,15 @@ end
 
 --- Run a command.  @return what it printed, its exit code
 function kitchen:run(command)
-  local result = programs.run("sh", { "-c", command:gsub("^sudo ", "") .. " 2>&1" }, {
+  local result = programs.run("sh", { "-c", ("{ %s\n} 2>&1"):format(command:gsub("^sudo ", "")) }, {
     cwd = self.folder, env = self.env, seconds = 60,
   })
   return trimmed(result.stdout), result.code
+end
+
+--- Run a command that must succeed.
+function kitchen:sh(command)
+  return programs.output("sh", { "-c", command }, { cwd = self.folder, env = self.env })
 end
 
 local function starts_tidegate(command)
