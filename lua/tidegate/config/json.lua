@@ -1,6 +1,7 @@
 -- JSON text to the same tree of nodes as tidegate.config.yaml makes, lines included.
 
 local failure = require "tidegate.failure"
+local utf8 = require "tidegate.utf8"
 
 local M = {}
 
@@ -43,31 +44,18 @@ function methods:expect(char)
   self.at = self.at + 1
 end
 
-local function utf8(code)
-  if code < 0x80 then
-    return string.char(code)
-  elseif code < 0x800 then
-    return string.char(0xc0 + math.floor(code / 64), 0x80 + code % 64)
-  elseif code < 0x10000 then
-    return string.char(0xe0 + math.floor(code / 4096), 0x80 + math.floor(code / 64) % 64,
-      0x80 + code % 64)
-  end
-  return string.char(0xf0 + math.floor(code / 262144), 0x80 + math.floor(code / 4096) % 64,
-    0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
-end
-
 function methods:unicode()
   local high = tonumber(self.text:match("^u(%x%x%x%x)", self.at) or self:fail("bad \\u escape"), 16)
   self.at = self.at + 5
   if high < 0xd800 or high > 0xdfff then
-    return utf8(high)
+    return utf8.encode(high)
   end
   local low = tonumber(self.text:match("^\\u(%x%x%x%x)", self.at) or "0", 16)
   if high > 0xdbff or low < 0xdc00 or low > 0xdfff then
     return "\239\191\189"
   end
   self.at = self.at + 6
-  return utf8(0x10000 + (high - 0xd800) * 0x400 + low - 0xdc00)
+  return utf8.pair(high, low)
 end
 
 function methods:string()

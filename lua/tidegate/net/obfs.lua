@@ -2,6 +2,7 @@
 
 local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
+local header = require "tidegate.net.http.header"
 local http1 = require "tidegate.native.http1"
 local opener = require "tidegate.native.opener"
 local ws = require "tidegate.native.ws"
@@ -13,26 +14,15 @@ local OURS = {
   ["content-length"] = true, ["transfer-encoding"] = true,
 }
 
--- "x-a" → "X-A", as gost writes the names of a map.
-local function canonical(name)
-  return (name:lower():gsub("^%l", string.upper):gsub("%-%l", string.upper))
-end
-
 --- Look through a configured map of header fields.  @return sorted { name, value } pairs | nil, err
 function M.fields(map)
-  local fields = {}
-  for name, value in pairs(map or {}) do
-    name = canonical(tostring(name))
-    if OURS[name:lower()] then
-      return nil, failure.new("config", ("the header %s is not free to be set"):format(name))
-    end
-    fields[#fields + 1] = { name, tostring(value) }
+  local list, err = header.configured(map, OURS)
+  if not list then
+    return nil, err
   end
-  table.sort(fields, function(a, b)
-    return a[1] < b[1]
-  end)
-  local ok, err = http1.encode("GET / HTTP/1.1", fields) -- to see whether they can be written
-  return ok and fields, err
+  local ok
+  ok, err = http1.encode("GET / HTTP/1.1", list) -- to see whether they can be written
+  return ok and list, err
 end
 
 local function with(fields, own)
@@ -42,26 +32,14 @@ local function with(fields, own)
       all[#all + 1] = field
     end
   end
-  table.sort(all, function(a, b)
-    return a[1] < b[1]
-  end)
-  return all
+  return header.sort(all)
 end
 
 --- The client's end: the request goes out with the first bytes.
 -- @return stream; the one given is used up | nil, err
 function M.client(stream, host, fields)
-  local others = {}
-  local agent = "Go-http-client/1.1"
-  for _, field in ipairs(fields) do
-    if field[1] == "Host" then
-      host = field[2]
-    elseif field[1] == "User-Agent" then
-      agent = field[2]
-    else
-      others[#others + 1] = field
-    end
-  end
+  local agent, others
+  host, agent, others = header.client(fields, host)
   others = with(others, {
     { "Connection", "Upgrade" }, { "Sec-Websocket-Key", ws.key() }, { "Upgrade", "websocket" },
   })

@@ -3,6 +3,7 @@
 local base64 = require "tidegate.net.http.base64"
 local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
+local header = require "tidegate.net.http.header"
 local http1 = require "tidegate.native.http1"
 local native = require "tidegate.native.ws"
 local path = require "tidegate.net.ws.path"
@@ -23,29 +24,9 @@ local function wrong(message)
   return failure.new("protocol", message, { layer = "websocket", op = "handshake" })
 end
 
--- "sec-websocket-key" → "Sec-Websocket-Key", as net/http writes names of a configured map.
-local function canonical(name)
-  return (name:lower():gsub("^%l", string.upper):gsub("%-%l", string.upper))
-end
-
 --- Look through a configured map of header fields.  @return { name, value } pairs sorted by name | nil, err
 function M.fields(map)
-  local fields = {}
-  for name, value in pairs(map or {}) do
-    name = canonical(tostring(name))
-    if OURS[name:lower()] then
-      return nil, failure.new("config", ("the header %s is not free to be set"):format(name))
-    end
-    fields[#fields + 1] = { name, tostring(value) }
-  end
-  table.sort(fields, function(a, b)
-    return a[1] < b[1]
-  end)
-  return fields
-end
-
-local function before(a, b)
-  return a[1] < b[1]
+  return header.configured(map, OURS)
 end
 
 -- The client ----------------------------------------------------------------------------------------
@@ -58,29 +39,17 @@ function M.request(options)
   if not fields then
     return nil, err
   end
-  local host, agent, others = options.host, "Go-http-client/1.1", {
-    { "Connection", "Upgrade" },
-    { "Sec-WebSocket-Key", "" },
-    { "Sec-WebSocket-Version", "13" },
-    { "Upgrade", "websocket" },
-  }
+  local host, agent, others = header.client(fields, options.host)
+  local key = { "Sec-WebSocket-Key", "" }
+  for _, field in ipairs {
+    { "Connection", "Upgrade" }, key, { "Sec-WebSocket-Version", "13" }, { "Upgrade", "websocket" },
+  } do
+    others[#others + 1] = field
+  end
   if options.compress then
     others[#others + 1] = { "Sec-WebSocket-Extensions", DEFLATE }
   end
-  for _, field in ipairs(fields) do
-    if field[1] == "Host" then
-      host = field[2]
-    elseif field[1] == "User-Agent" then
-      agent = field[2]
-    else
-      others[#others + 1] = field
-    end
-  end
-  table.sort(others, before)
-  local key
-  for _, field in ipairs(others) do
-    key = field[1] == "Sec-WebSocket-Key" and field or key
-  end
+  header.sort(others)
   table.insert(others, 1, { "User-Agent", agent })
   table.insert(others, 1, { "Host", host })
   local request = { line = ("GET %s HTTP/1.1"):format(options.path), fields = others, key = key }

@@ -2,6 +2,8 @@
 --
 -- Paths are keys and indexes (from 0) with dots between them; a backslash takes the next character as it is.
 
+local utf8 = require "tidegate.utf8"
+
 local M = {}
 
 local DEPTH_MAX = 512
@@ -33,29 +35,17 @@ end
 
 local ESCAPES = { n = "\n", t = "\t", r = "\r", b = "\b", f = "\f" }
 
-local function utf8(code)
-  if code < 0x80 then
-    return string.char(code)
-  elseif code < 0x800 then
-    return string.char(0xc0 + math.floor(code / 64), 0x80 + code % 64)
-  elseif code < 0x10000 then
-    return string.char(0xe0 + math.floor(code / 4096), 0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
-  end
-  return string.char(0xf0 + math.floor(code / 262144), 0x80 + math.floor(code / 4096) % 64,
-    0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
-end
-
 -- The text of a string without its quotes.
 local function unescape(raw)
   if not raw:find("\\", 1, true) then
     return raw
   end
   raw = raw:gsub("\\u([dD][89abAB]%x%x)\\u([dD][c-fC-F]%x%x)", function(high, low)
-    return utf8(0x10000 + (tonumber(high, 16) - 0xd800) * 1024 + tonumber(low, 16) - 0xdc00)
+    return utf8.pair(tonumber(high, 16), tonumber(low, 16))
   end)
   return (raw:gsub("\\(.)(%x?%x?%x?%x?)", function(char, digits)
     if char == "u" and #digits == 4 then
-      return utf8(tonumber(digits, 16))
+      return utf8.encode(tonumber(digits, 16))
     end
     return (ESCAPES[char] or char) .. digits
   end))

@@ -8,6 +8,8 @@
 --
 -- The text is walked, not parsed whole: a body that was cut off still yields what came before the cut.
 
+local utf8 = require "tidegate.utf8"
+
 local string_byte = string.byte
 local string_find = string.find
 local string_sub = string.sub
@@ -131,20 +133,8 @@ local SIMPLE = {
   ['"'] = '"', ["/"] = "/", b = "\b", f = "\f", n = "\n", r = "\r", t = "\t",
 }
 
-local function utf8(code)
-  if code < 0x80 then
-    return string.char(code)
-  elseif code < 0x800 then
-    return string.char(0xc0 + math.floor(code / 64), 0x80 + code % 64)
-  elseif code < 0x10000 then
-    return string.char(0xe0 + math.floor(code / 4096), 0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
-  end
-  return string.char(0xf0 + math.floor(code / 262144), 0x80 + math.floor(code / 4096) % 64,
-    0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
-end
-
 local function pair(high, low)
-  return utf8(0x10000 + (tonumber(high, 16) - 0xd800) * 1024 + tonumber(low, 16) - 0xdc00)
+  return utf8.pair(tonumber(high, 16), tonumber(low, 16))
 end
 
 -- The text of a string's inside.  Doubled backslashes are put away first, and come out last.
@@ -155,7 +145,7 @@ local function unquote(inside)
   return (inside:gsub("\\\\", "\\u005c"):gsub('\\(["/bfnrt])', SIMPLE)
     :gsub("\\u([dD][89abAB]%x%x)\\u([dD][c-fC-F]%x%x)", pair)
     :gsub("\\u(%x%x%x%x)", function(hex)
-      return utf8(tonumber(hex, 16))
+      return utf8.encode(tonumber(hex, 16))
     end))
 end
 

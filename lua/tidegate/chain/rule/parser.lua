@@ -7,6 +7,7 @@
 -- { kind = "or" | "and" | "not" | "call", at = byte position, [1], [2] …, name, args = { {at, value} } }.
 
 local failure = require "tidegate.failure"
+local utf8 = require "tidegate.utf8"
 
 local string_byte = string.byte
 local string_find = string.find
@@ -48,18 +49,6 @@ local ESCAPES = {
   a = "\a", b = "\b", f = "\f", n = "\n", r = "\r", t = "\t", v = "\v", ["\\"] = "\\", ['"'] = '"',
 }
 
-local function utf8(rune)
-  if rune < 0x80 then
-    return string.char(rune)
-  elseif rune < 0x800 then
-    return string.char(0xc0 + math.floor(rune / 64), 0x80 + rune % 64)
-  elseif rune < 0x10000 then
-    return string.char(0xe0 + math.floor(rune / 4096), 0x80 + math.floor(rune / 64) % 64, 0x80 + rune % 64)
-  end
-  return string.char(0xf0 + math.floor(rune / 262144), 0x80 + math.floor(rune / 4096) % 64,
-    0x80 + math.floor(rune / 64) % 64, 0x80 + rune % 64)
-end
-
 local HEX_DIGITS = { x = 2, u = 4, U = 8 }
 
 -- @return what the escape at `at` (a backslash) stands for, and where it ends
@@ -81,7 +70,7 @@ local function read_escape(self, at)
     elseif value > 0x10ffff or value >= 0xd800 and value <= 0xdfff then
       stop(self, at, "there is no such character")
     end
-    return utf8(value), at + 2 + digits
+    return utf8.encode(value), at + 2 + digits
   end
 
   local octal = text:match("^[0-7][0-7][0-7]", at + 1)

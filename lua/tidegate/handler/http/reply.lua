@@ -1,5 +1,7 @@
 -- The replies the proxy makes itself, byte for byte as gost's.
 
+local header = require "tidegate.net.http.header"
+
 local M = {}
 
 local REASONS = {
@@ -33,11 +35,6 @@ function M.status_line(code)
   return ("HTTP/1.1 %03d %s\r\n"):format(code, reason or "status code " .. code)
 end
 
--- "x-my-header" → "X-My-Header"
-local function canonical(name)
-  return (name:lower():gsub("^%l", string.upper):gsub("%-%l", string.upper))
-end
-
 -- Lines of a map, sorted by name; what could break out of its line is left out.
 local function sorted_lines(fields)
   local names = {}
@@ -62,7 +59,7 @@ function M.fields(map, defaults)
   for name, value in pairs(map or {}) do
     name, value = tostring(name), tostring(value)
     if name:find("^[%w!#$%%&'*+%-.^_`|~]+$") and not value:find("[%z\r\n]") then
-      fields[canonical(name)] = value
+      fields[header.canonical(name)] = value
     end
   end
   return sorted_lines(fields)

@@ -1,6 +1,7 @@
 -- The JSON text of a connection's record: gost's keys in gost's order, written as Go writes them.
 
 local ffi = require "ffi"
+local header = require "tidegate.net.http.header"
 local http1 = require "tidegate.native.http1"
 local native = require "tidegate.native.logline"
 
@@ -91,12 +92,9 @@ local function any_text(value)
   return quote(tostring(value))
 end
 
--- "x-case" → "X-Case", as Go's http package spells names.
+-- "x-case" → "X-Case"; what is no token is left as it came.
 local function canonical(name)
-  if name:find("[^%w!#$%%&'*+%-.^_`|~]") then
-    return name
-  end
-  return (name:lower():gsub("^%l", string.upper):gsub("%-%l", string.upper))
+  return name:find("[^%w!#$%%&'*+%-.^_`|~]") and name or header.canonical(name)
 end
 
 -- Not recorded: what Go keeps elsewhere, what was meant for the proxy alone, credentials for the proxy.
