@@ -201,7 +201,7 @@ static int l_attach(lua_State *L)
 struct sessions {
     struct tg_udp_sessions *table; /* NULL: closed */
     lua_State *main;
-    int serve; /* registry */
+    int serve, ended; /* registry */
 };
 
 static void on_session(void *arg, struct tg_packet *session)
@@ -214,13 +214,24 @@ static void on_session(void *arg, struct tg_packet *session)
     tg_task_start(L, 1);
 }
 
+static void on_sessions_end(void *arg, const struct tg_error *err)
+{
+    struct sessions *b = arg;
+    lua_State *L = b->main;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, b->ended);
+    tg_push_failure(L, err);
+    lua_remove(L, -2); /* the nil in front of the failure */
+    tg_task_start(L, 1);
+}
+
 static void close_sessions(lua_State *L, struct sessions *b)
 {
     if (b->table != NULL)
         tg_udp_sessions_close(b->table);
     b->table = NULL;
     luaL_unref(L, LUA_REGISTRYINDEX, b->serve);
-    b->serve = LUA_NOREF;
+    luaL_unref(L, LUA_REGISTRYINDEX, b->ended);
+    b->serve = b->ended = LUA_NOREF;
 }
 
 static void read_session_options(lua_State *L, int index, struct tg_udp_sessions_options *o)
@@ -231,6 +242,7 @@ static void read_session_options(lua_State *L, int index, struct tg_udp_sessions
         .limit = field_number(L, index, "limit", 4096),
         .queue = field_number(L, index, "queue", 128),
         .backlog = field_number(L, index, "backlog", 128),
+        .most = field_number(L, index, "most", 0),
         .keepalive = field_flag(L, index, "keepalive"),
         .stateless = field_flag(L, index, "stateless"),
         .fresh = field_flag(L, index, "fresh"),
@@ -238,27 +250,52 @@ static void read_session_options(lua_State *L, int index, struct tg_udp_sessions
     o->limit = o->limit > 0 && o->limit < TG_PACKET_MAX ? o->limit : TG_PACKET_MAX;
 }
 
-/** listen(fd, { ttl=ms, limit=, queue=, backlog=, keepalive=, stateless=, fresh= }, serve)
- * -> sessions | nil, err.  `serve` runs in a task of its own with the packet of each new
- * client.  The descriptor stays the caller's. */
-static int l_listen(lua_State *L)
+/* Push sessions whose `serve` is at `index`. */
+static struct sessions *push_sessions(lua_State *L, int index)
 {
-    int fd = luaL_checkint(L, 1);
-    struct tg_udp_sessions_options o;
-    read_session_options(L, 2, &o);
-    luaL_checktype(L, 3, LUA_TFUNCTION);
+    luaL_checktype(L, index, LUA_TFUNCTION);
     struct sessions *b = lua_newuserdata(L, sizeof(*b));
-    *b = (struct sessions){ .serve = LUA_NOREF };
+    *b = (struct sessions){ .serve = LUA_NOREF, .ended = LUA_NOREF };
     luaL_getmetatable(L, SESSIONS_MT);
     lua_setmetatable(L, -2);
     lua_getfield(L, LUA_REGISTRYINDEX, "tidegate.main");
     b->main = lua_tothread(L, -1);
     lua_pop(L, 1);
-    lua_pushvalue(L, 3);
+    lua_pushvalue(L, index);
     b->serve = luaL_ref(L, LUA_REGISTRYINDEX);
+    return b;
+}
+
+/** listen(fd, { ttl=ms, limit=, queue=, backlog=, most=, keepalive=, stateless=, fresh= }, serve)
+ * -> sessions | nil, err.  `serve` runs in a task of its own with the packet of each new
+ * client.  most: sessions at a time, 0 for any number.  The descriptor stays the caller's. */
+static int l_listen(lua_State *L)
+{
+    int fd = luaL_checkint(L, 1);
+    struct tg_udp_sessions_options o;
+    read_session_options(L, 2, &o);
+    struct sessions *b = push_sessions(L, 3);
     struct tg_error err;
     b->table = tg_udp_sessions_open(tg_reactor_of(L), fd, &o, on_session, b, &err);
     return b->table != NULL ? 1 : tg_push_failure(L, &err);
+}
+
+/** split(packet, options, serve, ended) -> sessions | nil, err: the same for an endpoint which carries
+ * addresses, and is the sessions' from now on.  `ended` runs in a task with the error that ends it. */
+static int l_split(lua_State *L)
+{
+    struct tg_udp_sessions_options o;
+    struct tg_packet *p = tg_packet_check(L, 1);
+    luaL_argcheck(L, p == NULL || p->any_peer, 1, "there is one peer only");
+    read_session_options(L, 2, &o);
+    luaL_checktype(L, 4, LUA_TFUNCTION);
+    struct sessions *b = push_sessions(L, 3);
+    if (p == NULL)
+        return fail(L, "open", TG_CLOSED, "the endpoint is closed");
+    lua_pushvalue(L, 4);
+    b->ended = luaL_ref(L, LUA_REGISTRYINDEX);
+    b->table = tg_udp_sessions_over(tg_packet_take(L, 1), &o, on_session, on_sessions_end, b);
+    return 1;
 }
 
 /** sessions:close(): all of them end */
@@ -309,6 +346,7 @@ void tg_packet_open_functions(lua_State *L)
         { "attach", l_attach },
         { "as_stream", l_as_stream },
         { "listen", l_listen },
+        { "split", l_split },
         { NULL, NULL },
     };
     luaL_newmetatable(L, SESSIONS_MT);

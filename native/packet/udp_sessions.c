@@ -39,9 +39,11 @@ struct session {
 
 struct tg_udp_sessions {
     struct tg_reactor *r;
-    struct tg_watch watch;
+    struct tg_watch watch;   /* of the socket */
+    struct tg_packet *lower; /* instead of a socket; NULL: there is one */
     struct tg_udp_sessions_options o;
     tg_udp_session_cb on_session;
+    tg_udp_sessions_end_cb on_end;
     void *arg;
     struct tg_hash_key key;
     struct session **buckets;
@@ -264,6 +266,17 @@ static void mark_answered(struct session *s)
     start_sweep(t, &t->answered_sweep, TG_ANSWERED_MS);
 }
 
+static int send_below(struct session *s, struct tg_datagram *in, int count)
+{
+    struct tg_packet *lower = s->t->lower;
+    for (int i = 0; i < count; i++)
+        in[i].peer = s->peer;
+    int sent = tg_packet_send(lower, in, count);
+    if (sent < 0)
+        s->base.error = lower->error;
+    return sent;
+}
+
 static int session_send(struct tg_packet *p, struct tg_datagram *in, int count)
 {
     struct session *s = (struct session *)p;
@@ -271,7 +284,8 @@ static int session_send(struct tg_packet *p, struct tg_datagram *in, int count)
         return 0;
     for (int i = 0; i < count; i++)
         p->tx += in[i].len;
-    int sent = tg_udp_send(s->t->watch.fd, &s->t->flags, &s->peer, in, count);
+    int sent = s->t->lower != NULL ? send_below(s, in, count)
+                                   : tg_udp_send(s->t->watch.fd, &s->t->flags, &s->peer, in, count);
     mark_answered(s);
     return sent;
 }
@@ -304,6 +318,8 @@ static int session_name_of(const struct tg_packet *p, bool peer, struct tg_addr 
     }
     if (s->t == NULL)
         return TG_CLOSED;
+    if (s->t->lower != NULL)
+        return tg_packet_name(s->t->lower, false, out);
     out->len = sizeof(out->storage);
     return getsockname(s->t->watch.fd, &out->any, &out->len) < 0 ? TG_IO : 0;
 }
@@ -434,18 +450,51 @@ static void free_table(struct tg_udp_sessions *t)
     free(t);
 }
 
-static void on_watch(void *arg, unsigned events)
+static int recv_socket(struct tg_udp_sessions *t, struct tg_datagram *in, bool *drained)
+{
+    int n = tg_udp_recv(t->r, t->watch.fd, true, t->o.limit, &t->guess, in, TG_PACKET_BATCH, drained);
+    if (*drained)
+        tg_watch_blocked(&t->watch, TG_READABLE);
+    return n;
+}
+
+/* Of what comes from below, what has the address of somebody. */
+static int recv_below(struct tg_udp_sessions *t, struct tg_datagram *in, bool *drained)
+{
+    int n = tg_packet_recv(t->lower, in, TG_PACKET_BATCH), kept = 0;
+    *drained = n <= 0;
+    for (int i = 0; i < n; i++) {
+        tg_peer_unmap(&in[i].peer);
+        if (in[i].peer.any.sa_family == 0)
+            continue;
+        if (in[i].len > t->o.limit)
+            in[i].len = t->o.limit;
+        if (kept != i)
+            in[kept] = in[i];
+        kept++;
+    }
+    return n > 0 ? kept : n;
+}
+
+static void ended_below(struct tg_udp_sessions *t, int code)
+{
+    struct tg_error err = t->lower->error;
+    if (err.code == TG_OK)
+        tg_error_put(&err, t->lower->ops->name, "recv", (enum tg_code)code, NULL);
+    tg_packet_want(t->lower, false);
+    t->on_end(t->arg, &err); /* last: `t` may be gone now */
+}
+
+static void on_input(void *arg, unsigned events)
 {
     struct tg_udp_sessions *t = arg;
     struct tg_datagram in[TG_PACKET_BATCH];
+    int n = TG_AGAIN;
     (void)events;
     t->busy = true;
     for (int turn = 0; turn < READS_PER_TURN && !t->closed; turn++) {
         bool drained;
-        int n = tg_udp_recv(t->r, t->watch.fd, true, t->o.limit, &t->guess, in, TG_PACKET_BATCH,
-                            &drained);
-        if (drained)
-            tg_watch_blocked(&t->watch, TG_READABLE);
+        n = t->lower != NULL ? recv_below(t, in, &drained) : recv_socket(t, in, &drained);
         if (n > 0)
             distribute(t, in, n);
         introduce(t);
@@ -455,6 +504,8 @@ static void on_watch(void *arg, unsigned events)
     t->busy = false;
     if (t->closed)
         free_table(t);
+    else if (t->lower != NULL && n < 0 && n != TG_AGAIN)
+        ended_below(t, n);
 }
 
 /* ---- ends ---- */
@@ -494,6 +545,24 @@ static void on_answered_sweep(void *arg)
         tg_timer_start(t->r, &t->answered_sweep, TG_ANSWERED_MS);
 }
 
+static struct tg_udp_sessions *new_table(struct tg_reactor *r,
+                                         const struct tg_udp_sessions_options *options,
+                                         tg_udp_session_cb on_session, void *arg)
+{
+    struct tg_udp_sessions *t = tg_zalloc(sizeof(*t));
+    t->r = r;
+    t->o = *options;
+    t->on_session = on_session;
+    t->arg = arg;
+    t->newcomers_tail = &t->newcomers;
+    t->mask = BUCKETS_FIRST - 1;
+    t->buckets = tg_zalloc(BUCKETS_FIRST * sizeof(*t->buckets));
+    t->live_sweep = (struct tg_timer){ .cb = on_live_sweep, .arg = t };
+    t->answered_sweep = (struct tg_timer){ .cb = on_answered_sweep, .arg = t };
+    tg_hash_key_make(&t->key);
+    return t;
+}
+
 struct tg_udp_sessions *tg_udp_sessions_open(struct tg_reactor *r, int fd,
                                              const struct tg_udp_sessions_options *options,
                                              tg_udp_session_cb on_session, void *arg,
@@ -505,24 +574,28 @@ struct tg_udp_sessions *tg_udp_sessions_open(struct tg_reactor *r, int fd,
         tg_error_set(err, "udp", "listen", errno);
         return NULL;
     }
-    struct tg_udp_sessions *t = tg_zalloc(sizeof(*t));
-    t->r = r;
-    t->o = *options;
-    t->on_session = on_session;
-    t->arg = arg;
+    struct tg_udp_sessions *t = new_table(r, options, on_session, arg);
     t->flags = own.ss_family == AF_INET6 ? TG_UDP_V6 : 0;
-    t->newcomers_tail = &t->newcomers;
-    t->mask = BUCKETS_FIRST - 1;
-    t->buckets = tg_zalloc(BUCKETS_FIRST * sizeof(*t->buckets));
-    t->live_sweep = (struct tg_timer){ .cb = on_live_sweep, .arg = t };
-    t->answered_sweep = (struct tg_timer){ .cb = on_answered_sweep, .arg = t };
-    tg_hash_key_make(&t->key);
     tg_udp_tune(fd, LISTENER_BUFFER);
-    if (tg_watch_open_input(r, &t->watch, fd, TG_READABLE | TG_WRITABLE, on_watch, t, err) < 0) {
+    if (tg_watch_open_input(r, &t->watch, fd, TG_READABLE | TG_WRITABLE, on_input, t, err) < 0) {
         free_table(t);
         return NULL;
     }
     tg_watch_want(&t->watch, TG_READABLE);
+    return t;
+}
+
+struct tg_udp_sessions *tg_udp_sessions_over(struct tg_packet *lower,
+                                             const struct tg_udp_sessions_options *options,
+                                             tg_udp_session_cb on_session,
+                                             tg_udp_sessions_end_cb on_end, void *arg)
+{
+    struct tg_udp_sessions *t = new_table(lower->reactor, options, on_session, arg);
+    t->on_end = on_end;
+    t->lower = lower;
+    lower->on_ready = on_input;
+    lower->ready_arg = t;
+    tg_packet_want(lower, true);
     return t;
 }
 
@@ -534,7 +607,10 @@ void tg_udp_sessions_configure(struct tg_udp_sessions *t,
 
 void tg_udp_sessions_close(struct tg_udp_sessions *t)
 {
-    tg_watch_close(&t->watch, true);
+    if (t->lower != NULL)
+        tg_packet_close(t->lower);
+    else
+        tg_watch_close(&t->watch, true);
     tg_timer_stop(t->r, &t->live_sweep);
     tg_timer_stop(t->r, &t->answered_sweep);
     while (t->answered != NULL)

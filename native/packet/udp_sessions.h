@@ -1,7 +1,8 @@
 #pragma once
 
 /** @file
- * The datagrams of one listening UDP socket, as one endpoint per client.
+ * The datagrams of one listening UDP socket, as one endpoint per client; or those of another
+ * endpoint which carries addresses, such as a port that a proxy has opened for us.
  *
  * Every session is a tg_packet with one peer, its client.  Until somebody sets
  * a sink its datagrams wait in a bounded queue; from then on a batch read from
@@ -42,6 +43,15 @@ struct tg_udp_sessions *tg_udp_sessions_open(struct tg_reactor *r, int fd,
                                              const struct tg_udp_sessions_options *options,
                                              tg_udp_session_cb on_session, void *arg,
                                              struct tg_error *err);
+
+/** What lies below has ended, or failed; may close the table, which does nothing any more. */
+typedef void (*tg_udp_sessions_end_cb)(void *arg, const struct tg_error *err);
+
+/** The same over an endpoint, which is owned from now on.  Datagrams without an IP address are dropped. */
+struct tg_udp_sessions *tg_udp_sessions_over(struct tg_packet *lower,
+                                             const struct tg_udp_sessions_options *options,
+                                             tg_udp_session_cb on_session,
+                                             tg_udp_sessions_end_cb on_end, void *arg);
 
 /** Somebody takes care of a session: it counts for the backlog no more. */
 void tg_udp_session_accept(struct tg_packet *session);

@@ -5,14 +5,17 @@ local origin = require "spec.helpers.origin"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 
--- A copy of an example with ports of our own.
-local function adapted(path, ports)
+-- A copy of an example with addresses of our own: ports of 127.0.0.1 by their numbers, others as texts.
+local function adapted(path, places)
   local file = assert(io.open(path))
   local text = file:read "*a"
   file:close()
-  for from, to in pairs(ports) do
+  for from, to in pairs(places) do
     local count
-    text, count = text:gsub("127%.0%.0%.1:" .. from, "127.0.0.1:" .. to)
+    if type(from) == "number" then
+      from, to = "127.0.0.1:" .. from, "127.0.0.1:" .. to
+    end
+    text, count = text:gsub(from:gsub("%p", "%%%0"), to)
     assert(count > 0, from)
   end
   return programs.file(programs.folder(), path:match "[^/]+$", text)
@@ -46,5 +49,18 @@ describe("examples of transports", function()
         ("http://127.0.0.1:%d/whoami"):format(web.http) })
     end
     p:logged(("middle@127.0.0.1:%d > far@127.0.0.1:%d"):format(middle, far), true)
+  end))
+
+  it("reverse-udp.yml offers the names of here over there", helpers.task(function()
+    local dns, shown = origin.dnsmasq(), programs.free_port()
+    local far = proxy.start { "-L", "relay+tls://user:pass@127.0.0.1:0?bind=true" }
+    local near = proxy.start({ "-C", adapted("examples/reverse-udp.yml", {
+      ["127.0.0.1:53"] = "127.0.0.1:" .. dns,
+      ["addr: :5353"] = "addr: 127.0.0.1:" .. shown,
+      ["192.0.2.1:8443"] = "127.0.0.1:" .. far:port(1),
+    }) }, { services = 1 })
+    near:logged "bound %S+/udp, relay@"
+    local done = programs.output("dig", { "@127.0.0.1", "-p", tostring(shown), "tidegate.test", "+short", "+notcp" })
+    assert.equal("192.0.2.33\n", done)
   end))
 end)

@@ -1,6 +1,7 @@
 -- Datagrams through a whole tidegate: forwards, SOCKS5 associations, chains; with dig, dnsmasq, socat
 -- and PySocks at the ends.
 
+local datagrams = require "spec.helpers.datagrams"
 local helpers = require "spec.helpers"
 local origin = require "spec.helpers.origin"
 local packet = require "tidegate.native.packet"
@@ -12,27 +13,6 @@ local function dig(port, ...)
   return programs.output("dig", {
     "@127.0.0.1", "-p", tostring(port), "tidegate.test", "+short", "+tries=1", "+time=5", "+notcp", ...,
   }, { seconds = 15 })
-end
-
--- An endpoint of ours that answers with its name and what it got.
-local function answering(name)
-  local e = assert(packet.udp { at = "127.0.0.1:0" })
-  helpers.spawn(function()
-    while true do
-      local bytes, from = e:recv()
-      if not bytes then
-        return
-      end
-      e:send(name .. ":" .. bytes, from)
-    end
-  end)
-  return e, e:local_address()
-end
-
-local function ask(endpoint, bytes, to)
-  endpoint:set_deadline(require("tidegate.native.task").now() + 5000)
-  assert(endpoint:send(bytes, to))
-  return endpoint:recv()
 end
 
 -- UDP ASSOCIATE by hand.  @return endpoint that carries addresses
@@ -64,10 +44,10 @@ describe("datagrams", function()
   end, 60))
 
   it("go through a port forward to a name, on IPv6 too", helpers.task(function()
-    local e, at = answering "e"
+    local e, at = datagrams.answering "e"
     local p = proxy.start { "-L", "udp://[::1]:0/localhost:" .. at:match ":(%d+)$" }
     local c = assert(packet.udp { connect = p:address(1) })
-    assert.equal("e:x", (ask(c, "x")))
+    assert.equal("e:x", (datagrams.ask(c, "x")))
     c:close()
     e:close()
   end, 60))
@@ -89,13 +69,13 @@ describe("datagrams", function()
   end, 60))
 
   it("take turns over several targets, a new one after each answer", helpers.task(function()
-    local a, at_a = answering "a"
-    local b, at_b = answering "b"
+    local a, at_a = datagrams.answering "a"
+    local b, at_b = datagrams.answering "b"
     local p = proxy.start { "--workers", "1", "-L", ("udp://127.0.0.1:0/%s,%s?strategy=round"):format(at_a, at_b) }
     local c = assert(packet.udp { connect = p:address(1) })
     local count = { a = 0, b = 0 }
     for _ = 1, 6 do
-      local name = ask(c, "x"):sub(1, 1)
+      local name = datagrams.ask(c, "x"):sub(1, 1)
       count[name] = count[name] + 1
     end
     assert.same({ a = 3, b = 3 }, count)
@@ -105,23 +85,23 @@ describe("datagrams", function()
   end, 60))
 
   it("are sessions each when stateless", helpers.task(function()
-    local e, at = answering "e"
+    local e, at = datagrams.answering "e"
     local p = proxy.start { "-L", "udp://127.0.0.1:0/" .. at .. "?stateless=true" }
     local c = assert(packet.udp { connect = p:address(1) })
     for i = 1, 5 do
-      assert.equal("e:" .. i, (ask(c, tostring(i))))
+      assert.equal("e:" .. i, (datagrams.ask(c, tostring(i))))
     end
     c:close()
     e:close()
   end, 60))
 
   it("leave no descriptor when clients have gone", helpers.task(function()
-    local e, at = answering "e"
+    local e, at = datagrams.answering "e"
     local p = proxy.start { "-L", "udp://127.0.0.1:0/" .. at .. "?ttl=1s" }
     local before = p:descriptors()
     for _ = 1, 100 do
       local c = assert(packet.udp { connect = p:address(1) })
-      assert.equal("e:x", (ask(c, "x")))
+      assert.equal("e:x", (datagrams.ask(c, "x")))
       c:close()
     end
     helpers.eventually(function() return p:descriptors() <= before end)
@@ -129,15 +109,15 @@ describe("datagrams", function()
   end, 60))
 
   it("go through SOCKS5, to addresses and names", helpers.task(function()
-    local a, at = answering "a"
+    local a, at = datagrams.answering "a"
     local p = proxy.start { "-L", "socks5://127.0.0.1:0?udp=true" }
     local c = associate(p:port(1))
-    local bytes, from = ask(c, "1", at)
+    local bytes, from = datagrams.ask(c, "1", at)
     assert.equal("a:1", bytes)
     assert.equal(at, from)
-    assert.equal("a:2", (ask(c, "2", "localhost:" .. at:match ":(%d+)$")))
+    assert.equal("a:2", (datagrams.ask(c, "2", "localhost:" .. at:match ":(%d+)$")))
     c:send("nobody", "no-such-name.invalid:9")
-    assert.equal("a:3", (ask(c, "3", at)))
+    assert.equal("a:3", (datagrams.ask(c, "3", at)))
     local before = p:descriptors()
     c:close()
     helpers.eventually(function() return p:descriptors() <= before - 3 end)
@@ -153,7 +133,7 @@ describe("datagrams", function()
   end, 60))
 
   it("go through SOCKS5: PySocks", helpers.task(function()
-    local e, at = answering "e"
+    local e, at = datagrams.answering "e"
     local p = proxy.start { "-L", "socks5://user:pass@127.0.0.1:0?udp=true" }
     local script = [[
 import socks, sys
@@ -209,7 +189,7 @@ for i in range(3):
   end
 
   it("go through an association through a chain", helpers.task(function()
-    local e, at = answering "e"
+    local e, at = datagrams.answering "e"
     local far = proxy.start {
       "-L", "socks5://127.0.0.1:0?udp=true", "-L", "relay://127.0.0.1:0?bind=true", "-L", "http://127.0.0.1:0?udp=true",
     }
@@ -217,8 +197,8 @@ for i in range(3):
     for i, connector in ipairs(connectors) do
       local p = proxy.start { "-L", "socks5://127.0.0.1:0?udp=true", "-F", connector:format(far:address(i)) }
       local c = associate(p:port(1))
-      assert.equal("e:1", (ask(c, "1", at)))
-      local bytes, from = ask(c, "2", "localhost:" .. at:match ":(%d+)$")
+      assert.equal("e:1", (datagrams.ask(c, "1", at)))
+      local bytes, from = datagrams.ask(c, "2", "localhost:" .. at:match ":(%d+)$")
       assert.equal("e:2", bytes)
       assert.equal(at, from)
       c:close()

@@ -11,6 +11,7 @@ local message = require "tidegate.native.relay_message"
 local mux_peers = require "tidegate.net.mux_peers"
 local mux_schema = require "tidegate.net.mux_schema"
 local udp = require "tidegate.net.udp"
+local udp_peers = require "tidegate.net.udp_peers"
 
 local CONNECT, BIND = 1, 2
 
@@ -143,9 +144,19 @@ local function read_peer(stream)
   return host and address.join(host, port), port
 end
 
+-- The datagrams of everybody come in one stream of frames.
+local function split_datagrams(stream, bound, options)
+  local endpoint, err = udp.tunnel(stream, "")
+  if not endpoint then
+    return nil, err
+  end
+  return udp_peers.split(endpoint, bound, options)
+end
+
 --- Have the server listen for us.
--- @return acceptor: accept([deadline]) → stream, peer | nil, err; address(); close() | nil, err
-local function bind(self, ctx, stream, network, target, deadline)
+-- @param options for udp: what tidegate.native.packet.split takes
+-- @return acceptor: accept([deadline]) → stream (udp: endpoint), peer | nil, err; address(); close() | nil, err
+local function bind(self, ctx, stream, network, target, deadline, options)
   local host, port = split(network, target)
   if not host then
     return nil, port or failure.new("invalid", "an address is needed")
@@ -158,6 +169,9 @@ local function bind(self, ctx, stream, network, target, deadline)
     return nil, bound_port
   end
   local bound = network == "unix" and bound_host or address.join(bound_host, bound_port)
+  if network == "udp" then
+    return split_datagrams(stream, bound, options)
+  end
   return mux_peers.new(stream, bound, mux_schema.options(self.md, false), read_peer)
 end
 

@@ -8,6 +8,7 @@ local schema = require "tidegate.net.mux_schema"
 local socks = require "tidegate.native.socks"
 local socks5 = require "tidegate.net.socks5"
 local udp = require "tidegate.net.udp"
+local udp_peers = require "tidegate.net.udp_peers"
 
 local NO_AUTH, USER_PASS, TLS, TLS_AUTH = 0x00, 0x02, 0x80, 0x82
 local CONNECT, BIND, ASSOCIATE, MBIND, UDP_TUN = 0x01, 0x02, 0x03, 0xf2, 0xf3
@@ -180,13 +181,38 @@ local function bind_plain(stream, bound)
   }
 end
 
+-- UDP-TUN with a port: the datagrams of everybody who sends to it.
+local function bind_udp(self, ctx, stream, target, deadline, options)
+  local host, port = begin(self, ctx, stream, target, deadline)
+  if not host then
+    return nil, port
+  elseif port == 0 then
+    return nil, failure.new("config", "a SOCKS5 server opens only a UDP port that is named: write one instead of 0")
+  end
+  local bound, err = reply_address(socks5.request(stream, UDP_TUN, host == "" and "0.0.0.0" or host, port))
+  if not bound then
+    return nil, err
+  end
+  stream:set_deadline(nil)
+  local endpoint
+  endpoint, err = udp.tunnel(stream, "")
+  if not endpoint then
+    return nil, err
+  end
+  return udp_peers.split(endpoint, bound, options)
+end
+
 --- Have the server listen for us.
--- @param network "tcp", or "tcp/1" for plain BIND, which brings a single peer
--- @return acceptor: accept([deadline]) → stream, peer | nil, err; address(); close() | nil, err
-local function bind(self, ctx, stream, network, target, deadline)
+-- @param network "tcp", "udp", or "tcp/1" for plain BIND, which brings a single peer
+-- @param options for udp: what tidegate.native.packet.split takes
+-- @return acceptor: accept([deadline]) → stream (udp: endpoint), peer | nil, err; address(); close() | nil, err
+local function bind(self, ctx, stream, network, target, deadline, options)
+  if network == "udp" then
+    return bind_udp(self, ctx, stream, target, deadline, options)
+  end
   local plain = network == "tcp/1"
   if not plain and network ~= "tcp" then
-    return nil, failure.new("unsupported", "SOCKS5 binds TCP ports only, not " .. network)
+    return nil, failure.new("unsupported", "SOCKS5 binds TCP and UDP ports only, not " .. network)
   end
   local host, port = begin(self, ctx, stream, target, deadline)
   if not host then

@@ -70,6 +70,7 @@ end
 return component.listener "udp" {
   doc = "UDP, one session for each client address",
   network = "udp",
+  datagrams = true,
   metadata = METADATA,
   serve = serve,
 }

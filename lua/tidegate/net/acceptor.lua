@@ -23,8 +23,9 @@ local function bindable(address, deadline)
 end
 
 --- @param address "host:port", or "unix:/path"
+-- @param kind "stream" (default) or "datagram"
 -- @return acceptor, which listens but does not accept yet | nil, err
-function M.listen(address, deadline)
+function M.listen(address, deadline, kind)
   local err
   if address:sub(1, 5) ~= "unix:" then
     address, err = bindable(address, deadline)
@@ -33,7 +34,7 @@ function M.listen(address, deadline)
     end
   end
   local fds
-  fds, err = listener.open(address, "stream", 1)
+  fds, err = listener.open(address, kind or "stream", 1)
   if not fds then
     return nil, failure.wrap(err):during("listen on " .. address)
   end

@@ -5,11 +5,13 @@
 
 local acceptors = require "tidegate.net.acceptor"
 local addr = require "tidegate.net.addr"
+local arrivals = require "tidegate.net.arrivals"
 local failure = require "tidegate.failure"
 local group = require "tidegate.chain.group"
 local process = require "tidegate.native.process"
 local router = require "tidegate.chain.router"
 local task = require "tidegate.native.task"
+local udp_peers = require "tidegate.net.udp_peers"
 
 local M = {}
 local methods = {}
@@ -23,17 +25,21 @@ local function pause(self, seconds)
   self.sleeper:wait(task.now() + seconds * 1000)
 end
 
--- Connections to a socket of ours, as peers of a remote one come.
-local function local_acceptor(network, address)
-  local made, err = acceptors.listen(network == "unix" and "unix:" .. address or address)
+-- A socket of ours, and who comes to it.
+local function local_acceptor(network, address, options)
+  local made, err = acceptors.listen(network == "unix" and "unix:" .. address or address, nil,
+    network == "udp" and "datagram" or "stream")
   if not made then
     return nil, err
+  elseif network == "udp" then
+    return udp_peers.listen(made.fd, made:address(), options, function()
+      made:close()
+    end)
   end
-  local waiting, queue = task.waiter(), {}
+  local queue = arrivals.new()
   local ok
   ok, err = made:start(function(stream)
-    queue[#queue + 1] = stream
-    waiting:wake(true)
+    queue:push(stream, stream:remote_address() or "@")
   end)
   if not ok then
     made:close()
@@ -44,18 +50,11 @@ local function local_acceptor(network, address)
       return made:address()
     end,
     accept = function()
-      while #queue == 0 and made.fd do
-        waiting:wait()
-      end
-      local stream = table.remove(queue, 1)
-      if not stream then
-        return nil, failure.new("closed", "the listener was closed")
-      end
-      return stream, stream:remote_address() or "@"
+      return queue:pop()
     end,
     close = function()
       made:close()
-      waiting:wake(true)
+      queue:close()
     end,
   }
 end
@@ -98,11 +97,11 @@ local function bind(self)
   local acceptor, route = nil, "here"
   if self.chain then
     acceptor, route = bind_through(self, function(connector, ctx, stream, deadline)
-      return connector:bind(ctx, stream, network, address, deadline)
+      return connector:bind(ctx, stream, network, address, deadline, self.options)
     end)
   end
   if not acceptor and (not self.chain or route == nil) then
-    acceptor, route = local_acceptor(network, address)
+    acceptor, route = local_acceptor(network, address, self.options)
     if acceptor then
       route = "here"
     end
@@ -112,13 +111,14 @@ end
 
 local function serve_peers(self, acceptor)
   local bound = acceptor:address() or self.service.addr
+  local serve = self.network == "udp" and self.service.serve_session or self.service.serve
   while not self.closed do
     local stream, peer = acceptor:accept()
     if not stream then
       return peer
     end
     local host = peer and addr.host(peer)
-    task.spawn(self.service.serve, self.service, stream, {
+    task.spawn(serve, self.service, stream, {
       remote = host and host ~= "" and peer or "@", local_address = bound,
     })
   end
@@ -177,10 +177,11 @@ function M.open(self)
 end
 
 --- Listen for a service until the acceptor returned is closed.
--- @param network "tcp" or "unix"
-function M.serve(listener, service, network)
+-- @param network "tcp", "unix" or "udp"
+-- @param options for udp: what tidegate.native.packet.split takes
+function M.serve(listener, service, network, options)
   local self = setmetatable({
-    service = service, network = network, chain = listener.chain, sleeper = task.waiter(),
+    service = service, network = network, options = options, chain = listener.chain, sleeper = task.waiter(),
     group = listener.chain and listener.chain.entries and listener.chain or nil,
   }, mt)
   if process.id() == 1 then

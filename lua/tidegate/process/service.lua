@@ -38,7 +38,7 @@ M.METADATA = {
 }
 
 -- What admissions and limiters are told of listeners whose connections are not TCP.
-local NETWORKS = { udp = "udp", unix = "unix" }
+local NETWORKS = { udp = "udp", rudp = "udp", unix = "unix" }
 
 local SKIP_AUTH = { skipauth = { type = "list", split = "," } }
 
@@ -118,7 +118,13 @@ local function make_parts(self, config)
     return nil, err
   end
   self.handler, err = instance.new("handler", handler.type or "auto", handler, { service = self })
-  return self.handler and true or nil, err
+  if not self.handler then
+    return nil, err
+  elseif self.listener.datagrams and not self.handler.handle_packets then
+    return nil, failure.new("config", ("handler %s on listener %s: it serves no datagrams"):format(
+      self.handler.name, self.listener.name))
+  end
+  return true
 end
 
 local STEPS = { make_forwarder, make_chain, make_sockets, attach_policies, make_skip_auth, make_parts }
@@ -418,22 +424,22 @@ function methods:serve_streams(ctx, session, serve)
 end
 
 --- Serve one session of datagrams, as serve() does a stream.
-function methods:serve_session(packet)
+-- @param from as there
+function methods:serve_session(packet, from)
   if self.quotas and quota.blocks(self) then
     return packet:close()
   end
-  return run(context.new(self, packet), walk, "handle_packets")
+  local ctx = context.new(self, packet)
+  if from then
+    ctx.remote, ctx.local_address = from.remote, from.local_address
+  end
+  return run(ctx, walk, "handle_packets")
 end
 
 --- Serve the datagrams of a bound socket.
 -- @return an acceptor with close() and adopt(service) | nil, err
 function methods:serve_packets(fd)
-  local listener = self.listener
-  if not listener.serve or not self.handler.handle_packets then
-    return nil, failure.new("unsupported", ("handler %s on listener %s: it serves no datagrams"):format(
-      self.handler.name, listener.name))
-  end
-  return listener:serve(self, fd)
+  return self.listener:serve(self, fd)
 end
 
 --- Serve what a listener finds without a socket of ours.

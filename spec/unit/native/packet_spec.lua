@@ -449,6 +449,119 @@ describe("packet.listen", function()
   end))
 end)
 
+describe("packet.split", function()
+  -- An endpoint of frames that is taken apart.  @return the far end, sessions, arrived sessions, what ended it
+  local function splitting(options)
+    local near, far = stream.pair()
+    local arrived, over, waiting = {}, {}, task.waiter()
+    local sessions = assert(packet.split(assert(packet.over_stream(near, "udptun")), options, function(session)
+      arrived[#arrived + 1] = session
+      waiting:wake(true)
+    end, function(err)
+      over.err = err
+      waiting:wake(true)
+    end))
+    return assert(packet.over_stream(far, "udptun")), sessions, arrived, over, waiting
+  end
+
+  it("makes a session of each address, and answers to it", helpers.task(function()
+    local far, sessions, arrived, over, waiting = splitting { keepalive = true }
+    far:send("one", "192.0.2.1:1000")
+    far:send("two", "192.0.2.2:1000")
+    far:send("three", "[2001:db8::1]:1000")
+    far:send("four", "192.0.2.1:1000")
+    while #arrived < 3 do
+      waiting:wait(task.now() + 2000)
+    end
+    assert.equal(3, sessions:count())
+    assert.equal("192.0.2.1:1000", arrived[1]:remote_address())
+    assert.equal("one", (arrived[1]:recv()))
+    assert.equal("four", (arrived[1]:recv()))
+    assert.equal("three", (arrived[3]:recv()))
+    arrived[3]:send "back"
+    local bytes, from = far:recv()
+    assert.equal("back", bytes)
+    assert.equal("[2001:db8::1]:1000", from)
+    far:close()
+    while not over.err do
+      waiting:wait(task.now() + 2000)
+    end
+    assert.equal("eof", over.err.code)
+    sessions:close()
+    local _, err = arrived[1]:recv()
+    assert.equal("eof", err.code)
+    for _, session in ipairs(arrived) do
+      session:close()
+    end
+  end))
+
+  it("takes no names, no more sessions than it may, and no more of a datagram", helpers.task(function()
+    local far, sessions, arrived, _, waiting = splitting { keepalive = true, most = 2, limit = 4 }
+    far:send("name", "example.com:53")
+    for i = 1, 5 do
+      far:send("longer", "192.0.2.1:" .. i)
+    end
+    far:send("last", "192.0.2.1:1")
+    while #arrived < 2 do
+      waiting:wait(task.now() + 2000)
+    end
+    assert.equal("long", (arrived[1]:recv()))
+    assert.equal("last", (arrived[1]:recv()))
+    assert.equal(2, sessions:count())
+    for _, session in ipairs(arrived) do
+      session:close()
+    end
+    assert.equal(0, sessions:count())
+    sessions:close()
+    far:close()
+  end))
+
+  it("ends with frames that make no sense, and may be closed then", helpers.task(function()
+    local near, far = stream.pair()
+    local over = task.waiter()
+    local sessions
+    sessions = assert(packet.split(assert(packet.over_stream(near, "udptun")), {}, function(session)
+      session:close()
+    end, function(err)
+      sessions:close()
+      over:wake(err)
+    end))
+    far:write "\0\4\255\9\1\2\3\4\0\1oops"
+    assert.equal("protocol", over:wait(task.now() + 2000).code)
+    assert.equal(0, sessions:count())
+    far:close()
+  end))
+
+  it("may be closed by who is introduced", helpers.task(function()
+    local near, far = stream.pair()
+    local done = task.waiter()
+    local sessions
+    sessions = assert(packet.split(assert(packet.over_stream(near, "udptun")), {}, function(session)
+      sessions:close()
+      done:wake(select(2, session:recv()) or "a datagram")
+      session:close()
+    end, function() end))
+    local frames = assert(packet.over_stream(far, "udptun"))
+    frames:send("one", "192.0.2.1:1000")
+    frames:send("two", "192.0.2.2:1000")
+    assert.equal("a datagram", done:wait(task.now() + 2000))
+    frames:close()
+  end))
+
+  it("refuses endpoints with one peer, and closed ones", helpers.task(function()
+    local e = assert(packet.udp { connect = "127.0.0.1:9" })
+    assert.error_matches(function()
+      packet.split(e, {}, print, print)
+    end, "one peer")
+    e:close()
+    local any = assert(packet.udp {})
+    any:close()
+    local sessions, err = packet.split(any, {}, print, print)
+    assert.is_nil(sessions)
+    assert.equal("closed", err.code)
+  end))
+end)
+
 describe("packet.relay", function()
   it("joins a session and a socket, counts, and ends with the session", helpers.task(function()
     local e, at = echo()
