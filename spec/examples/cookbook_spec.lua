@@ -3,9 +3,13 @@
 local cookbook = require "spec.helpers.cookbook"
 local helpers = require "spec.helpers"
 local origin = require "spec.helpers.origin"
+local mmdb = require "spec.helpers.mmdb"
+local plane = require "spec.helpers.plane"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local ssh = require "spec.helpers.ssh"
+local server = require "spec.helpers.server"
+local tls = require "spec.helpers.tls"
 local uv = require "luv"
 
 local NGINX = [[
@@ -28,6 +32,11 @@ Host host.internal
   HostName 127.0.0.1
   Port %d
 ]]
+
+local function can_filter()
+  return uv.getuid() == 0 and programs.have "nft" and programs.have "unshare"
+    and programs.run("unshare", { "-n", "sh", "-c", "ip link set lo up && nft list ruleset" }).code == 0
+end
 
 -- A web server over TLS that says this.  @return address
 local function says(text)
@@ -62,6 +71,99 @@ local entries = {
     end,
   },
   [9] = { patient = true },
+  [11] = {
+    possible = can_filter,
+    prepare = function() -- the server is in the same namespace, where the filter meets it as well
+      return { { "http://example.com/", "http://198.51.100.1:80/" }, { ":1080 &", ":1080?so_mark=7 &", true } }
+    end,
+    before = { function(k)
+      local holder = programs.start("unshare", { "-n", "sh", "-c", "ip link set lo up; "
+        .. "ip addr add 198.51.100.1/32 dev lo; echo ready; exec python3 -m http.server 80 --bind 198.51.100.1" },
+        { ready = "ready", cwd = k.web.www })
+      k.inside = ("nsenter --net=/proc/%d/ns/net "):format(holder.pid)
+      k:eventually(function()
+        return k:run("curl -s http://198.51.100.1/") == "hello"
+      end, "no web server in the namespace")
+    end },
+    check = function(k)
+      k.started[1]:logged("198.51.100.1:80", true)
+      k.started[2]:logged(("gate@127.0.0.1:%d > 198.51.100.1:80"):format(k:port(1080)), true)
+    end,
+  },
+  [12] = {
+    prepare = function(web)
+      local folder = programs.folder()
+      local dns = origin.dnsmasq { ["direct.test"] = "127.0.0.1", ["example.com"] = "127.0.0.3" }
+      proxy.start { "-L", ("tcp://127.0.0.3:%d/127.0.0.1:%d"):format(web.http, web.http) }
+      return {
+        { "http://example.com/", ("http://example.com:%d/"):format(web.http) },
+        { "http://www.direct.test/", ("http://www.direct.test:%d/"):format(web.http) },
+        { "udp://127.0.0.1:53", "udp://127.0.0.1:" .. dns },
+        { "geoip:private", "192.168.0.0/16" },
+        { "/var/lib/GeoIP/GeoLite2-Country.mmdb", mmdb.write(folder .. "/c.mmdb", mmdb.countries {
+          { "192.0.2.0/24", "DE" }, { "127.0.0.0/8", "FR" } }) },
+        { "/var/lib/GeoIP/GeoLite2-ASN.mmdb", mmdb.write(folder .. "/a.mmdb", mmdb.systems {
+          { "127.0.0.0/8", 64501 } }) },
+        { "/etc/tidegate/direct-domains.txt", programs.file(folder, "list", "listed.test\n") },
+      }
+    end,
+  },
+  [13] = {
+    prepare = function(web)
+      local authority = tls.authority "cookbook"
+      local certificate = tls.certificate(authority, "localhost")
+      local doh = programs.start("/usr/bin/python3", { "spec/interop/peers/doh_server.py", certificate.cert,
+        certificate.key, "example.com", "127.0.0.1" }, { ready = "ready %d+" })
+      local office = origin.dnsmasq { ["wiki.office.test"] = "127.0.0.1" }
+      local function at(name)
+        return { ("http://%s/"):format(name), ("http://%s:%d/"):format(name, web.http) }
+      end
+      return {
+        at "example.com", at "wiki.office.test", at "nobody.office.test", { "10.0.0.53", "127.0.0.1:" .. office },
+        { "https://cloudflare-dns.com/dns-query", ("https://localhost:%s/dns-query"):format(
+          doh.stdout:match "ready (%d+)") },
+      }, { authority = authority.cert }
+    end,
+    before = { function(k)
+      k.env.SSL_CERT_FILE = k.more.authority
+    end },
+  },
+  [14] = {
+    patient = true,
+    prepare = function()
+      return { { "interval: 1s", "interval: 200ms" }, { "sleep 2", "sleep 0.4" } }
+    end,
+  },
+  [15] = {
+    patient = true,
+    prepare = function()
+      local more = {}
+      local function probed(name)
+        local address
+        address, more[name] = server.accept(function(s)
+          s:close()
+        end)
+        return address
+      end
+      local web = plane.accept(function(s)
+        local from = s:remote_address():match "^(.*):%d+$"
+        s:read_until("\r\n\r\n", 4096)
+        s:write(("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"):format(#from, from))
+        s:close()
+      end)
+      return {
+        { "eth0 down", "" }, { "sudo ip link set", "true" }, { "eth0", "127.0.0.2" }, { "wwan0", "127.0.0.3" },
+        { "203.0.113.5", "127.0.0.2" }, { "198.51.100.9", "127.0.0.3" }, { "http://ifconfig.me/ip", "http://" .. web },
+        { "1.1.1.1:443", probed "fibre" }, { "9.9.9.9:443", probed "mobile" },
+      }, more
+    end,
+    before = { [3] = function(k)
+      k.more.fibre()
+    end },
+    check = function(k)
+      k.more.mobile()
+    end,
+  },
   [10] = {
     prepare = function()
       local keys = ssh.keys()
@@ -100,6 +202,7 @@ describe("the cookbook", function()
   after_each(helpers.task(function()
     proxy.stop_all()
     programs.stop_all()
+    plane.cleanup()
   end))
 
   it("quotes its files as they are, and all of them", function()

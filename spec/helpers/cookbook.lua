@@ -112,7 +112,8 @@ local kitchen = {}
 kitchen.__index = kitchen
 
 --- A folder with the examples in it, where recipes are carried out.
--- @param recipe of recipes(), @param replace what stands for what, list of { text, by }
+-- @param recipe of recipes()
+-- @param replace what stands for what: list of { text, by [, true: there are ports of the page in it] }
 function M.kitchen(recipe, replace)
   local self = setmetatable({
     recipe = recipe, replace = replace or {}, ports = {}, folder = programs.folder(), started = {}, patient = false,
@@ -134,7 +135,7 @@ end
 function kitchen:find_ports()
   local function find(text)
     for _, pair in ipairs(self.replace) do
-      text = text:gsub(pair[1]:gsub("%p", "%%%0"), "")
+      text = text:gsub(pair[1]:gsub("%p", "%%%0"), pair[3] and "%0" or "")
     end
     for port in text:gmatch ":(%d%d%d%d%d?)%f[%D]" do
       self.ports[port] = self.ports[port] or tostring(programs.free_port())
@@ -153,7 +154,7 @@ function kitchen:adapted(text)
   local held = {}
   for _, pair in ipairs(self.replace) do
     text = text:gsub(pair[1]:gsub("%p", "%%%0"), function()
-      held[#held + 1] = pair[2]
+      held[#held + 1] = pair[3] and pair[2]:gsub("%f[%w]%d%d%d%d%d?%f[%W]", self.ports) or pair[2]
       return "\1" .. #held .. "\2"
     end)
   end
@@ -192,9 +193,9 @@ end
 function kitchen:serve(command)
   local before, arguments = command:match "^(.-)tidegate (.*)$"
   arguments = arguments:gsub("%s*&$", "")
+  before = before:gsub("^sudo ", ""):gsub("^.+$", "export %0;")
   local p = proxy.start({}, {
-    shell = ("cd '%s' && %s exec \"$@\" %s"):format(self.folder, before:gsub("sudo ", ""):gsub("(%S+)$", "export %1;"),
-      arguments),
+    shell = ("cd '%s' && %s exec %s \"$@\" %s"):format(self.folder, before, self.inside or "", arguments),
     services = self:services(arguments), env = self.env,
   })
   self.started[#self.started + 1] = p
@@ -203,9 +204,8 @@ end
 
 --- Run a command.  @return what it printed, its exit code
 function kitchen:run(command)
-  local result = programs.run("sh", { "-c", ("{ %s\n} 2>&1"):format(command:gsub("^sudo ", "")) }, {
-    cwd = self.folder, env = self.env, seconds = 60,
-  })
+  command = ("{ %s%s\n} 2>&1"):format(self.inside or "", (command:gsub("^sudo ", "")))
+  local result = programs.run("sh", { "-c", command }, { cwd = self.folder, env = self.env, seconds = 20 })
   return trimmed(result.stdout), result.code
 end
 
