@@ -4,57 +4,16 @@
 local helpers = require "spec.helpers"
 local mmdb = require "spec.helpers.mmdb"
 local packet = require "tidegate.native.packet"
-local acceptor = require "tidegate.net.acceptor"
-local addr = require "tidegate.net.addr"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
+local scene = require "spec.helpers.scene"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
-local open = {}
+local own, stop_all, test, udp_echo = scene.own, scene.stop_all, scene.test, scene.udp_echo
 
-local function own(thing)
-  open[#open + 1] = thing
-  return thing
-end
-
-local function stop_all()
-  proxy.stop_all()
-  programs.stop_all()
-  for i = #open, 1, -1 do
-    table.remove(open, i):close()
-  end
-end
-
-local function test(fn)
-  return helpers.task(function()
-    fn()
-    stop_all()
-  end)
-end
-
--- An HTTP server that says "hello".  @return port
 local function hello()
-  local server = own(assert(acceptor.listen "127.0.0.1:0"))
-  assert(server:start(function(peer)
-    if peer:read_until("\r\n\r\n", 65536) then
-      peer:write "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
-    end
-    peer:close()
-  end))
-  return select(2, addr.split(server:address()))
-end
-
-local function udp_echo()
-  local socket = own(assert(packet.udp { at = "127.0.0.1:0" }))
-  task.spawn(function()
-    local data, from = socket:recv()
-    while data do
-      socket:send(data, from)
-      data, from = socket:recv()
-    end
-  end)
-  return select(2, addr.split(socket:local_address()))
+  return scene.web "hello"
 end
 
 -- @return status, curl's exit code, the answer

@@ -1,62 +1,15 @@
 -- Whole proxies: datagrams over socks5 and relay, BIND, what auto tells apart, and who is turned away.
 
-local acceptor = require "tidegate.net.acceptor"
-local addr = require "tidegate.net.addr"
 local connection = require "spec.helpers.connection"
 local helpers = require "spec.helpers"
 local packet = require "tidegate.native.packet"
-local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
+local scene = require "spec.helpers.scene"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
-local open = {}
-
-local function own(thing)
-  open[#open + 1] = thing
-  return thing
-end
-
-local function stop_all()
-  proxy.stop_all()
-  programs.stop_all()
-  for i = #open, 1, -1 do
-    table.remove(open, i):close()
-  end
-end
-
--- A test's tasks serve until what they read from is closed, which is before it is asked what it left.
-local function test(fn)
-  return helpers.task(function()
-    fn()
-    stop_all()
-  end)
-end
-
--- Answers every datagram with itself.  @return port
-local function udp_echo()
-  local socket = own(assert(packet.udp { at = "127.0.0.1:0" }))
-  task.spawn(function()
-    local data, from = socket:recv()
-    while data do
-      socket:send(data, from)
-      data, from = socket:recv()
-    end
-  end)
-  return select(2, addr.split(socket:local_address()))
-end
-
-local function tcp_echo()
-  local server = own(assert(acceptor.listen "127.0.0.1:0"))
-  assert(server:start(function(peer)
-    local data = peer:read()
-    while data and peer:write(data) do
-      data = peer:read()
-    end
-    peer:close()
-  end))
-  return select(2, addr.split(server:address()))
-end
+local own, stop_all, test, tcp_echo, udp_echo =
+  scene.own, scene.stop_all, scene.test, scene.tcp_echo, scene.udp_echo
 
 local function exchange(port)
   local socket = own(assert(packet.udp { connect = "127.0.0.1:" .. port }))

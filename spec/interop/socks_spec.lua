@@ -1,27 +1,22 @@
 -- SOCKS with programs others wrote: curl, PySocks, socat, nc and ssh as clients, microsocks and dante as
 -- servers; chains of our own where nobody else speaks the protocol.
 
-local acceptor = require "tidegate.net.acceptor"
 local helpers = require "spec.helpers"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
+local scene = require "spec.helpers.scene"
 local uv = require "luv"
 
 local PYTHON = "/usr/bin/python3" -- the distribution's, which has the package python3-socks
 
--- Origins are tasks beside the test.
-local open = {}
-
+-- @return its port
 local function serve(fn)
-  local server = assert(acceptor.listen "127.0.0.1:0")
-  assert(server:start(function(stream)
+  return tonumber(scene.serve(function(stream)
     fn(stream)
     stream:shutdown()
     while stream:read() do end -- luacheck: ignore
     stream:close()
   end))
-  open[#open + 1] = server
-  return tonumber(server:address():match "%d+$")
 end
 
 local function echo()
@@ -39,14 +34,6 @@ local function web()
       stream:write "HTTP/1.0 200 OK\r\nConnection: close\r\n\r\nit works"
     end
   end)
-end
-
-local function stop_all()
-  proxy.stop_all()
-  programs.stop_all()
-  for i = #open, 1, -1 do
-    table.remove(open, i):close()
-  end
 end
 
 local function curl(args)
@@ -73,7 +60,7 @@ local function dante()
 end
 
 describe("socks", function()
-  after_each(helpers.task(stop_all))
+  after_each(helpers.task(scene.stop_all))
 
   for _, kind in ipairs { "socks4", "socks4a", "socks5", "socks5-hostname" } do
     for _, service in ipairs { kind:match "^socks%d", "auto" } do
@@ -172,7 +159,7 @@ describe("socks", function()
 end)
 
 describe("relay", function()
-  after_each(helpers.task(stop_all))
+  after_each(helpers.task(scene.stop_all))
 
   for _, query in ipairs { "", "?nodelay=true" } do
     it("carries streams between two of us" .. query, helpers.task(function()
