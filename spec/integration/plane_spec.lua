@@ -4,6 +4,7 @@ local cjson = require "cjson"
 local helpers = require "spec.helpers"
 local luv = require "luv"
 local plane = require "spec.helpers.plane"
+local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
@@ -47,11 +48,12 @@ local function at(p, index)
 end
 
 describe("decision plane", function()
-  setup(function()
-    folder = assert(luv.fs_mkdtemp((os.getenv "TMPDIR" or "/tmp") .. "/tidegate-plane-XXXXXX"))
+  before_each(function()
+    folder = programs.folder()
   end)
   after_each(helpers.task(function()
     proxy.stop_all()
+    programs.stop_all()
     plane.cleanup()
   end))
 

@@ -3,6 +3,7 @@
 local helpers = require "spec.helpers"
 local luv = require "luv"
 local plane = require "spec.helpers.plane"
+local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local redis = require "tidegate.net.redis"
 local redis_server = require "spec.helpers.redis"
@@ -61,11 +62,12 @@ local function node(name, port, more)
 end
 
 describe("selection", function()
-  setup(function()
-    folder = assert(luv.fs_mkdtemp((os.getenv "TMPDIR" or "/tmp") .. "/tidegate-selection-XXXXXX"))
+  before_each(function()
+    folder = programs.folder()
   end)
   after_each(helpers.task(function()
     proxy.stop_all()
+    programs.stop_all()
     plane.cleanup()
   end))
 

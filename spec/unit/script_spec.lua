@@ -1,7 +1,7 @@
 local component = require "tidegate.component"
 local helpers = require "spec.helpers"
-local luv = require "luv"
 local plane = require "spec.helpers.plane"
+local programs = require "spec.helpers.programs"
 local relay = require "tidegate.native.relay"
 local script = require "tidegate.script"
 local service = require "tidegate.process.service"
@@ -40,7 +40,7 @@ end
 
 describe("scripts", function()
   setup(function()
-    folder = assert(luv.fs_mkdtemp((os.getenv "TMPDIR" or "/tmp") .. "/tidegate-script-XXXXXX"))
+    folder = programs.folder()
     relay.on_end(service.relay_ended)
   end)
   after_each(plane.cleanup)

@@ -2,6 +2,7 @@ local cjson = require "cjson"
 local format = require "tidegate.process.log.format"
 local log = require "tidegate.process.log"
 local luv = require "luv"
+local programs = require "spec.helpers.programs"
 
 local TIME = "2024-01-02T03:04:05.678+01:00"
 
@@ -10,7 +11,7 @@ local function text_of(fields)
 end
 
 local function temporary()
-  local folder = assert(luv.fs_mkdtemp((os.getenv "TMPDIR" or "/tmp") .. "/tidegate-log-XXXXXX"))
+  local folder = programs.folder()
   return folder .. "/sub/x.log", folder
 end
 

@@ -1,13 +1,13 @@
 local cjson = require "cjson"
 local failure = require "tidegate.failure"
 local helpers = require "spec.helpers"
-local luv = require "luv"
 local plane = require "spec.helpers.plane"
 local relay = require "tidegate.native.relay"
 local stream = require "tidegate.native.stream"
 local service = require "tidegate.process.service"
 local task = require "tidegate.native.task"
 local log = require "tidegate.process.log"
+local programs = require "spec.helpers.programs"
 
 local function lines_of(path)
   log.flush()
@@ -19,7 +19,7 @@ local function lines_of(path)
 end
 
 local function temporary()
-  return assert(luv.fs_mkdtemp((os.getenv "TMPDIR" or "/tmp") .. "/tidegate-service-XXXXXX")) .. "/x.log"
+  return programs.folder() .. "/x.log"
 end
 
 local function build(handler, fields)
