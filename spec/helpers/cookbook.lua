@@ -116,7 +116,7 @@ kitchen.__index = kitchen
 -- @param replace what stands for what: list of { text, by [, true: there are ports of the page in it] }
 function M.kitchen(recipe, replace)
   local self = setmetatable({
-    recipe = recipe, replace = replace or {}, ports = {}, folder = programs.folder(), started = {}, patient = false,
+    recipe = recipe, replace = replace or {}, ports = {}, folder = programs.folder(), started = {}, printed = "",
   }, kitchen)
   self.env = {
     HOME = self.folder, LC_ALL = "C.UTF-8", TZ = "UTC", TIDEGATE_BIN = proxy.executable,
@@ -239,6 +239,7 @@ function kitchen:step(step)
     task.sleep(0.1)
     got = self:run(command)
   end
+  self.printed = got
   if wanted ~= "" and not says(got, wanted) then
     local logs = {}
     for i, one in ipairs(self.started) do
