@@ -185,6 +185,23 @@ local entries = {
     end },
   },
   [19] = { patient = true },
+  [21] = { patient = true },
+  [22] = { patient = true },
+  [24] = {
+    patient = true,
+    prepare = function()
+      return { { "scrape_interval: 15s", "scrape_interval: 300ms" } }
+    end,
+  },
+  [25] = { patient = true },
+  [26] = {
+    patient = true,
+    check = function(k)
+      local exits = select(2, k.started[1]:log():gsub(" <%-> ", ""))
+      assert.equal(5, exits)
+      assert.matches("name: second", cookbook.read(k.folder .. "/examples/cookbook/26-api.yml"), 1, true)
+    end,
+  },
 }
 
 -- nginx in the place of http://example.com/ and https://example.com/, dnsmasq in that of 1.1.1.1.
