@@ -1,6 +1,7 @@
 -- Documentation of the API, profiling, the API as a service, and what the admin plane refuses.
 
 local api = require "spec.helpers.api"
+local helpers = require "spec.helpers"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local stream = require "tidegate.native.stream"
@@ -91,17 +92,52 @@ describe("the admin plane", function()
     assert.equal(200, (own:ask("POST", "/x/config/bypasses", '{"name":"b","matchers":["a.test"]}')))
     assert.equal("b", select(2, own:json("GET", "/x/config/bypasses/b")).data.name)
     assert.equal(1, select(2, own:json("GET", "/x/connections?service=service-0")).data.count)
-    assert.equal(404, (own:ask("GET", "/x/events")))
+    assert.equal(200, (own:ask("GET", "/x/nodes")))
+    assert.equal(200, (own:ask("POST", "/x/services/service-1/drain")))
+    assert.equal(200, (own:ask("POST", "/x/services/service-1/undrain")))
     assert.equal(403, (own:ask("POST", "/x/eval", "1")))
-    local head
-    local said
-    status, said, head = api.new(own.base):ask("GET", "/x/config")
-    assert.matches("Unauthorized", said)
-    assert.equal(401, status)
-    assert.matches("WWW%-Authenticate: Basic\r\n", head)
-    own.auth = "me:wrong"
-    assert.equal(401, (own:ask("GET", "/x/config")))
+    local stranger = api.new(own.base)
+    local said, head
+    for _, auth in ipairs { "", "me:wrong", "other:pw" } do
+      stranger.auth = auth ~= "" and auth or nil
+      for _, path in ipairs { "config", "connections", "nodes", "events", "ui/", "config/services/service-0" } do
+        status, said, head = stranger:ask("GET", "/x/" .. path)
+        assert.same({ 401, "Unauthorized" }, { status, said:match "Unauthorized" }, path)
+        assert.matches("WWW%-Authenticate: Basic\r\n", head)
+      end
+      assert.equal(401, (stranger:ask("POST", "/x/eval", "1")))
+      assert.equal(401, (stranger:ask("DELETE", "/x/config/services/service-1")))
+      assert.equal(404, (stranger:ask("GET", "/elsewhere")))
+      assert.equal(200, (stranger:ask("GET", "/x/docs/"))) -- as on an address of the API's own
+      assert.equal(204, (stranger:ask("OPTIONS", "/x/config", nil, "-H", "Origin: http://else.test")))
+    end
     p:logged '"uri":"/x/config/services","code":200'
+    assert.is_nil(p:log():find "raised")
+  end)
+
+  it("tells what happens over a service too", function()
+    local p = proxy.start {
+      "-L", "api://me:pw@127.0.0.1:0?eval=true", "-L", "tcp://127.0.0.1:0/127.0.0.1:9",
+      "-L", "api://127.0.0.1:0?eval=true",
+    }
+    local own = api.new("http://127.0.0.1:" .. p:port(1), "me:pw")
+    local watchers = {}
+    for i = 1, 3 do
+      watchers[i] = programs.start("curl", { "-s", "-N", "-u", "me:pw", own.base .. "/events?kinds=open,close,state" },
+        { ready = "welcome" })
+    end
+    watchers[3]:stop() -- who leaves is forgotten
+    own:ask("POST", "/services/service-1/drain")
+    for i = 1, 2 do
+      helpers.eventually(function()
+        return watchers[i].stdout:find 'event: state\ndata: [^\n]*"service%-1"'
+          and watchers[i].stdout:find "event: open\ndata: [^\n]*service%-0"
+      end, "not told", 10)
+      assert.is_nil(watchers[i].over)
+    end
+    assert.equal(400, (own:ask("GET", "/events?kinds=odd")))
+    assert.same({ { ok = true, text = "2" } }, select(2, own:json("POST", "/eval", "1+1")).data)
+    assert.equal(403, (api.new("http://127.0.0.1:" .. p:port(3)):ask("POST", "/eval", "1+1"))) -- anybody might ask
     assert.is_nil(p:log():find "raised")
   end)
 

@@ -43,6 +43,9 @@ function M.credentials(request)
 end
 
 local function is_open(settings)
+  if settings.guarded ~= nil then -- a service asks for it, or does not
+    return not settings.guarded
+  end
   for _, text in pairs(settings.auth or {}) do
     if text ~= "" then -- also a password without a name: then nobody gets in
       return false
@@ -58,7 +61,9 @@ M.is_open = is_open
 -- @param settings { auth, auther, authers }
 -- @param name the service, as authers are told
 function M.may(settings, control, request, name)
-  if request.trusted or is_open(settings) then
+  if request.trusted ~= nil then -- a service has found out
+    return request.trusted
+  elseif is_open(settings) then
     return true
   end
   local user, password = M.credentials(request)

@@ -1,14 +1,10 @@
--- The servers of the admin plane in the control thread: which are to listen where, and that they do; and
--- the answers to requests that services with the handlers `api` and `metrics` pass on.
+-- The servers of the admin plane in the control thread: which are to listen where, and that they do.
 
 local lazy = require "tidegate.lazy"
-local api = lazy "tidegate.admin.api"
 local failure = require "tidegate.failure"
 local http = lazy "tidegate.admin.http"
 local listener = require "tidegate.native.listener"
 local luv = require "luv"
-local metrics = lazy "tidegate.admin.metrics"
-local profiling = lazy "tidegate.admin.profiling"
 local signature = require "tidegate.process.signature"
 local sockets = require "tidegate.process.sockets"
 
@@ -17,18 +13,12 @@ local M = {}
 local PROFILING = ":6060" -- where nobody says where
 local CONNECTIONS_MAX = 512 -- of one server
 
--- Key of the configuration → what answers its requests: function(settings, control) → site of
+-- Key of the configuration → what answers its requests: new(settings, control) → site of
 -- tidegate.admin.http
 local SERVERS = {
-  api = function(...)
-    return api.new(...)
-  end,
-  metrics = function(...)
-    return metrics.new(...)
-  end,
-  profiling = function(...)
-    return profiling.new(...)
-  end,
+  api = lazy "tidegate.admin.api",
+  metrics = lazy "tidegate.admin.metrics",
+  profiling = lazy "tidegate.admin.profiling",
 }
 
 local running = {} -- key → { signature, acceptor, fd, path, streams, count }
@@ -90,7 +80,7 @@ local function open(key, settings, control)
   if not fds then
     return nil, failure.wrap(err, "io"):during(("listen on %s for the %s"):format(settings.addr or "", key))
   end
-  local site = SERVERS[key](settings, control)
+  local site = SERVERS[key].new(settings, control)
   local one = { signature = signature.of(settings), fd = fds[1], path = path, streams = {}, count = 0 }
   one.acceptor, err = listener.accept(fds[1], function(stream)
     serve(one, key, site, stream, control)
@@ -153,35 +143,6 @@ function M.settle(config, control)
     end
   end
   return #problems == 0 or nil, problems
-end
-
--- Requests of services ----------------------------------------------------------------------------
-
-local sites = {} -- service → { signature, site }
-
-local function site_of(question, control)
-  local id = signature.of(question.settings)
-  local known = sites[question.service]
-  if not known or known.signature ~= id then
-    known = { signature = id, site = SERVERS[question.server](question.settings, control) }
-    sites[question.service] = known
-  end
-  return known.site
-end
-
---- Answer a request that a service has received and authenticated.
--- @param question { server, service, settings, raw = head, body, client }
--- @return { status, headers, body }
-function M.answer(question, control)
-  local site = site_of(question, control)
-  local request = http.request(question.raw, question.body)
-  request.client, request.trusted, request.passed_on = question.client, true, true
-  local response = site.refuse(request) or site.respond(request)
-  if response.events then
-    response.close()
-    return http.text(404, "events are only told on an address of the API's own (api.addr)\n")
-  end
-  return { status = response.status, headers = response.headers, body = response.body }
 end
 
 --- Close all of them.

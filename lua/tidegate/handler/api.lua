@@ -8,11 +8,16 @@ return component.handler "api" {
   metadata = {
     pathPrefix = { type = "string", default = "", aliases = { "api.pathPrefix" }, doc = "before all paths" },
     accessLog = { type = "bool", default = false, aliases = { "api.accessLog" }, doc = "log requests" },
+    eval = { type = "bool", default = false, doc = "permit POST /eval, to those who authenticate; not gost's" },
+    saveAnywhere = {
+      type = "bool", default = false, doc = "permit POST /config?path= in any folder; not gost's",
+    },
   },
 
   handle = function(self, ctx, stream)
     return pass_on.serve(self, ctx, stream, "api", {
-      pathPrefix = self.md.pathPrefix, accesslog = self.md.accessLog,
+      pathPrefix = self.md.pathPrefix, accesslog = self.md.accessLog, eval = self.md.eval,
+      saveAnywhere = self.md.saveAnywhere,
     })
   end,
 }

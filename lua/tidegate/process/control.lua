@@ -12,6 +12,7 @@ local face = require "tidegate.process.face"
 local loaders = require "tidegate.process.loaders"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
+local passed_on = require "tidegate.admin.passed_on"
 local place = require "tidegate.admin.repl.place"
 local process = require "tidegate.native.process"
 local profile = require "tidegate.process.profile"
@@ -468,9 +469,7 @@ local function run(config, options)
   end)
   profile.shield()
   events.open()
-  message.handle("admin", function(question)
-    return admin.answer(question, plane)
-  end)
+  passed_on.open(plane)
   message.open()
   if not process.start_workers(options.workers or process.cpus()) then
     return 1
