@@ -96,6 +96,71 @@ describe("the Web API of what is live", function()
     assert.is_nil(p:log():find "raised")
   end)
 
+  it("counts exactly what services carry, also of connections that came and went", function()
+    local port = programs.free_port()
+    local p, a = start((WHOLE:gsub("127.0.0.1:0", "127.0.0.1:" .. port)))
+    local target = plane.accept(function(s)
+      local size = tonumber(s:read_until("\n", 100))
+      s:write(("x"):rep(size) .. "\n")
+      s:read_until("\n", 100)
+      s:close()
+    end)
+    programs.wait_port(port)
+    local _, before = a:json("GET", "/stats")
+    for _ = 1, 20 do
+      local s = tunnel(port, target)
+      s:write "1000\n"
+      s:read_until("\n", 2000)
+      s:close()
+    end
+    local held = {}
+    for i, size in ipairs { 10, 30000, 2000 } do
+      held[i] = tunnel(port, target)
+      held[i]:write(size .. "\n")
+      held[i]:read_until("\n", 50000)
+    end
+    local figures
+    helpers.eventually(function()
+      figures = select(2, a:json("GET", "/stats")).data
+      return figures.total.currentConns == 3
+    end, "not three are open")
+    local one, was = figures.services[1], before.data.services[1]
+    assert.same({ "front", "ready", "http", "tcp", "127.0.0.1:" .. port },
+      { one.name, one.state, one.handler, one.listener, one.addr })
+    assert.equal(23, one.totalConns - was.totalConns)
+    local payload = 20 * 1001 + 11 + 30001 + 2001
+    local heads = 23 * #"HTTP/1.1 200 Connection established\r\n\r\n"
+    assert.is_true(one.outputBytes - was.outputBytes >= payload, one.outputBytes .. " bytes")
+    assert.is_true(one.outputBytes - was.outputBytes <= payload + 3 * heads, one.outputBytes .. " bytes")
+    assert.is_true(figures.process.memory > 1e6 and figures.process.cpu > 0 and figures.process.workers == 2)
+
+    -- in an order
+    local function sizes(query)
+      local list = {}
+      for i, item in ipairs(select(2, a:json("GET", "/connections?" .. query)).data.list) do
+        list[i] = item.outputBytes > 20000 and "big" or item.outputBytes > 1000 and "middle" or "small"
+      end
+      return table.concat(list, " ")
+    end
+    assert.equal("big middle small", sizes "sort=bytes")
+    assert.equal("big middle small", sizes("sort=output&service=front&host=" .. target))
+    assert.equal("middle", sizes "sort=output&offset=1&limit=1")
+    local by_age = select(2, a:json("GET", "/connections?sort=age")).data.list
+    assert.is_true(by_age[1].age >= by_age[2].age and by_age[2].age >= by_age[3].age)
+    assert.equal("", sizes "sort=age&user=bob")
+    assert.equal(400, (a:ask("GET", "/connections?sort=odd")))
+    assert.equal(400, (a:ask("GET", "/connections?sort=age&offset=1000")))
+    sizes "sort=rate" -- from here on; a picture is old enough after half a second
+    task.sleep(0.6)
+    sizes "sort=rate"
+    held[3]:write "again\n"
+    helpers.eventually(function()
+      local list = select(2, a:json("GET", "/connections?sort=rate")).data.list
+      return #list == 2 or list[1].inputRate > 0 and list[1].outputBytes > 1000
+    end, "nothing is fast")
+    assert.is_nil(p:log():find "raised")
+  end)
+
   it("knows those in a handler's hands, and sessions of datagrams", function()
     local port, udp = programs.free_port(), programs.free_port()
     local echo = luv.new_udp()

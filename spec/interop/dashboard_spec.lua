@@ -64,6 +64,38 @@ api: { addr: "127.0.0.1:%d", auth: { username: me, password: secret } }
     page:sees("#count", "1")
   end)
 
+  it("counts what has come and gone between two looks", function()
+    for _ = 1, 5 do
+      hold():close()
+    end
+    helpers.eventually(function()
+      return page:run [[return document.querySelectorAll("#services tbody tr")[0].cells[7].textContent]] == "6"
+    end, "not six connections were counted", 15)
+    local total = page:run [[return document.querySelectorAll("#services tbody tr")[0].cells[10].textContent]]
+    assert.not_equal("0 B", total)
+    page:sees("#count", "1")
+  end)
+
+  it("works by the keyboard alone", function()
+    page:run [[document.querySelector('[data-act="drain chained"]').focus(); return 1]]
+    page:type('[data-act="drain chained"]', "\238\128\135") -- Enter
+    page:sees("#services", "draining")
+    assert.equal("drain chained", page:run "return document.activeElement.dataset.act") -- also when drawn anew
+    page:type('[data-act="undrain chained"]', "\238\128\135")
+    helpers.eventually(function()
+      return not page:run "return document.getElementById('services').textContent":find "draining"
+    end, "still draining", 15)
+    assert.equal("", page:run [[return [...document.querySelectorAll("button, input, select, textarea")].filter((one) =>
+      one.tabIndex < 0 && one.role !== "tab" || !(one.textContent || one.title || one.labels?.length
+        || one.getAttribute("aria-label"))).map((one) => one.outerHTML).join("\n")]])
+  end)
+
+  it("asks nobody but its own server", function()
+    assert.equal("", page:run [[return performance.getEntriesByType("resource").map((one) => one.name)
+      .filter((name) => new URL(name).host !== location.host).join(" ")]])
+    assert.is_true(page:run [[return performance.getEntriesByType("resource").length > 3]])
+  end)
+
   it("lists connections, filters them, and closes one", function()
     page:click "#tab-connections"
     page:sees("#live", target)
@@ -115,6 +147,31 @@ api: { addr: "127.0.0.1:%d", auth: { username: me, password: secret } }
     local before = page:run "return document.documentElement.dataset.theme"
     page:click "#theme"
     assert.not_equal(before, page:run "return document.documentElement.dataset.theme")
+    for _ = 1, 2 do -- what is written can be read: 4.5:1, as WCAG asks
+      local pale = page:run [[
+        const parts = (text) => text.match(/[\d.]+/g).slice(0, 3).map((n) => {
+          n /= 255;
+          return n <= 0.04045 ? n / 12.92 : ((n + 0.055) / 1.055) ** 2.4;
+        });
+        const light = (text) => { const [r, g, b] = parts(text); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+        const style = getComputedStyle(document.documentElement), probe = document.createElement("i");
+        document.body.append(probe);
+        const color = (name) => {
+          probe.style.color = style.getPropertyValue(name);
+          return light(getComputedStyle(probe).color);
+        };
+        const found = [];
+        for (const ink of ["--ink", "--soft", "--good", "--bad", "--warn", "--mark"]) {
+          for (const paper of ["--back", "--paper"]) {
+            const [high, low] = [color(ink), color(paper)].sort((a, b) => b - a);
+            if ((high + 0.05) / (low + 0.05) < 4.5) found.push(ink + " on " + paper);
+          }
+        }
+        probe.remove();
+        return found.join(", ");]]
+      assert.equal("", pale)
+      page:click "#theme"
+    end
     assert.is_true(#page:screenshot() > 1000)
   end)
 end)

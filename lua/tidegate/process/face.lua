@@ -8,7 +8,8 @@
 --   save(path, text)       → true | nil, err
 --   file()                 the file that was read last, or nil
 --   authenticate(settings, name, client, user, password) → whether they may
---   connections(filter, offset, limit) → { total, items }      disconnect(sid) → whether there was one
+--   connections(filter, offset, limit, sort) → { total, items }  disconnect(sid) → whether there was one
+--   figures()              see tidegate.process.figures
 --   nodes()                see tidegate.process.nodes
 --   ask(where, question, wait_ms) → the answers of workers | nil, why not
 
@@ -16,11 +17,13 @@ local addr = require "tidegate.net.addr"
 local auth = require "tidegate.policy.auth"
 local lazy = require "tidegate.lazy"
 local evaluate = lazy "tidegate.admin.repl.evaluate"
+local figures = lazy "tidegate.process.figures"
 local keeper = lazy "tidegate.policy.quota.keeper"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
 local process = require "tidegate.native.process"
 local profile = require "tidegate.process.profile"
+local ranking = require "tidegate.process.ranking"
 local registry = require "tidegate.process.registry"
 local save = require "tidegate.admin.save"
 local status = require "tidegate.process.status"
@@ -116,6 +119,22 @@ local function connections(filter, offset, limit)
   return { total = total, items = items }
 end
 
+-- In an order, the first ones of each worker are looked at.
+local function sorted(filter, offset, limit, sort)
+  local answers = message.call({
+    type = "connections", filter = filter, sort = sort, limit = offset + limit,
+  }, task.now() + QUICK_MS) or {}
+  local total, items = 0, {}
+  for id, answer in pairs(answers) do
+    for _, item in ipairs(answer.items or {}) do
+      item.worker = id
+      items[#items + 1] = item
+    end
+    total = total + (answer.total or 0)
+  end
+  return { total = total, items = ranking.merge(sort, items, offset, limit) }
+end
+
 local function disconnect(sid)
   for _, answer in pairs(message.call({ type = "disconnect", sid = sid }, task.now() + QUICK_MS) or {}) do
     if answer.found then
@@ -194,7 +213,12 @@ function M.new(host)
       return state.bound[name] and state.bound[name].address
     end,
     reset_quota = keeper.reset,
-    connections = connections,
+    connections = function(filter, offset, limit, sort)
+      return (sort and sorted or connections)(filter, offset, limit, sort)
+    end,
+    figures = function()
+      return figures.read(state)
+    end,
     disconnect = disconnect,
     nodes = function()
       local answers = message.call({ type = "nodes" }, task.now() + QUICK_MS, 1)

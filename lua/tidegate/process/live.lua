@@ -6,6 +6,7 @@
 
 local message = require "tidegate.process.message"
 local packet = require "tidegate.native.packet"
+local ranking = require "tidegate.process.ranking"
 local record = require "tidegate.process.record"
 local relay = require "tidegate.native.relay"
 local task = require "tidegate.native.task"
@@ -101,14 +102,18 @@ end)
 
 -- Looking ----------------------------------------------------------------------------------------
 
-local function item_of_context(ctx)
-  local item = text_of(ctx)
+local function counts_of(ctx)
   local stream = rawget(ctx, "stream")
   local up, down
   if stream and stream.counts then
     up, down = stream:counts()
   end
-  item.inputBytes, item.outputBytes = up or 0, down or 0
+  return up or 0, down or 0
+end
+
+local function item_of_context(ctx)
+  local item = text_of(ctx)
+  item.inputBytes, item.outputBytes = counts_of(ctx)
   item.age = (task.now() - ctx.started) / 1000
   item.state = "handler"
   return item
@@ -166,17 +171,12 @@ local function page(skip, limit)
   return { total = before, items = items }
 end
 
--- With questions, all are looked at, some at a time.
-local function search(filter, skip, limit)
-  local total, items = 0, {}
-  local function look(item)
-    if passes(item, filter) then
-      total = total + 1
-      items[#items + 1] = total > skip and #items < limit and item or nil
-    end
-  end
+-- All of them, some at a time.
+-- @param look function(make, argument, at, up, down, seconds), where make(argument, at) is the connection's item
+local function each(look)
   for i, ctx in ipairs(contexts()) do
-    look(item_of_context(ctx))
+    local up, down = counts_of(ctx)
+    look(item_of_context, ctx, 0, up, down, (task.now() - ctx.started) / 1000)
     if i % CHUNK == 0 then
       task.sleep(BREATH)
     end
@@ -186,7 +186,7 @@ local function search(filter, skip, limit)
     repeat
       local list = kind.list(from, CHUNK)
       for at = 1, #list, 4 do
-        look(item_of_relay(list, at))
+        look(item_of_relay, list, at, list[at + 1], list[at + 2], list[at + 3] / 1000)
       end
       from = from + CHUNK
       if #list == 4 * CHUNK then
@@ -194,7 +194,42 @@ local function search(filter, skip, limit)
       end
     until #list < 4 * CHUNK
   end
+end
+
+-- With questions, all are looked at.
+local function search(filter, skip, limit)
+  local total, items = 0, {}
+  each(function(make, argument, at)
+    local item = make(argument, at)
+    if passes(item, filter) then
+      total = total + 1
+      items[#items + 1] = total > skip and #items < limit and item or nil
+    end
+  end)
   return { total = total, items = items }
+end
+
+local function itself(item)
+  return item
+end
+
+--- The connections that are first in an order.
+-- @param sort see tidegate.process.ranking
+-- @param filter as for list()
+-- @return { total, items }, the first one first; each item has inputRate and outputRate (bytes a second)
+function M.top(sort, filter, limit)
+  local all = next(filter) == nil
+  local total, rank = 0, ranking.new(sort, math.min(limit, PAGE_MAX))
+  each(function(make, argument, at, up, down, seconds)
+    local key = at == 0 and argument or argument[at] or nil
+    if not all then
+      local item = make(argument, at)
+      make, argument = passes(item, filter) and itself, item
+    end
+    total = total + (make and 1 or 0)
+    rank:add(key, up, down, seconds, make, argument, at)
+  end)
+  return { total = total, items = rank:finish() }
 end
 
 --- Connections of this worker: those in a handler's hands, then relays, the youngest of each first.  A

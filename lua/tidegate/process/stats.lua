@@ -1,8 +1,9 @@
 -- What services and their clients have carried so far: counters that all threads share, fed by the
 -- meters of accepted sockets, so that no Lua runs per byte.
 --
--- A service counts when its metadata says `enableStats`, its clients (by the id they logged in with)
--- when its handler names an observer.  Any thread can read; the control thread keeps what it reads alive.
+-- A service counts when its metadata says `enableStats`, or when there is an API or somebody has asked for
+-- figures; its clients (by the id they logged in with) when its handler names an observer.  Any thread can
+-- read; the control thread keeps what it reads alive.
 
 local keys = require "tidegate.policy.limit.keys"
 local meter = require "tidegate.native.meter"
@@ -45,8 +46,11 @@ local function bytes_meter(counters)
   return meter.new():count(counters.inputBytes, "in"):count(counters.outputBytes, "out")
 end
 
---- Have a service count what it carries.
+--- Have a service count what it carries, from now on.
 function M.count_service(service)
+  if service.stats then
+    return
+  end
   service.stats = M.counters(service.name)
   service.stats_meter = bytes_meter(service.stats)
 end
@@ -73,10 +77,9 @@ function M.accepted(ctx)
     return
   end
   ctx:add_meter(service.stats_meter)
-  if ctx.stream.add_meter then
-    local one = place(counters)
-    ctx.stream:add_meter(one)
-    one:close()
+  if ctx.stream.hold then
+    counters.totalConns:add(1)
+    ctx.stream:hold(counters.currentConns)
   end
 end
 

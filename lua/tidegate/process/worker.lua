@@ -23,6 +23,7 @@ local record = require "tidegate.process.record"
 local registry = require "tidegate.process.registry"
 local relay = require "tidegate.native.relay"
 local service = require "tidegate.process.service"
+local stats = require "tidegate.process.stats"
 local task = require "tidegate.native.task"
 
 local LAG_EVERY = 0.1 -- seconds
@@ -130,6 +131,18 @@ local function close_old(old, new)
   end
 end
 
+local asked = false -- somebody wants figures, whether there is an API or not
+
+-- Know connections, and count what services carry, if anybody will ask.
+local function observe_all(admin, services)
+  local on = admin.api or asked
+  live.watch(on)
+  record.want(on or admin.metrics ~= nil)
+  for _, built in pairs(on and services or {}) do
+    stats.count_service(built)
+  end
+end
+
 local sampling = false
 
 -- How late timers are is how long whoever becomes ready has to wait.
@@ -147,8 +160,6 @@ local function commit(question)
   local new, problems = prepared[question.generation], {}
   prepared[question.generation] = nil
   log.configure(new.log)
-  live.watch(new.admin.api)
-  record.want(new.admin.api or new.admin.metrics ~= nil)
   metrics.configure(new.admin.metrics)
   guard.time(new.admin.metrics and metrics.hooked or nil)
   if new.admin.metrics and not sampling then
@@ -170,6 +181,7 @@ local function commit(question)
       doors[key] = nil
     end
   end
+  observe_all(new.admin, new.services)
   for _, built in pairs(new.services) do
     built:start_probes()
   end
@@ -220,7 +232,17 @@ end
 -- What the admin plane asks: only where there is one, connections are known and counted.
 local function serve_admin()
   message.handle("connections", function(question)
+    if question.sort then
+      return live.top(question.sort, question.filter, question.limit)
+    end
     return live.list(question.filter, question.skip, question.limit)
+  end)
+  message.handle("look", function()
+    if not asked then
+      asked = true
+      observe_all(current and current.admin or {}, current and current.services or {})
+    end
+    return {}
   end)
   message.handle("disconnect", function(question)
     return { found = live.cut(question.sid) }

@@ -22,8 +22,9 @@ return [==[<!doctype html>
         "open connections"></canvas></figure>
     </div>
     <h2>Services</h2>
-    <table id="services"><thead><tr><th>Name<th>Address<th>Handler<th>Listener<th>Chain<th>State<th>Connections<th></tr>
-    </thead><tbody></tbody></table>
+    <table id="services"><thead><tr><th>Name<th>Address<th>Handler<th>Listener<th>Chain<th>State<th class="n">Open
+      <th class="n">Ever<th class="n">In<th class="n">Out<th class="n">Total in<th class="n">Total out
+      <th class="n">Errors<th></tr></thead><tbody></tbody></table>
   </section>
   <section id="connections" data-title="Connections" hidden>
     <form id="filter" role="search">
@@ -31,10 +32,14 @@ return [==[<!doctype html>
       <label>Client <input name="client" size="16"></label>
       <label>User <input name="user" size="10"></label>
       <label>Target <input name="host" size="18"></label>
+      <label>First <select name="sort"><option value="">the youngest<option value="rate">the fastest
+        <option value="bytes">most bytes<option value="input">most in<option value="output">most out
+        <option value="age">the oldest</select>
+      </label>
       <span id="total"></span>
     </form>
     <table id="live"><thead><tr><th>Service<th>Client<th>User<th>Target<th>Route<th class="n">In<th class="n">Out
-      <th class="n">Age<th></tr></thead><tbody></tbody></table>
+      <th class="n">Speed<th class="n">Age<th></tr></thead><tbody></tbody></table>
   </section>
   <section id="chains" data-title="Chains" hidden><div id="drawing"></div></section>
   <section id="config" data-title="Configuration" hidden>

@@ -114,20 +114,21 @@ function draw(canvas, points) {
   pen.fill();
 }
 
-// Bytes of connections between two looks; those of one that came and went in between are not seen.
+// Bytes a second by service, from the counters of two looks; "" is all of them.
 let before = new Map(), looked = 0;
-function rates(list, now) {
-  const seconds = looked ? (now - looked) / 1000 : 0, after = new Map();
-  let input = 0, output = 0;
-  for (const one of list) {
-    const old = before.get(one.sid) || (one.age < seconds ? [0, 0] : [one.inputBytes, one.outputBytes]);
-    input += Math.max(0, one.inputBytes - old[0]);
-    output += Math.max(0, one.outputBytes - old[1]);
-    after.set(one.sid, [one.inputBytes, one.outputBytes]);
+function rates(figures) {
+  const seconds = looked ? figures.time - looked : 0, after = new Map(), found = new Map(), all = [0, 0];
+  for (const one of figures.services) {
+    const old = before.get(one.name) || [one.inputBytes, one.outputBytes];
+    const rate = [one.inputBytes - old[0], one.outputBytes - old[1]]
+      .map((n) => (seconds > 0 ? Math.max(0, n) / seconds : 0));
+    found.set(one.name, rate);
+    rate.forEach((n, i) => { all[i] += n; });
+    after.set(one.name, [one.inputBytes, one.outputBytes]);
   }
   before = after;
-  looked = now;
-  return seconds ? [input / seconds, output / seconds] : [0, 0];
+  looked = figures.time;
+  return found.set("", all);
 }
 
 // Overview ---------------------------------------------------------------------------------------
@@ -142,27 +143,28 @@ async function act(path, options, note) {
   tick();
 }
 
-function service_row(service, per) {
-  const state = service.status?.state || "";
-  const draining = state === "draining" || service.status?.draining;
-  return make("tr", {}, cell(service.name), cell(service.addr), cell(service.handler?.type),
-    cell(service.listener?.type), cell(service.handler?.chain),
-    cell(draining ? "draining" : state, draining ? "draining" : state),
-    cell(per.get(service.name) || 0, "n"),
-    make("td", {}, make("button", {
-      type: "button", title: "accept no more connections; those that are open go on",
-      onclick: () => act(`/services/${encodeURIComponent(service.name)}/drain`, { method: "POST" }, "draining"),
-    }, "Drain"), " ", make("button", {
-      type: "button", title: "accept again",
-      onclick: () => act(`/services/${encodeURIComponent(service.name)}/undrain`, { method: "POST" }, "accepting"),
-    }, "Undrain")));
+function service_button(name, what, title) {
+  const button = make("button", {
+    type: "button", title,
+    onclick: () => act(`/services/${encodeURIComponent(name)}/${what}`, { method: "POST" }, what + ": done"),
+  }, what[0].toUpperCase() + what.slice(1));
+  button.dataset.act = what + " " + name; // what has the focus keeps it when the table is drawn anew
+  return button;
+}
+function service_row(service, rate) {
+  const state = service.drained ? "draining" : service.state;
+  return make("tr", {}, cell(service.name), cell(service.addr), cell(service.handler), cell(service.listener),
+    cell(service.chain), cell(state, state), cell(service.currentConns, "n"), cell(service.totalConns, "n"),
+    cell(bytes(rate[0]) + "/s", "n"), cell(bytes(rate[1]) + "/s", "n"), cell(bytes(service.inputBytes), "n"),
+    cell(bytes(service.outputBytes), "n"), cell(service.totalErrs, service.totalErrs ? "n bad" : "n"),
+    make("td", {}, service_button(service.name, "drain", "accept no more connections; those that are open go on"), " ",
+      service_button(service.name, "undrain", "accept again")));
 }
 
-async function overview(live) {
-  const services = (await data("/config/services")).list || [];
-  const per = new Map();
-  for (const one of live.list) per.set(one.service, (per.get(one.service) || 0) + 1);
-  $("services").tBodies[0].replaceChildren(...services.map((service) => service_row(service, per)));
+function overview(figures, rate) {
+  const focused = document.activeElement?.dataset?.act;
+  $("services").tBodies[0].replaceChildren(...figures.services.map((one) => service_row(one, rate.get(one.name))));
+  if (focused) [...document.querySelectorAll("[data-act]")].find((one) => one.dataset.act === focused)?.focus();
 }
 
 // Connections ------------------------------------------------------------------------------------
@@ -183,8 +185,9 @@ async function connections() {
     button.dataset.sid = one.sid;
     button.setAttribute("aria-label", "close the connection of " + one.client);
     return make("tr", {}, cell(one.service), cell(one.client), cell(one.user), cell(one.host), cell(one.route),
-      cell(bytes(one.inputBytes), "n"), cell(bytes(one.outputBytes), "n"), cell(age(one.age), "n"),
-      make("td", {}, button));
+      cell(bytes(one.inputBytes), "n"), cell(bytes(one.outputBytes), "n"),
+      cell(one.inputRate === undefined ? "" : bytes(one.inputRate + one.outputRate) + "/s", "n"),
+      cell(age(one.age), "n"), make("td", {}, button));
   }));
   if (focused) document.querySelector(`[data-sid="${focused}"]`)?.focus();
 }
@@ -344,15 +347,15 @@ async function tick() {
   if (busy || document.hidden) return;
   busy = true;
   try {
-    const live = await data("/connections?limit=1000");
-    const [input, output] = rates(live.list, performance.now());
+    const figures = await data("/stats"), open = figures.total.currentConns + figures.process.sessions;
+    const rate = rates(figures), [input, output] = rate.get("");
     push("in", input);
     push("out", output);
-    push("count", live.total);
+    push("count", open);
     $("rate-in").textContent = bytes(input) + "/s";
     $("rate-out").textContent = bytes(output) + "/s";
-    $("count").textContent = live.total;
-    if (current === "overview") await overview(live);
+    $("count").textContent = open;
+    if (current === "overview") overview(figures, rate);
     if (current === "connections") await connections();
     if (current === "chains") await chains();
     connected(true, "live");
