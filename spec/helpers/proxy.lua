@@ -134,7 +134,10 @@ function M.stop_all()
   local report
   for self in pairs(running) do
     self:stop()
-    report = report or self:log():match "[^\n]*ERROR: %w+Sanitizer.*" or self:log():match "[^\n]*runtime error:.*"
+    local log = self:log()
+    if log:find("Sanitizer", 1, true) or log:find("runtime error:", 1, true) then -- quick for what is long
+      report = report or log:match "[^\n]*ERROR: %w+Sanitizer.*" or log:match "[^\n]*runtime error:.*"
+    end
   end
   running = {}
   if report then

@@ -1,0 +1,277 @@
+-- Which listeners, handlers, dialers and connectors go together: the one table that the matrix of
+-- spec/integration/component_*_spec.lua is generated from, and the table in docs/transports.md.
+--
+-- The components themselves are read from the registry.  One that is not mentioned here is taken for what most
+-- are: a listener that carries bytes both ways for the dialer of its name, with every handler; a handler that
+-- the connector of its name speaks to, over every listener.  So a new component is in the matrix from its first
+-- day, and fails there if it needs something else; then that is said here.
+
+local component = require "tidegate.component"
+
+local M = {}
+
+local FORWARDING = { "forward", "tcp", "unix" }
+
+-- user, password, and a password that is wrong
+local PASSWORD = { "alice", "in wonderland", "behind the looking-glass" }
+local SHADOWSOCKS = { "aes-256-gcm", "in wonderland", "behind the looking-glass" }
+
+--- What is special about listeners.
+-- dialers: who speaks to it, if not the one of its name
+-- half_close = false: the end of one direction is the end of both
+-- datagrams: carries datagrams, no bytes
+-- unix: its address is a path
+-- far: it listens at the far end of a chain, "tcp" or "unix"
+-- auth: asks for a password itself
+-- bare: plain clients of handlers connect to it by a socket, "tcp" or with TLS, "tls"; others need its dialer
+-- metadata: what it needs to be told
+M.listeners = {
+  http2 = { dialers = { "http2", "tls", "utls" } },
+  mtcp = { half_close = false },
+  mtls = { half_close = false },
+  mws = { half_close = false },
+  mwss = { half_close = false },
+  ohttp = { dialers = { "ohttp", "ohttps" } },
+  pht = { half_close = false },
+  phts = { half_close = false },
+  redirect = { dialers = { "tcp" }, bare = "tcp" },
+  rtcp = { dialers = { "tcp" }, far = "tcp", half_close = false, bare = "tcp" },
+  runix = { dialers = { "unix" }, far = "unix", half_close = false, bare = "tcp" },
+  ssh = { auth = PASSWORD },
+  sshd = { auth = PASSWORD },
+  tcp = { bare = "tcp" },
+  tls = { dialers = { "tls", "utls" }, bare = "tls" },
+  udp = { datagrams = true },
+  unix = { unix = true, bare = "tcp" },
+}
+
+--- What is special about handlers.
+-- connectors: who speaks to it, if not the one of its name
+-- auth: what it asks for; nothing: a name and a password; false: nothing
+-- forwards: it goes to a target of its own, "tcp" or "unix"
+-- serves: a page it serves itself
+-- metadata: what it needs to be told; FOLDER stands for one
+M.handlers = {
+  api = { connectors = FORWARDING, auth = false, serves = "/config" },
+  auto = { connectors = { "http", "http2", "socks4", "socks5" }, metadata = { udp = true } },
+  file = { connectors = FORWARDING, auth = false, serves = "/page", metadata = { dir = "FOLDER" } },
+  forward = { connectors = FORWARDING, auth = false, forwards = "tcp" },
+  http = { connectors = { "http", "http2" }, metadata = { udp = true } },
+  http2 = { connectors = { "http", "http2" }, metadata = { udp = true } },
+  metrics = { connectors = FORWARDING, auth = false, serves = "/metrics" },
+  relay = {},
+  sni = { auth = false },
+  socks5 = { metadata = { udp = true } },
+  ss = { auth = SHADOWSOCKS, metadata = { readTimeout = "1s" } }, -- strangers are kept waiting for so long
+  sshd = { auth = false },
+  ssu = { auth = SHADOWSOCKS },
+  tcp = { connectors = FORWARDING, auth = false, forwards = "tcp" },
+  udp = { connectors = FORWARDING, auth = false, forwards = "tcp" },
+  unix = { connectors = FORWARDING, auth = false, forwards = "unix" },
+}
+
+--- What is special about connectors.
+-- auth: what it can say; nothing: what the handler asks for
+-- speaks_first = false: the client must speak before the target can
+-- datagrams: it carries nothing else
+M.connectors = {
+  sni = { speaks_first = false },
+  socks4 = { auth = { "alice", "", "" }, wrong_user = "mallory" },
+  ssu = { datagrams = true },
+}
+
+--- Dialers that give no stream of bytes, but a door for the connector of the same name.
+M.doors = { http2 = true, sshd = true, udp = true }
+
+--- Components the matrix has no use for, and why.
+M.special = {
+  handler = {
+    redirect = "goes where the packet filter says the connection was going: redirect_spec",
+  },
+  dialer = {
+    direct = "reaches no listener: it goes with the connector direct, and is tried alone",
+  },
+  connector = {
+    direct = "speaks to no handler: it goes with the dialer direct, and is tried alone",
+  },
+}
+
+local function except(...)
+  local names = {}
+  for _, name in ipairs { ... } do
+    names[name] = true
+  end
+  return function(name)
+    return not names[name]
+  end
+end
+
+local function any(...)
+  local other = except(...)
+  return function(name)
+    return not other(name)
+  end
+end
+
+--- What goes together by its ends, and makes no sense all the same.  The first that applies is the reason.
+M.senseless = {
+  { listener = any "sshd", handler = except "sshd",
+    why = "its channels name a target, which only the handler sshd asks for" },
+  { handler = any "sshd", listener = except "sshd", why = "takes the target from a channel of the listener sshd" },
+  { listener = any "udp", handler = except("forward", "ssu", "tcp", "udp"),
+    why = "datagrams need a handler of datagrams" },
+  { listener = any "http2", handler = except("auto", "http", "http2"),
+    why = "each stream is a request to a proxy, in the shape of HTTP" },
+  { dialer = any "http2", connector = except "http2", why = "asks for a CONNECT of the connector http2" },
+  { connector = any "http2", dialer = except "http2", why = "sends its CONNECT over a session of the dialer http2" },
+  { listener = any "http2", dialer = any("tls", "utls"), connector = except "http",
+    why = "who speaks no HTTP/2 there speaks HTTP/1.1" },
+  { dialer = any "udp", connector = except "ssu", why = "the connector carries no datagrams" },
+}
+
+--- Why a combination makes no sense, or nil.
+-- @param one { listener, dialer, handler, connector }
+function M.why_not(one)
+  for _, rule in ipairs(M.senseless) do
+    local applies = true
+    for kind, test in pairs(rule) do
+      applies = applies and (kind == "why" or test(one[kind]))
+    end
+    if applies then
+      return rule.why
+    end
+  end
+end
+
+-- The registry -----------------------------------------------------------------------------------
+
+-- Names of components, without aliases and without those that are special.
+local function names(kind)
+  local list = {}
+  for _, name in ipairs(component.known(kind)) do
+    local item = component.find(kind, name)
+    if item and item.name == name and not (M.special[kind] or {})[name] then
+      list[#list + 1] = name
+    end
+  end
+  return list
+end
+
+-- @return the aliases of a component, sorted
+local function aliases(kind, name)
+  local list = { unpack(component.find(kind, name).aliases) }
+  table.sort(list)
+  return list
+end
+
+--- @return a list of transports: { listener, dialer, name, half_close, datagrams, unix, far, bare, auth, metadata }
+function M.transports()
+  local list = {}
+  for _, name in ipairs(names "listener") do
+    local special = M.listeners[name] or {}
+    local dialers = special.dialers or { component.find("dialer", name) and name }
+    for _, dialer in ipairs(dialers) do
+      list[#list + 1] = {
+        listener = name,
+        dialer = dialer,
+        name = name == dialer and name or dialer .. "-to-" .. name,
+        half_close = special.half_close ~= false,
+        datagrams = special.datagrams or false,
+        unix = special.unix or special.far == "unix",
+        far = special.far,
+        auth = special.auth,
+        bare = special.bare,
+        metadata = special.metadata,
+      }
+    end
+  end
+  return list
+end
+
+-- What the two ends of a protocol are told: user, password, another password.
+local function secret(handler, connector)
+  if handler.auth == false then
+    return nil
+  end
+  local said = connector.auth or handler.auth or PASSWORD
+  return { user = said[1], password = said[2], wrong = said[3], wrong_user = connector.wrong_user or said[1] }
+end
+
+local function protocol(handler, connector)
+  local served, spoken = M.handlers[handler] or {}, M.connectors[connector] or {}
+  return {
+    handler = handler,
+    connector = connector,
+    name = handler == connector and handler or connector .. "-to-" .. handler,
+    secret = secret(served, spoken),
+    forwards = served.forwards,
+    serves = served.serves,
+    metadata = served.metadata,
+    speaks_first = spoken.speaks_first ~= false,
+    bytes = not spoken.datagrams,
+    packets = component.find("connector", connector).packets ~= nil and not served.serves and not served.forwards,
+  }
+end
+
+--- @param with_aliases whether other names of handlers and connectors count as well
+-- @return a list of protocols: { handler, connector, name, secret, forwards, serves, metadata, speaks_first, bytes,
+--   packets }
+function M.protocols(with_aliases)
+  local list = {}
+  for _, name in ipairs(names "handler") do
+    local special = M.handlers[name] or {}
+    local connectors = special.connectors or { component.find("connector", name) and name }
+    for _, connector in ipairs(connectors) do
+      list[#list + 1] = protocol(name, connector)
+      for _, alias in ipairs(with_aliases and aliases("handler", name) or {}) do
+        list[#list + 1] = protocol(name, connector)
+        list[#list].handler, list[#list].name = alias, connector .. "-to-" .. alias
+      end
+      for _, alias in ipairs(with_aliases and aliases("connector", connector) or {}) do
+        list[#list + 1] = protocol(name, connector)
+        list[#list].connector, list[#list].name = alias, alias .. "-to-" .. name
+      end
+    end
+  end
+  return list
+end
+
+--- What makes sense over a transport.
+-- @return a list of protocols; a list of those that do not: { protocol, why }
+function M.over(transport, protocols)
+  local good, bad = {}, {}
+  for _, one in ipairs(protocols) do
+    local why = M.why_not {
+      listener = transport.listener, dialer = transport.dialer, handler = one.handler, connector = one.connector,
+    }
+    if why then
+      bad[#bad + 1] = { protocol = one, why = why }
+    else
+      good[#good + 1] = one
+    end
+  end
+  return good, bad
+end
+
+--- Components of the registry that no combination has: what the matrix has been told nothing of.
+-- @return a list of texts
+function M.left_out()
+  local seen = {}
+  for _, transport in ipairs(M.transports()) do
+    for _, one in ipairs((M.over(transport, M.protocols()))) do
+      seen["listener " .. transport.listener], seen["dialer " .. transport.dialer] = true, true
+      seen["handler " .. one.handler], seen["connector " .. one.connector] = true, true
+    end
+  end
+  local missing = {}
+  for _, kind in ipairs(component.KINDS) do
+    for _, name in ipairs(names(kind)) do
+      if not seen[kind .. " " .. name] then
+        missing[#missing + 1] = kind .. " " .. name
+      end
+    end
+  end
+  return missing
+end
+
+return M

@@ -1,0 +1,93 @@
+-- Configurations for the matrix of components: services of servers, and of clients that lead to them.
+
+local programs = require "spec.helpers.programs"
+
+local M = {}
+
+local folder
+
+local function place(name)
+  return folder .. "/" .. name:gsub("[^%w]", "-") .. ".sock"
+end
+
+--- Begin anew: sockets and pages go to a fresh folder.
+function M.begin()
+  folder = programs.folder()
+  programs.file(folder, "page", "the page")
+  return folder
+end
+
+local function auth(user, password)
+  return user and { username = user, password = password } or nil
+end
+
+local function copy(map)
+  local new = {}
+  for key, value in pairs(map or {}) do
+    new[key] = value == "FOLDER" and folder or value
+  end
+  return new
+end
+
+--- A service for one protocol over one transport.
+-- @param target where a forwarding handler goes
+-- @param chain of the listener, for those that listen elsewhere
+function M.server(name, transport, protocol, target, chain)
+  local secret = protocol.secret
+  local service = {
+    name = name,
+    addr = transport.unix and place(name) or "127.0.0.1:0",
+    listener = {
+      type = transport.listener, metadata = copy(transport.metadata), chain = transport.far and chain,
+      auth = transport.auth and auth(transport.auth[1], transport.auth[2]),
+    },
+    handler = {
+      type = protocol.handler, metadata = copy(protocol.metadata), auth = secret and auth(secret.user, secret.password),
+    },
+  }
+  if protocol.forwards then
+    service.forwarder = { nodes = { {
+      name = "target", addr = target[protocol.forwards], network = protocol.forwards == "unix" and "unix" or nil,
+    } } }
+  end
+  return service
+end
+
+--- A node of a chain.
+-- @param wrong "dialer" or "connector": which of them says another password
+function M.node(name, address, transport, protocol, wrong)
+  local secret, own = protocol.secret, transport.auth
+  return {
+    name = name,
+    addr = address,
+    dialer = { type = transport.dialer, auth = own and auth(own[1], wrong == "dialer" and own[3] or own[2]) },
+    connector = {
+      type = protocol.connector,
+      auth = secret and (wrong == "connector" and auth(secret.wrong_user, secret.wrong)
+        or auth(secret.user, secret.password)),
+    },
+  }
+end
+
+--- A chain of nodes, a hop each.
+function M.chain(name, nodes)
+  local hops = {}
+  for i, node in ipairs(nodes) do
+    hops[i] = { name = ("%s-%d"):format(name, i), nodes = { node } }
+  end
+  return { name = name, hops = hops }
+end
+
+--- A service that leads to a target by a chain.
+-- @param network "tcp" or "udp"
+function M.client(name, network, target, chain)
+  return {
+    name = name,
+    addr = "127.0.0.1:0",
+    listener = { type = network, metadata = network == "udp" and { keepalive = true, ttl = "60s" } or nil },
+    handler = { type = network, chain = chain },
+    forwarder = { nodes = { { name = "target", addr = target } } },
+  }
+end
+
+return M

@@ -1,0 +1,332 @@
+-- What the matrix of components runs in: targets, whole tidegates from generated configurations, and traffic.
+
+local cjson = require "cjson"
+local helpers = require "spec.helpers"
+local listener = require "tidegate.native.listener"
+local packet = require "tidegate.native.packet"
+local programs = require "spec.helpers.programs"
+local proxy = require "spec.helpers.proxy"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
+local tls = require "tidegate.native.tls"
+
+local M = {}
+
+M.BANNER = "220 tide\r\n"
+
+local PATIENCE = os.getenv "TIDEGATE_SANITIZED" and 60000 or 20000 -- ms
+local BULK = 300 * 1024 + 7
+
+local data
+
+-- Bytes that nothing compresses.
+local function bulk()
+  if not data then
+    local file = assert(io.open("/dev/urandom", "rb"))
+    data = file:read(BULK)
+    file:close()
+  end
+  return data
+end
+
+-- Targets ----------------------------------------------------------------------------------------
+
+-- One request.  @return whether another one may follow
+local function answer(s, head)
+  local mode, size = head:match "^POST /(%w+) .*\r\nContent%-Length: (%d+)\r\n"
+  local left = tonumber(size)
+  if mode == "echo" then
+    while left > 0 do
+      local bytes = s:read()
+      if not bytes or not s:write(bytes) then
+        return false
+      end
+      left = left - #bytes
+    end
+    return true
+  end
+  local body = left > 0 and s:read_exact(left) or ""
+  if mode == "half" then
+    local more, err = s:read()
+    if more or err.code ~= "eof" then
+      return false
+    end
+  end
+  s:write(("%s %d\r\n%s"):format(mode, #(body or ""), (body or ""):reverse()))
+  return mode ~= "half" and mode ~= "last"
+end
+
+local function serve(self, s)
+  self.live = self.live + 1
+  s:set_deadline(task.now() + PATIENCE * 2)
+  s:write(M.BANNER)
+  repeat
+    local head = s:read_until("\r\n\r\n", 4096)
+  until not head or not answer(s, head)
+  s:close()
+  self.live = self.live - 1
+end
+
+local function listen(self, where)
+  local fds = assert(listener.open(where, "stream", 1))
+  local acceptor = listener.accept(fds[1], function(s)
+    serve(self, s)
+  end)
+  self.closers[#self.closers + 1] = function()
+    acceptor:close()
+    listener.close_fd(fds[1])
+  end
+  return listener.address(fds[1])
+end
+
+local target = {}
+target.__index = target
+
+--- Start what everything leads to.
+-- @return { tcp, unix, udp (addresses), live = connections there are }
+function M.target()
+  local self = setmetatable({ live = 0, closers = {} }, target)
+  self.tcp = listen(self, "127.0.0.1:0")
+  self.unix = programs.folder() .. "/target"
+  listen(self, "unix:" .. self.unix)
+  self.socket = packet.udp { at = "127.0.0.1:0" }
+  self.udp = self.socket:local_address()
+  self.echo = helpers.spawn(function()
+    local bytes, from = self.socket:recv()
+    while bytes do
+      self.socket:send(">" .. bytes, from)
+      bytes, from = self.socket:recv()
+    end
+  end)
+  return self
+end
+
+function target:close()
+  for _, close in ipairs(self.closers) do
+    close()
+  end
+  self.socket:close()
+  self.echo()
+end
+
+--- Wrap a test body: fn(target), in a task.  Afterwards no connection to the target may be left.
+function M.with(fn)
+  return helpers.task(function()
+    local self = M.target()
+    local ok, err = xpcall(fn, debug.traceback, self)
+    local left = ok and not pcall(helpers.eventually, function()
+      return self.live == 0
+    end)
+    self:close()
+    if not ok then
+      error(err, 0)
+    elseif left then
+      error(("%d connections to the target are left"):format(self.live), 0)
+    end
+  end, PATIENCE / 1000 * 4)
+end
+
+-- Whole tidegates --------------------------------------------------------------------------------
+
+-- service → where it can be reached
+local function addresses(log)
+  local found = {}
+  for line in log:gmatch '[^\n]*msg":"[lb][io][su][tn][^\n]*' do
+    local ok, entry = pcall(cjson.decode, line)
+    local where, network = tostring(ok and entry.msg):match "^%l+ ?%l* (%S-)/(%l+)%f[,%z]"
+    if where and network ~= "none" and entry.service then
+      found[entry.service] = where
+    end
+  end
+  return found
+end
+
+--- Start a tidegate and wait until all its services can be reached.
+-- @param config the configuration, as a table
+-- @return the process, service → address
+function M.start(config)
+  config.log = { level = "info" }
+  local p = proxy.start({ "-C", programs.file(programs.folder(), "matrix.json", cjson.encode(config)) },
+    { services = #config.services })
+  local found
+  helpers.eventually(function()
+    found = addresses(p:log())
+    for _, service in ipairs(config.services) do
+      if not found[service.name] then
+        return false
+      end
+    end
+    return true
+  end, "a service does not listen", PATIENCE / 1000)
+  return p, found
+end
+
+-- Traffic ----------------------------------------------------------------------------------------
+
+local function check(value, err, during)
+  if not value then
+    error(("%s: %s"):format(during or "traffic", tostring(err)), 0)
+  end
+  return value
+end
+
+local function same(got, want, during)
+  if got ~= want then
+    error(("%s: %d bytes came, which are not the %d that were sent"):format(during, #got, #want), 0)
+  end
+end
+
+local function request(address, mode, size)
+  return ("POST /%s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n"):format(mode, address, size)
+end
+
+local function expect_end(s)
+  local bytes, err = s:read()
+  if bytes or err.code ~= "eof" then
+    error(("end: %s came instead"):format(bytes and #bytes .. " bytes" or tostring(err)), 0)
+  end
+end
+
+local tls_context
+
+--- Connect to "ip:port" or a path.
+-- @param layer "tls", or nothing
+-- @return stream
+function M.dial(address, layer)
+  local s = check(stream.dial(address:find "^/" and "unix:" .. address or address, nil, task.now() + PATIENCE))
+  s:set_deadline(task.now() + PATIENCE)
+  if layer == "tls" then
+    tls_context = tls_context or assert(tls.context { role = "client" })
+    s = check(tls.client(s, tls_context, "localhost", task.now() + PATIENCE))
+    s:set_deadline(task.now() + PATIENCE)
+  end
+  return s
+end
+
+local function banner(s)
+  same(check(s:read_exact(#M.BANNER), nil, "banner"), M.BANNER, "banner")
+end
+
+local function ask(s, address, mode, body)
+  check(s:write(request(address, mode, #body) .. body))
+end
+
+local function reply(s, mode, body)
+  local want = ("%s %d\r\n%s"):format(mode, #body, body:reverse())
+  local got, err = s:read_exact(#want)
+  same(check(got, err, mode), want, mode)
+end
+
+--- All that a way to the target must carry: what it says first, a small request, much in both directions at once,
+-- the end of one direction, the end.
+-- @param address the target's
+-- @param can { speaks_first, half_close }
+function M.exchange(s, address, can)
+  if can.speaks_first then
+    banner(s)
+  end
+  ask(s, address, "small", "tide")
+  if not can.speaks_first then
+    banner(s)
+  end
+  reply(s, "small", "tide")
+  local body = bulk()
+  local writing = helpers.spawn(s.write, s, request(address, "echo", #body) .. body)
+  local got, err = s:read_exact(#body)
+  same(check(got, err, "bulk"), body, "bulk")
+  check(writing())
+  local mode = can.half_close and "half" or "last"
+  ask(s, address, mode, "gate")
+  if can.half_close then
+    check(s:shutdown())
+  end
+  reply(s, mode, "gate")
+  expect_end(s)
+  s:close()
+end
+
+--- A small request, after which the client leaves without a word.
+function M.leave(s, address, can)
+  ask(s, address, "small", "ebb")
+  banner(s)
+  reply(s, "small", "ebb")
+  s:close()
+  return can
+end
+
+--- A page that the other end serves itself.
+function M.page(s, path)
+  check(s:write(("GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"):format(path)))
+  local text, err = s:read_until("\r\n\r\n", 4096)
+  if not tostring(text):find "^HTTP/1.1 200 " then
+    error(("page: %s"):format(tostring(text or err)), 0)
+  end
+  s:close()
+end
+
+--- Datagrams, there and back.
+function M.datagrams(address)
+  local c = packet.udp { connect = address }
+  c:set_deadline(task.now() + PATIENCE)
+  for i = 1, 10 do
+    local text = ("%d "):format(i):rep(i * 100)
+    check(c:send(text))
+    local got, err = c:recv()
+    same(check(got, err, "datagram " .. i), ">" .. text, "datagram " .. i)
+  end
+  c:close()
+end
+
+--- The way ends before the target has said anything.
+function M.refused(s)
+  s:write "POST /small HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+  local bytes, err = s:read()
+  s:close()
+  if bytes then
+    error(("it was not refused: %q"):format(bytes), 0)
+  elseif err.code ~= "eof" and err.code ~= "reset" then
+    error("it was not refused: " .. tostring(err), 0)
+  end
+end
+
+-- What the services named have complained of.
+local function complaints(processes, names)
+  local found = {}
+  for _, p in ipairs(processes) do
+    for line in p:log():gmatch "[^\n]+" do
+      local service = line:match '"service":"([^"]*)"'
+      if not line:find('"level":"info"', 1, true) and (not service or names[service]) then
+        found[#found + 1] = line
+      end
+    end
+  end
+  return table.concat(found, "\n")
+end
+
+--- Do many jobs at once; fails with all that went wrong, and what the processes said about it.
+-- @param jobs a list of { name, function, names of services }
+function M.all(jobs, processes)
+  local waiting, failures = {}, {}
+  for i, job in ipairs(jobs) do
+    waiting[i] = helpers.spawn(function()
+      local ok, err = pcall(job[2])
+      return not ok and job[1] .. ": " .. tostring(err) or nil
+    end)
+  end
+  local names = {}
+  for i, job in ipairs(jobs) do
+    local failure = waiting[i](PATIENCE * 3)
+    if failure then
+      failures[#failures + 1] = failure
+      for _, name in ipairs(job[3]) do
+        names[name] = true
+      end
+    end
+  end
+  if #failures > 0 then
+    error(("%d of %d went wrong:\n%s\n%s"):format(#failures, #jobs, table.concat(failures, "\n"),
+      complaints(processes, names)), 0)
+  end
+end
+
+return M

@@ -1,0 +1,171 @@
+-- Every listener with every handler, over every dialer by every connector that makes sense: two whole tidegates,
+-- a server and a client, for each transport.  What makes sense says spec/helpers/component_matrix.lua.
+
+local component = require "tidegate.component"
+local config = require "spec.helpers.matrix_config"
+local helpers = require "spec.helpers"
+local matrix = require "spec.helpers.component_matrix"
+local plain = require "spec.helpers.matrix_plain"
+local plane = require "spec.helpers.plane"
+local programs = require "spec.helpers.programs"
+local proxy = require "spec.helpers.proxy"
+local world = require "spec.helpers.matrix_world"
+
+local FAR = { connector = "relay", handler = "relay", metadata = { bind = true } }
+local TCP = { listener = "tcp", dialer = "tcp" }
+
+-- What a process is started with, and the chains that listen through itself.
+local function server_config(transport, protocols, target)
+  local services, chains = {}, nil
+  if transport.far then
+    local base = config.server("base", TCP, FAR, target)
+    base.addr = ("127.0.0.1:%d"):format(programs.free_port())
+    services[1] = base
+    chains = { config.chain("base", { config.node("base", base.addr, TCP, FAR) }) }
+  end
+  for _, one in ipairs(protocols) do
+    services[#services + 1] = config.server(one.name, transport, one, target, "base")
+  end
+  return { services = services, chains = chains }
+end
+
+-- A client with a service for each of `ways`: { name, network, target, node }.
+local function client_config(ways)
+  local services, chains = {}, {}
+  for i, way in ipairs(ways) do
+    chains[i] = config.chain(way.name, { way.node })
+    services[i] = config.client(way.name, way.network, way.target, way.name)
+  end
+  return { services = services, chains = chains }
+end
+
+local function refused(address)
+  world.refused(world.dial(address))
+end
+
+local function refused(address)
+  world.refused(world.dial(address))
+end
+
+-- What is to be done with each protocol of a transport, and the ways that the client needs for it.
+local work = {}
+work.__index = work
+
+local function work_for(transport, at, target)
+  return setmetatable({ transport = transport, at = at, target = target, ways = {}, jobs = {} }, work)
+end
+
+-- A job over a way of the client: fn(address of its beginning).
+-- @param what { network, target, wrong, connector }
+function work:add(one, what, fn)
+  local label = what.label or what.wrong and "wrong-" .. what.wrong or what.network
+  local name = ("%s-%s"):format(one.name, label)
+  local node = config.node(one.name, self.at[one.name], self.transport, one, what.wrong)
+  node.connector = what.connector or node.connector
+  self.ways[#self.ways + 1] = { name = name, network = what.network, target = what.target, node = node }
+  self.jobs[#self.jobs + 1] = { self.transport.name .. " " .. name, function()
+    fn(self.doors[name])
+  end, { name, one.name } }
+end
+
+-- By its connector.
+function work:whole(one)
+  local target, can = self.target, { speaks_first = one.speaks_first, half_close = self.transport.half_close }
+  if one.serves then
+    self:add(one, { network = "tcp", target = target.tcp }, function(address)
+      world.page(world.dial(address), one.serves)
+    end)
+  elseif one.bytes and not self.transport.datagrams then
+    self:add(one, { network = "tcp", target = target.tcp }, function(address)
+      world.exchange(world.dial(address), target.tcp, can)
+      world.leave(world.dial(address), target.tcp)
+    end)
+  end
+  if one.packets then
+    self:add(one, { network = "udp", target = target.udp }, world.datagrams)
+  end
+end
+
+-- What is refused is told from what works: a password, a target.
+function work:refusals(protocols)
+  if self.transport.auth then
+    self:add(protocols[1], { network = "tcp", target = self.target.tcp, wrong = "dialer" }, refused)
+  end
+  for _, one in ipairs(self.transport.name == "tcp" and protocols or {}) do
+    if one.secret and one.bytes then
+      self:add(one, { network = "tcp", target = self.target.tcp, wrong = "connector" }, refused)
+    end
+    if one.bytes and not one.serves and not one.forwards then
+      self:add(one, { network = "tcp", target = plane.nobody(), label = "nobody" }, refused)
+    end
+  end
+end
+
+-- By a plain client: over the bare listener, or over what the dialer alone makes of the transport.
+function work:plain(one)
+  local open, target, transport = plain.open[one.handler], self.target, self.transport
+  local function talk(s)
+    local up = open(s, target.tcp, one.secret)
+    if one.serves then
+      world.page(up, one.serves)
+    else
+      world.exchange(up, target.tcp, { speaks_first = one.handler ~= "sni", half_close = transport.half_close })
+    end
+  end
+  if transport.bare then
+    self.jobs[#self.jobs + 1] = { ("%s %s-plain"):format(transport.name, one.name), function()
+      talk(world.dial(self.at[one.name], transport.bare))
+    end, { one.name } }
+  else
+    self:add(one, { network = "tcp", target = "127.0.0.1:1", label = "plain", connector = { type = "tcp" } },
+      function(address)
+        talk(world.dial(address))
+      end)
+  end
+end
+
+function work:all(protocols)
+  local seen = {}
+  for _, one in ipairs(protocols) do
+    self:whole(one)
+    if not seen[one.handler] and plain.open[one.handler] and not matrix.doors[self.transport.dialer] then
+      seen[one.handler] = true
+      self:plain(one)
+    end
+  end
+  self:refusals(protocols)
+end
+
+describe("components", function()
+  after_each(helpers.task(function()
+    proxy.stop_all()
+    programs.stop_all()
+  end))
+
+  it("are all in the matrix", function()
+    assert.same({}, matrix.left_out())
+    for kind, list in pairs(matrix.special) do
+      for name in pairs(list) do
+        assert.is_truthy(component.find(kind, name), name)
+      end
+    end
+  end)
+
+  it("have a plain client", function()
+    for _, one in ipairs(matrix.protocols()) do
+      assert.is_not_nil(plain.open[one.handler], one.handler)
+    end
+  end)
+
+  for _, transport in ipairs(matrix.transports()) do
+    local protocols = matrix.over(transport, matrix.protocols(transport.name == "tcp"))
+    it(("work over %s: %d protocols"):format(transport.name, #protocols), world.with(function(target)
+      config.begin()
+      local far, at = world.start(server_config(transport, protocols, target))
+      local todo, near = work_for(transport, at, target), nil
+      todo:all(protocols)
+      near, todo.doors = world.start(client_config(todo.ways))
+      world.all(todo.jobs, { far, near })
+    end))
+  end
+end)
