@@ -103,6 +103,21 @@ describe("remote port forwarding", function()
     stop()
   end))
 
+  it("listens nowhere when its chain has no node, rather than here", helpers.task(function()
+    local near = proxy.start({ "-C", programs.file(programs.folder(), "c.yml", [[
+services:
+- {name: back, addr: "127.0.0.1:0", handler: {type: tcp}, listener: {type: rtcp, chain: way},
+   forwarder: {nodes: [{name: a, addr: "127.0.0.1:1"}]}}
+chains:
+- name: way
+  hops:
+  - {name: h, bypass: all, nodes: [{name: n, addr: "127.0.0.1:1", connector: {type: relay}, dialer: {type: tcp}}]}
+bypasses: [{name: all, matchers: ["0.0.0.0/0"]}]
+]]) }, { services = 1 })
+    near:logged "cannot listen: .*the chain has no node to listen at"
+    assert.is_nil(near:log():find("bound ", 1, true))
+  end))
+
   it("chooses among chains, goes on with another, and needs none when told so", helpers.task(function()
     local address, stop = server.echo()
     local gone, shown = programs.free_port(), programs.free_port()

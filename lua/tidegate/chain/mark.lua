@@ -14,12 +14,12 @@ local methods = {}
 local mt = { __name = "tidegate.mark", __index = methods }
 
 --- @param name what makes the item unique in the process
--- @param max_fails, fail_timeout of the item itself; nil or ≤ 0: those of the selector that asks
+-- @param max_fails, fail_timeout of the item itself; nil: those of the selector that asks; ≤ 0: 1 and 10 s
 function M.new(name, max_fails, fail_timeout)
   return setmetatable({
     mark = shared.mark(key(name)),
-    max_fails = max_fails and max_fails > 0 and max_fails or nil,
-    fail_timeout = fail_timeout and fail_timeout > 0 and fail_timeout or nil,
+    max_fails = max_fails and (max_fails > 0 and max_fails or MAX_FAILS),
+    fail_timeout = fail_timeout and (fail_timeout > 0 and fail_timeout or FAIL_TIMEOUT),
   }, mt)
 end
 

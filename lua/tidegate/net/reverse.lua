@@ -71,8 +71,8 @@ local function bind_through(self, how)
   local path, err = router.choose(ctx, network, address, 0)
   if not path then
     return nil, err
-  elseif #path == 0 then
-    return nil
+  elseif #path == 0 then -- listening here instead would not be what was asked for
+    return nil, failure.new("unreachable", "the chain has no node to listen at", { addr = address })
   end
   local connector = path[#path].connector
   if not connector.bind then
@@ -94,19 +94,13 @@ end
 
 local function bind(self)
   local network, address = self.network, self.service.addr
-  local acceptor, route = nil, "here"
   if self.chain then
-    acceptor, route = bind_through(self, function(connector, ctx, stream, deadline)
+    return bind_through(self, function(connector, ctx, stream, deadline)
       return connector:bind(ctx, stream, network, address, deadline, self.options)
     end)
   end
-  if not acceptor and (not self.chain or route == nil) then
-    acceptor, route = local_acceptor(network, address, self.options)
-    if acceptor then
-      route = "here"
-    end
-  end
-  return acceptor, route
+  local acceptor, err = local_acceptor(network, address, self.options)
+  return acceptor, err or "here"
 end
 
 local function serve_peers(self, acceptor)

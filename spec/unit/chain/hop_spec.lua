@@ -129,15 +129,36 @@ describe("hop", function()
       return { lookup = function() return { name } end }
     end
     local made = assert(hop.new({
-      name = "h", hosts = "h",
-      metadata = { interface = "lo", so_mark = 5, proxyProtocol = 1 },
+      name = "h", hosts = "h", resolver = "h", bypass = "b",
+      metadata = { interface = "lo", so_mark = 5, proxyProtocol = 1, netns = "hop" },
       nodes = {
         { name = "1", addr = "a:1" },
-        { name = "2", addr = "a:1", hosts = "own", metadata = { interface = "127.0.0.1", so_mark = 6 } },
+        { name = "2", addr = "a:1", hosts = "own", resolver = "own", bypass = "own",
+          metadata = { interface = "127.0.0.1", so_mark = 6, proxyProtocol = 2 } },
+        { name = "3", addr = "a:1", interface = "127.0.0.2", sockopts = { mark = 7 }, netns = "old" },
+        { name = "4", addr = "a:1", interface = "127.0.0.2", sockopts = { mark = 7 }, netns = "old",
+          metadata = { interface = "lo", so_mark = 8, netns = "new" } },
+      },
+    }, { targets = true, registry = { bypasses = { b = {}, own = {} }, hosts = {}, resolvers = {} } }))
+    local one, two, three, four = unpack(made.nodes)
+    assert.same({ "hop", "hop", "old", "new" }, { one.md.netns, two.md.netns, three.md.netns, four.md.netns })
+    assert.same({ 7, 8, 2 }, { three.md.so_mark, four.md.so_mark, two.proxy_version })
+    assert.same("lo", four.md.interface)
+    assert.is_nil(one.bypass) -- the hop's is its own
+    assert.is_truthy(two.bypass)
+
+    made = assert(hop.new({
+      name = "h", hosts = "h", resolver = "h", metadata = { interface = "lo", so_mark = 5, proxyProtocol = 1 },
+      nodes = {
+        { name = "1", addr = "a:1" },
+        { name = "2", addr = "a:1", hosts = "own", resolver = "own",
+          metadata = { interface = "127.0.0.1", so_mark = 6 } },
         { name = "3", addr = "a:1", interface = "127.0.0.2" },
       },
-    }, { registry = { bypasses = {}, resolvers = {}, hosts = { h = answers "h", own = answers "own" } } }))
-    local one, two, three = unpack(made.nodes)
+    }, { registry = { bypasses = {}, resolvers = { h = "by hop", own = "by itself" },
+      hosts = { h = answers "h", own = answers "own" } } }))
+    one, two, three = unpack(made.nodes)
+    assert.same({ "by hop", "by itself" }, { one.resolver, two.resolver })
     assert.same({ "lo", 5, 1 }, { one.md.interface, one.md.so_mark, one.proxy_version })
     assert.same({ "127.0.0.1", 6 }, { two.md.interface, two.md.so_mark })
     assert.same("127.0.0.2", three.md.interface)

@@ -244,6 +244,10 @@ describe("policy.bypass group", function()
     end)
   end
 
+  it("is itself a blacklist, whatever its members are", function()
+    assert.is_false(bypass.of({ bypass = "white" }, { bypasses = bypasses }).whitelist)
+  end)
+
   it("is none where nothing is named", function()
     assert.is_nil(bypass.of({}, { bypasses = bypasses }))
     assert.is_nil(bypass.of({ bypass = "", bypasses = {} }, { bypasses = bypasses }))

@@ -102,6 +102,21 @@ describe("resolver", function()
     local server = fake.zone(BOTH)
     resolve(of { addr = server.address, clientIP = "203.0.113.9" })
     assert.same("\0\8\0\7\0\1\24\0\203\0\113", server.queries[1].edns.options)
+    resolve(of { addr = server.address, clientIP = "2001:db8::9" })
+    assert.same("\0\8\0\20\0\2\128\0\32\1\13\184" .. ("\0"):rep(11) .. "\9", server.queries[2].edns.options)
+  end))
+
+  it("asks as gost does: one question, recursion desired, nothing else", test(function()
+    local server = fake.zone(BOTH)
+    local r = of(server.address)
+    resolve(r)
+    resolve(r, "six.example")
+    local first, second = server.queries[1], server.queries[2]
+    assert.is_true(first.rd)
+    assert.is_nil(first.edns)
+    assert.same({ 1, "a.example.", "A", "IN" }, { #first.questions, first.questions[1].name, first.questions[1].type,
+      first.questions[1].class or "IN" })
+    assert.not_equal(first.id, second.id)
   end))
 
   it("asks the next server when one errs or knows nothing", test(function()
@@ -259,6 +274,15 @@ describe("resolver", function()
       helpers.eventually(function()
         return r.refreshing == 0
       end)
+    end))
+
+    it("has no use for async without a cache", test(function()
+      local server = fake.zone(BOTH)
+      local r = of { addr = server.address, ttl = -1, async = true }
+      for i = 1, 3 do
+        assert.same({ "192.0.2.1" }, resolve(r))
+        assert.same(i, #server.queries)
+      end
     end))
 
     it("refreshes 32 at a time", test(function()
