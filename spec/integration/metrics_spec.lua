@@ -127,8 +127,12 @@ services:
 - name: front
   addr: 127.0.0.1:0
   handler: {type: socks5}
-  recorders: [{name: kept, record: recorder.service.handler}]
-recorders: [{name: kept, file: {path: %s/records}}]
+  recorders:
+  - {name: kept, record: recorder.service.handler}
+  - {name: posted, record: recorder.service.client.address}
+recorders:
+- {name: kept, file: {path: %s/records}}
+- {name: posted, http: {url: "http://127.0.0.1:1/"}}
 scripts: [%s/hook.lua]
 metrics: {addr: "127.0.0.1:%d"}
 ]]):format(folder, folder, port))
@@ -142,7 +146,9 @@ metrics: {addr: "127.0.0.1:%d"}
         calls = series:find "^tidegate_script_hook_calls_total{hook=" and value or calls
         seconds = series:find "^tidegate_script_hook_seconds_total{hook=" and value or seconds
       end
-      return values['gost_recorder_records_total{recorder="kept"}'] == 1 and calls == 1 and seconds > 0
+      -- each has its name, that of an HTTP sink as well (gost's is empty)
+      return values['gost_recorder_records_total{recorder="kept"}'] == 1
+        and values['gost_recorder_records_total{recorder="posted"}'] == 1 and calls == 1 and seconds > 0
     end, "not counted")
   end)
 

@@ -213,6 +213,37 @@ observers: [{name: watch, plugin: {type: http, addr: "127.0.0.1:1"}}]
     assert.equal(1, last("tls").totalConns)
   end))
 
+  it("go on for the others when a service that shares them is gone", helpers.task(function()
+    local echo = plane.echo()
+    local text = [[
+services:
+%s- {name: kept, addr: "127.0.0.1:0", observer: watch, handler: {type: tcp}, forwarder: {nodes: [{name: t,
+   addr: "]] .. echo .. [["}]}, metadata: {enableStats: true, observer.period: 1s}}
+observers: [{name: watch, plugin: {type: http, addr: "127.0.0.1:1"}}]
+]]
+    local p = start(text:format [[
+- {name: gone, addr: "127.0.0.1:0", observer: watch, handler: {type: http}, metadata: {enableStats: true}}
+]], 2)
+    helpers.eventually(function()
+      return #of_type(path, "status") >= 4
+    end, "no states")
+    programs.file(folder, "c.yml", text:format "")
+    p:kill "sighup"
+    p:logged("configuration reloaded", true)
+    helpers.eventually(function()
+      local states = of_type(path, "status")
+      local last = states[#states]
+      return last.service == "gone" and last.status.state == "closed" and last.status.msg == "service gone is closed"
+    end, "the end was not told")
+    local one = open(p, 2)
+    ping(one, "12345")
+    helpers.eventually(function()
+      local all = of_type(path, "stats")
+      return all[1] and all[#all].service == "kept" and all[#all].stats.inputBytes == 5
+    end, "nobody is told any more")
+    one:close()
+  end))
+
   it("are not needed to see a service's state and counts over the API", helpers.task(function()
     local echo, api = plane.echo(), programs.free_port()
     local p = start(([[

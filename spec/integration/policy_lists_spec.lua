@@ -113,6 +113,46 @@ describe("bypass of a service", function()
     end
   end))
 
+  -- protocol, parameters of both sides: what has no word for it closes the connection, or the channel
+  for _, row in ipairs {
+    { "ss", "ss://aes-256-gcm:secret@127.0.0.1:%d", "" }, { "sshd", "sshd://u:p@127.0.0.1:%d", "" },
+    { "relay over TLS", "relay+tls://127.0.0.1:%d", "" }, { "http2", "http2://127.0.0.1:%d", "" },
+    { "a sniffed name", "http://127.0.0.1:%d", "&sniffing=true" },
+  } do
+    it("is no more than a debug line, and ends what was asked for: " .. row[1], test(function()
+      local port, log = hello(), nil
+      local far = proxy.start { "-L", row[2]:format(0) .. "?bypass=127.0.0.1" .. row[3], "-D" }
+      local near = proxy.start { "-L", "http://127.0.0.1:0", "-F", row[2]:format(far:port(1)) }
+      local via = "http://127.0.0.1:" .. near:port(1)
+      local status = curl("-p", "-x", via, "http://localhost:" .. port .. "/")
+      assert.equal(200, status)
+      local _, code, body = curl("-p", "-x", via, "http://127.0.0.1:" .. port .. "/")
+      assert.not_equal(0, code)
+      assert.not_equal("hello", body)
+      far:logged('"msg":"[^"]*bypass: 127.0.0.1:' .. port)
+      log = far:log()
+      assert.not_matches('"level":"warn"', log)
+      assert.not_matches('"level":"error"', log)
+    end))
+  end
+
+  it("closes the TLS of a forwarder whose client names what is refused, and answers HTTP with 403", test(function()
+    local port = hello()
+    local file = config_file(([[
+services:
+- {name: s, addr: "127.0.0.1:0", bypass: names, handler: {type: tcp, metadata: {sniffing: true}},
+   forwarder: {nodes: [{name: t, addr: "127.0.0.1:%d"}]}}
+bypasses: [{name: names, matchers: [.no.test]}]
+]]):format(port))
+    local p = proxy.start({ "-C", file, "-D" }, { services = 1 })
+    local to = "::127.0.0.1:" .. p:port(1)
+    local base = ":" .. p:port(1) .. "/"
+    assert.equal(403, (curl("--connect-to", to, "http://a.no.test" .. base)))
+    assert.equal(200, (curl("--connect-to", to, "http://a.yes.test" .. base)))
+    assert.not_equal(0, (select(2, curl("-k", "--connect-to", to, "https://a.no.test" .. base))))
+    p:logged("bypass: a.no.test:443", true)
+  end))
+
   it("does not concern targets of the service's own", test(function()
     local port = hello()
     local p = proxy.start {

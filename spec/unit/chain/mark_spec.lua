@@ -73,7 +73,8 @@ local function build(first, behave, options)
   local name = "mark-spec-" .. unique
   local built, problems = plane.build {
     chains = { { name = name, hops = {
-      { name = name .. "-1", nodes = { node("a", first) } }, { name = name .. "-2", nodes = { node("b", "192.0.2.1:1") } },
+      { name = name .. "-1", nodes = { node("a", first) } },
+      { name = name .. "-2", nodes = { node("b", "192.0.2.1:1") } },
     } } },
     services = { { name = name, handler = { type = "tcp", chain = name }, forwarder = options } },
   }

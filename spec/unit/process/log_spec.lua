@@ -1,5 +1,6 @@
 local cjson = require "cjson"
 local format = require "tidegate.process.log.format"
+local helpers = require "spec.helpers"
 local log = require "tidegate.process.log"
 local luv = require "luv"
 local programs = require "spec.helpers.programs"
@@ -150,6 +151,35 @@ describe("loggers", function()
     logger:error "nobody sees this"
   end)
 
+  for output in pairs { none = 1, null = 1 } do
+    it("write nowhere to " .. output, function()
+      assert.is_false((log.new { output = output, level = "trace" }):enabled "fatal")
+    end)
+  end
+
+  -- level as it is said, the least that is written
+  for _, row in ipairs {
+    { "trace", "trace" }, { "debug", "debug" }, { "info", "info" }, { "warn", "warn" }, { "error", "error" },
+    { "fatal", "fatal" }, { nil, "info" }, { "", "info" }, { "loud", "info" },
+  } do
+    it(("of the level %s"):format(tostring(row[1])), function()
+      local logger, least = log.new { output = temporary(), level = row[1] }, nil
+      for _, level in ipairs { "trace", "debug", "info", "warn", "error", "fatal" } do
+        least = least or logger:enabled(level) and level
+      end
+      assert.equal(row[2], least)
+    end)
+  end
+
+  -- format as it is said, how a line begins
+  for _, row in ipairs { { nil, "{" }, { "", "{" }, { "json", "{" }, { "yaml", "{" }, { "text", "t" } } do
+    it(("of the format %s"):format(tostring(row[1])), function()
+      local path = temporary()
+      log.new({ output = path, format = row[1] }):info("m", { "duration", 1 })
+      assert.equal(row[2], read(path):sub(1, 1))
+    end)
+  end
+
   it("fall back to stderr when the file cannot be opened", function()
     local logger, warning = log.new { output = "/proc/nowhere/x.log", level = "fatal" }
     assert.is_truthy(logger)
@@ -181,6 +211,37 @@ describe("log rotation", function()
     logger.sink.file:tidy()
     assert.same(3, #files_of(folder .. "/sub"))
   end)
+
+  it("removes what is too old, and packs the rest", helpers.task(function()
+    local path, folder = temporary()
+    local logger = log.new { output = path, rotation = { maxSize = 1, maxAge = 1, compress = true, localTime = true } }
+    local function fill()
+      for _ = 1, 4 do
+        logger:info(("x"):rep(300 * 1024))
+      end
+    end
+    fill()
+    local old
+    for _, name in ipairs(files_of(folder .. "/sub")) do
+      old = name:find "%d" and name or old
+    end
+    local when = old:match "^x%-(.*)%.%d%d%d%.log$"
+    assert.is_true(when == os.date "%Y-%m-%dT%H-%M-%S" or when < os.date "%Y-%m-%dT%H-%M-%S")
+    local long_ago = folder .. "/sub/x-2001-02-03T04-05-06.007.log"
+    assert(os.rename(folder .. "/sub/" .. old, long_ago))
+    luv.fs_utime(long_ago, os.time() - 2 * 86400, os.time() - 2 * 86400)
+    fill()
+    logger.sink.file:tidy()
+    local names = {}
+    helpers.eventually(function()
+      names = files_of(folder .. "/sub")
+      return #names == 2 and (names[1]:find "%.log%.gz$" or names[2]:find "%.log%.gz$")
+    end)
+    assert.equal(tonumber("600", 8), luv.fs_stat(path).mode % 512)
+    for _, name in ipairs(names) do
+      assert.is_nil(name:find("2001", 1, true))
+    end
+  end))
 
   it("loses no line when two write to one file", function()
     local path, folder = temporary()
