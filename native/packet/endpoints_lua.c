@@ -182,6 +182,21 @@ static int l_as_stream(lua_State *L)
     return 1;
 }
 
+/** of_stream(stream) -> packet | nil, err: what as_stream() was given; the stream is used up */
+static int l_of_stream(lua_State *L)
+{
+    struct tg_stream *s = tg_stream_take(L, 1);
+    if (s == NULL)
+        return fail(L, "open", TG_CLOSED, "the stream is closed");
+    struct tg_packet *p = tg_packet_stream_take(s);
+    if (p == NULL) {
+        tg_stream_close(s);
+        return tg_push_failure_text(L, "unsupported", "no datagrams below: they need the dialer udp");
+    }
+    tg_packet_push(L, p);
+    return 1;
+}
+
 /** attach(packet, stream) -> true | nil, err: the control connection of a SOCKS5 association,
  * whose end is the association's; its input is discarded */
 static int l_attach(lua_State *L)
@@ -345,6 +360,7 @@ void tg_packet_open_functions(lua_State *L)
         { "socks5_client", l_socks5_client },
         { "attach", l_attach },
         { "as_stream", l_as_stream },
+        { "of_stream", l_of_stream },
         { "listen", l_listen },
         { "split", l_split },
         { NULL, NULL },
