@@ -126,7 +126,6 @@ M.senseless = {
   { connector = any "http2", dialer = except "http2", why = "sends its CONNECT over a session of the dialer http2" },
   { listener = any "http2", dialer = any("tls", "utls"), connector = except "http",
     why = "who speaks no HTTP/2 there speaks HTTP/1.1" },
-  { dialer = any "udp", connector = except "ssu", why = "the connector carries no datagrams" },
 }
 
 --- Why a combination makes no sense, or nil.

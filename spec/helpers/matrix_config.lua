@@ -5,9 +5,11 @@ local programs = require "spec.helpers.programs"
 local M = {}
 
 local folder
+local places = 0
 
-local function place(name)
-  return folder .. "/" .. name:gsub("[^%w]", "-") .. ".sock"
+local function place()
+  places = places + 1
+  return ("%s/%d.sock"):format(folder, places)
 end
 
 --- Begin anew: sockets and pages go to a fresh folder.
@@ -16,6 +18,9 @@ function M.begin()
   programs.file(folder, "page", "the page")
   return folder
 end
+
+local FAR = { connector = "relay", handler = "relay", metadata = { bind = true } }
+local TCP = { listener = "tcp", dialer = "tcp" }
 
 local function auth(user, password)
   return user and { username = user, password = password } or nil
@@ -33,21 +38,25 @@ end
 -- @param target where a forwarding handler goes
 -- @param chain of the listener, for those that listen elsewhere
 function M.server(name, transport, protocol, target, chain)
-  local secret = protocol.secret
+  local secret, metadata = protocol.secret, copy(transport.metadata)
+  if transport.datagrams then
+    metadata.keepalive = true
+  end
   local service = {
     name = name,
-    addr = transport.unix and place(name) or "127.0.0.1:0",
+    addr = transport.unix and place() or "127.0.0.1:0",
     listener = {
-      type = transport.listener, metadata = copy(transport.metadata), chain = transport.far and chain,
+      type = transport.listener, metadata = metadata, chain = transport.far and chain,
       auth = transport.auth and auth(transport.auth[1], transport.auth[2]),
     },
     handler = {
       type = protocol.handler, metadata = copy(protocol.metadata), auth = secret and auth(secret.user, secret.password),
     },
   }
-  if protocol.forwards then
+  local network = protocol.forwards and (transport.datagrams and "udp" or protocol.forwards)
+  if network then
     service.forwarder = { nodes = { {
-      name = "target", addr = target[protocol.forwards], network = protocol.forwards == "unix" and "unix" or nil,
+      name = "target", addr = target[network], network = network == "unix" and "unix" or nil,
     } } }
   end
   return service
@@ -88,6 +97,13 @@ function M.client(name, network, target, chain)
     handler = { type = network, chain = chain },
     forwarder = { nodes = { { name = "target", addr = target } } },
   }
+end
+
+--- A service for those that listen elsewhere, and the chain that leads to it; both are named "base".
+function M.base()
+  local service = M.server("base", TCP, FAR)
+  service.addr = ("127.0.0.1:%d"):format(programs.free_port())
+  return service, M.chain("base", { M.node("base", service.addr, TCP, FAR) })
 end
 
 return M

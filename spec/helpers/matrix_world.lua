@@ -15,6 +15,7 @@ local M = {}
 M.BANNER = "220 tide\r\n"
 
 local PATIENCE = os.getenv "TIDEGATE_SANITIZED" and 60000 or 20000 -- ms
+local AT_ONCE = 32 -- jobs
 local BULK = 300 * 1024 + 7
 
 local data
@@ -123,7 +124,7 @@ function M.with(fn)
     elseif left then
       error(("%d connections to the target are left"):format(self.live), 0)
     end
-  end, PATIENCE / 1000 * 4)
+  end, PATIENCE / 1000 * 6)
 end
 
 -- Whole tidegates --------------------------------------------------------------------------------
@@ -306,22 +307,25 @@ end
 --- Do many jobs at once; fails with all that went wrong, and what the processes said about it.
 -- @param jobs a list of { name, function, names of services }
 function M.all(jobs, processes)
-  local waiting, failures = {}, {}
-  for i, job in ipairs(jobs) do
-    waiting[i] = helpers.spawn(function()
+  local waiting, failures, names, next_job = {}, {}, {}, 0
+  local function work()
+    while next_job < #jobs do
+      next_job = next_job + 1
+      local job = jobs[next_job]
       local ok, err = pcall(job[2])
-      return not ok and job[1] .. ": " .. tostring(err) or nil
-    end)
-  end
-  local names = {}
-  for i, job in ipairs(jobs) do
-    local failure = waiting[i](PATIENCE * 3)
-    if failure then
-      failures[#failures + 1] = failure
-      for _, name in ipairs(job[3]) do
-        names[name] = true
+      if not ok then
+        failures[#failures + 1] = job[1] .. ": " .. tostring(err)
+        for _, name in ipairs(job[3]) do
+          names[name] = true
+        end
       end
     end
+  end
+  for i = 1, AT_ONCE do
+    waiting[i] = helpers.spawn(work)
+  end
+  for i = 1, AT_ONCE do
+    waiting[i](PATIENCE * 5)
   end
   if #failures > 0 then
     error(("%d of %d went wrong:\n%s\n%s"):format(#failures, #jobs, table.concat(failures, "\n"),

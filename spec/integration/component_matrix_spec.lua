@@ -11,17 +11,12 @@ local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local world = require "spec.helpers.matrix_world"
 
-local FAR = { connector = "relay", handler = "relay", metadata = { bind = true } }
-local TCP = { listener = "tcp", dialer = "tcp" }
-
 -- What a process is started with, and the chains that listen through itself.
 local function server_config(transport, protocols, target)
   local services, chains = {}, nil
   if transport.far then
-    local base = config.server("base", TCP, FAR, target)
-    base.addr = ("127.0.0.1:%d"):format(programs.free_port())
-    services[1] = base
-    chains = { config.chain("base", { config.node("base", base.addr, TCP, FAR) }) }
+    local base, chain = config.base()
+    services[1], chains = base, { chain }
   end
   for _, one in ipairs(protocols) do
     services[#services + 1] = config.server(one.name, transport, one, target, "base")
@@ -37,10 +32,6 @@ local function client_config(ways)
     services[i] = config.client(way.name, way.network, way.target, way.name)
   end
   return { services = services, chains = chains }
-end
-
-local function refused(address)
-  world.refused(world.dial(address))
 end
 
 local function refused(address)
@@ -81,7 +72,7 @@ function work:whole(one)
       world.leave(world.dial(address), target.tcp)
     end)
   end
-  if one.packets then
+  if one.packets or self.transport.datagrams then
     self:add(one, { network = "udp", target = target.udp }, world.datagrams)
   end
 end
@@ -128,7 +119,12 @@ function work:all(protocols)
   local seen = {}
   for _, one in ipairs(protocols) do
     self:whole(one)
-    if not seen[one.handler] and plain.open[one.handler] and not matrix.doors[self.transport.dialer] then
+    if self.transport.datagrams and one.forwards and not seen[one.handler] then
+      seen[one.handler] = true
+      self.jobs[#self.jobs + 1] = { ("%s %s-plain"):format(self.transport.name, one.name), function()
+        world.datagrams(self.at[one.name])
+      end, { one.name } }
+    elseif not seen[one.handler] and plain.open[one.handler] and not matrix.doors[self.transport.dialer] then
       seen[one.handler] = true
       self:plain(one)
     end
