@@ -280,7 +280,29 @@ quotas:
       assert.equal("x", client:read()) -- those that waited are served now
       client:close()
     end
+    p:kill "sighup"
+    helpers.eventually(function()
+      return select(2, p:log():gsub("configuration reloaded", "")) == 2
+    end)
     p:stop()
     assert.is_true(tonumber(read(store):match '"used": (%d+)') >= used + 20)
+  end))
+
+  it("that is deleted lets everybody go on who has waited for it", helpers.task(function()
+    local target = server(echo)
+    local path = config_of(TEXT, { target = target, limit = "2B", store = programs.folder() .. "/q.json" })
+    local p = proxy.start({ "-C", path }, { services = 1 })
+    local first = dial(p, 1)
+    assert.is_true(alive(first))
+    local parked = dial(p, 1)
+    parked:write "x"
+    parked:set_deadline(task.now() + 50)
+    assert.equal("timeout", select(2, parked:read()).code)
+    programs.file(path:match "^(.*)/", "config.yaml", (read(path):gsub("quotas: %[ q %]", ""):gsub("quotas:.*", "")))
+    p:kill "sighup"
+    parked:set_deadline(task.now() + 5000)
+    assert.equal("x", parked:read())
+    parked:close()
+    first:close()
   end))
 end)

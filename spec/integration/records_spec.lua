@@ -182,6 +182,29 @@ recorders:
     assert.same({ "127.0.0.1" }, wait_lines(folder .. "/failed", 1))
   end))
 
+  it("are written of clients that are not admitted, and of what is sniffed", helpers.task(function()
+    local echo = plane.echo()
+    local p = proxy.start({ "-C", config(([[
+services:
+- {name: shut, addr: "127.0.0.1:0", admission: nobody, handler: {type: http},
+   recorders: [{name: clients, record: recorder.service.client.address}]}
+- {name: open, addr: "127.0.0.1:0", handler: {type: tcp, metadata: {sniffing: true}},
+   forwarder: {nodes: [{name: t, addr: "%s"}]}, recorders: [{name: out, record: recorder.service.handler}]}
+admissions: [{name: nobody, whitelist: true}]
+recorders:
+- {name: clients, file: {path: "%s/clients", sep: "\n"}}
+- {name: out, file: {path: "%s/r.json", sep: "\n"}}
+]]):format(echo, folder, folder)) }, { services = 2 })
+    assert.is_nil((stream.dial("127.0.0.1:" .. p:port(1)):read()))
+    assert.same({ "127.0.0.1" }, wait_lines(folder .. "/clients", 1))
+    local command = "*2\r\n$3\r\nGET\r\n$4\r\nname\r\n"
+    assert.equal(command, exchange("127.0.0.1:" .. p:port(2), command, #command))
+    local r = cjson.decode(wait_lines(folder .. "/r.json", 1)[1])
+    assert.equal("redis", r.proto)
+    assert.same({ command = "GET", key = "name" }, r.redis)
+    assert.equal(#command, r.inputBytes)
+  end))
+
   it("hold each plain HTTP request, with bodies when asked for", helpers.task(function()
     local nginx = origin.nginx()
     local path = folder .. "/r.json"

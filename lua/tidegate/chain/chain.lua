@@ -14,8 +14,8 @@ local mt = { __name = "tidegate.chain", __index = methods }
 M.METADATA = {
   weight = { type = "int", doc = "share in the strategy rand" },
   backup = { type = "bool", doc = "use only when all others have failed" },
-  maxFails = { type = "int", doc = "failures before the chain is left alone" },
-  failTimeout = { type = "duration", doc = "how long it is left alone" },
+  maxFails = { type = "int", keep_zero = true, doc = "failures before the chain is left alone" },
+  failTimeout = { type = "duration", keep_zero = true, doc = "how long it is left alone" },
 }
 
 --- Whether a hop of a chain is described there; others are names of hops defined elsewhere.

@@ -32,8 +32,8 @@ M.METADATA = {
   proxyProtocol = { type = "int", doc = "version of the PROXY header sent after dialing" },
   weight = { type = "int", doc = "share in the strategy rand" },
   backup = { type = "bool", doc = "use only when all others have failed" },
-  maxFails = { type = "int", doc = "failures before the node is left alone" },
-  failTimeout = { type = "duration", doc = "how long it is left alone" },
+  maxFails = { type = "int", keep_zero = true, doc = "failures before the node is left alone" },
+  failTimeout = { type = "duration", keep_zero = true, doc = "how long it is left alone" },
 }
 
 local INHERITED = { "interface", "so_mark", "netns", "proxyProtocol" }

@@ -82,6 +82,10 @@ local SELECTION = {
   { "takes the first with fifo", { {}, {} }, "11", { strategy = "fifo" } },
   { "respects the limits of the selector", { { failed = true }, {} }, "1212", { maxFails = 2 } },
   { "respects the limits of a node", { { failed = true, metadata = { maxFails = 2 } }, {} }, "1212" },
+  { "takes a node's limit of 0 for 1", { { failed = true, metadata = { maxFails = 0 } }, {} }, "22",
+    { maxFails = 5 } },
+  { "lets a node be left alone for a time of its own", { { failed = true, metadata = { failTimeout = 1e-9 } }, {} },
+    "1212" },
   -- the old filter
   { "filters by host", { { filter = { host = "b.example" } }, { filter = { host = "a.example" } } }, "22" },
   { "filters by suffix", { { filter = { host = "*.example" } }, { filter = { host = ".b.example" } } }, "11" },

@@ -214,6 +214,35 @@ describe("config.url", function()
       assert.same({ strategy = "fifo", maxFails = 1, failTimeout = 30 }, hop.selector)
       _, _, hop = node "http://h:1?fail_timeout=5s"
       assert.same({ strategy = "round", maxFails = 1, failTimeout = 5 }, hop.selector)
+      _, _, hop = node "http://h:1?max_fails=3&failTimeout=-1s"
+      assert.same({ strategy = "round", maxFails = 3, failTimeout = 30 }, hop.selector)
+      _, _, hop = node "http://h:1?maxFails=0"
+      assert.is_nil(hop.selector)
+    end)
+
+    -- raw URL alphabet first, then the standard one
+    for text, auth in pairs {
+      ["eDp5"] = { username = "x", password = "y" },
+      ["fn46Pz8_"] = { username = "~~", password = "???" },
+      ["fn46Pz8%2F"] = { username = "~~", password = "???" },
+      ["eA"] = { username = "x" },
+      ["eDp5OjE"] = { username = "x", password = "y:1" },
+      ["eDp5OjE="] = { username = "x", password = "y:1" },
+    } do
+      it("auth=" .. text .. " is credentials", function()
+        assert.same(auth, (service("http://:1?auth=" .. text)).handler.auth)
+        assert.same(auth, (node("http://h:1?auth=" .. text)).connector.auth)
+        assert.same({ username = "u", password = "p" }, (service("http://u:p@:1?auth=" .. text)).handler.auth)
+      end)
+    end
+
+    it("of -F make policies of the hop", function()
+      local config = build({}, { "http://h:1?bypass=~a.b,10.0.0.0/8&resolver=1.1.1.1&hosts=a.b:1.2.3.4,c:::1" })
+      local hop = config.chains[1].hops[1]
+      assert.same({ whitelist = true, matchers = { "a.b", "10.0.0.0/8" }, name = hop.bypass }, config.bypasses[1])
+      assert.same({ { addr = "1.1.1.1" } }, config.resolvers[1].nameservers)
+      assert.same({ { hostname = "a.b", ip = "1.2.3.4" }, { hostname = "c", ip = "::1" } }, config.hosts[1].mappings)
+      assert.same({ config.resolvers[1].name, config.hosts[1].name }, { hop.resolver, hop.hosts })
     end)
   end)
 

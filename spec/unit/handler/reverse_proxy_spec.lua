@@ -315,6 +315,33 @@ describe("reverse proxy", function()
     assert.same({ "start 0 a", "event 1 b", "end 2 " }, metas)
   end))
 
+  it("tells rewriters whose message they have, and asks them where their pattern matches", helpers.task(function()
+    local registry = require "tidegate.policy.rewriter"
+    local metas, seen, original = {}, {}, registry.of
+    registry.of = function(name)
+      return { rewrite = function(_, data, meta)
+        metas[#metas + 1] = ("%s %s %s %s %d"):format(name, meta.direction, meta.uri, data, #meta.sid)
+        return data:upper()
+      end }
+    end
+    local service = forwarder { { name = "n", addr = origin(seen, ok("<p>cat</p>", HTML)), http = {
+      rewriteRequestBody = { { rewriter = "all" }, { rewriter = "dogs", match = "dog" },
+        { rewriter = "there", match = "json:a=b" } },
+      rewriteResponseBody = { { rewriter = "cats", match = "cat" } },
+    } } }
+    registry.of = original
+    local answer = talk(service, post('{"a":"b"}', "Content-Type: application/json\r\n"))
+    assert.match("\r\n\r\n<P>CAT</P>$", answer)
+    assert.same('{"A":"B"}', seen[1].body)
+    assert.same({ 'all request /p {"a":"b"} 20', "cats response /p <p>cat</p> 20" }, metas)
+  end))
+
+  it("leaves bodies to go as they are when the rewriter is not there", helpers.task(function()
+    local service = forwarder { { name = "n", addr = origin({}, ok("cat", HTML)),
+      http = { rewriteResponseBody = { { rewriter = "nobody" } } } } }
+    assert.match("\r\n\r\ncat$", talk(service, get "/"))
+  end))
+
   it("ends the exchange when a rewriter fails", helpers.task(function()
     local registry = require "tidegate.policy.rewriter"
     local failure, original = require "tidegate.failure", registry.of
@@ -338,6 +365,9 @@ describe("reverse proxy", function()
     assert.match("^HTTP/1.1 401", talk(service, get("/", "Authorization: Basic dTpx\r\nConnection: close\r\n")))
     assert.match("^HTTP/1.1 200", talk(service, get("/", "Authorization: Basic dTpw\r\n")))
     assert.same(1, #seen)
+    service = forwarder { { name = "n", addr = origin(seen), auth = { username = "old", password = "p" } } }
+    assert.match("^HTTP/1.1 401", talk(service, get("/", "Connection: close\r\n")))
+    assert.match("^HTTP/1.1 200", talk(service, get("/", "Authorization: Basic b2xkOnA=\r\n")))
   end))
 
   it("marks targets that answer with failCodes", helpers.task(function()
@@ -367,6 +397,14 @@ describe("reverse proxy", function()
     service.bypass = require("tidegate.policy.bypass").of({ bypass = "b" }, service.registry)
     assert.match("^HTTP/1.1 403 Forbidden\r\nContent%-Length: 0\r\n", talk(service, get("/", "Connection: close\r\n")))
     assert.same(0, #seen)
+
+    local asked = {}
+    service.bypass = { contains = function(_, _, network, address, info)
+      asked[#asked + 1] = ("%s %s %s %s"):format(network, address, info.host, info.path)
+      return false
+    end }
+    assert.match("^HTTP/1.1 200", talk(service, get "/a/b"))
+    assert.same("tcp site.example:80 site.example:80 /a/b", asked[1])
   end))
 
   it("goes where the client asks when a target has no address", helpers.task(function()

@@ -322,6 +322,25 @@ describe("recorders", function()
     r:close()
   end))
 
+  it("begin another file before one is fuller than it may be, however much comes at once", helpers.task(function()
+    local folder = programs.folder()
+    local r = open { file = { path = folder .. "/r.log", sep = "\n", rotation = { maxSize = 1 } } }
+    for _ = 1, 350 do
+      assert.is_true(r:record(("x"):rep(10000)))
+    end
+    assert.is_true(r:flush(task.now() + 10000))
+    local total, files = 0, 0
+    local scan = uv.fs_scandir(folder)
+    for name in function() return uv.fs_scandir_next(scan) end do
+      local size = uv.fs_stat(folder .. "/" .. name).size
+      assert.is_true(size <= 1048576, size)
+      total, files = total + size, files + 1
+    end
+    assert.equal(350 * 10001, total)
+    assert.is_true(files >= 4)
+    r:close()
+  end))
+
   it("do not wait for a sink that hangs", helpers.task(function()
     local hung = {}
     local address = plane.accept(function(s)

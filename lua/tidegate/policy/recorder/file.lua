@@ -14,6 +14,7 @@ local methods = {}
 local mt = { __name = "tidegate.recorder.file", __index = methods }
 
 local BATCH = 256
+local AT_ONCE = 65536 -- bytes after which a write takes no further record: files are rotated between writes
 local PACE = 0.02 -- seconds
 
 --- @param config { path, sep, rotation }
@@ -56,6 +57,9 @@ local function join(self, list, from)
     local data = list[i].data
     text:put(data, self.sep)
     sizes[#sizes + 1] = #data + #self.sep
+    if #text >= AT_ONCE then
+      break
+    end
   end
   return text:tostring(), sizes
 end
