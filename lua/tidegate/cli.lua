@@ -242,6 +242,9 @@ local function write_starter(options, host)
   return 0
 end
 
+-- Commands that talk to a running process.
+local TALKS = { repl = true, eval = true, top = true, upgrade = true }
+
 --- Run the program.  @return exit code, or what host.run() returns
 function cli.main(argv, host)
   local workers = flags.split_workers(argv)
@@ -266,7 +269,7 @@ function cli.main(argv, host)
   if options.dev_lua and host.dev_lua then
     host.dev_lua(options.dev_lua)
   end
-  if options.command == "repl" or options.command == "eval" then
+  if TALKS[options.command] then
     return host.repl(options)
   elseif options.command == "init" then
     return write_starter(options, host)

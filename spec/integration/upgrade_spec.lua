@@ -88,6 +88,71 @@ describe("an upgrade", function()
     stop()
   end, 60))
 
+  it("answers every datagram meanwhile", helpers.task(function()
+    local echo = uv.new_udp()
+    echo:bind("127.0.0.1", 0)
+    echo:recv_start(function(_, data, from)
+      if data then
+        echo:send(data, from.ip, from.port)
+      end
+    end)
+    local folder = programs.folder()
+    local repl = folder .. "/repl.sock"
+    local path = programs.file(folder, "c.yml", ([[
+services:
+  - {name: d, addr: "127.0.0.1:0", handler: {type: udp, metadata: {keepalive: true, ttl: 5s}},
+     listener: {type: udp, metadata: {keepalive: true, ttl: 5s}}, forwarder: {nodes: [{name: t, addr: "127.0.0.1:%d"}]}}
+]]):format(echo:getsockname().port))
+    local p = proxy.start({ "-C", path, "--drain", "20s", "-repl", repl }, { services = 1 })
+    local port = p:port(1)
+    local clients, sent, heard, doubled = {}, 0, 0, 0
+    local function client()
+      local one = { socket = uv.new_udp(), open = {} }
+      one.socket:recv_start(function(_, data)
+        if data then
+          doubled = doubled + (one.open[data] and 0 or 1)
+          heard = heard + (one.open[data] and 1 or 0)
+          one.open[data] = nil
+        end
+      end)
+      clients[#clients + 1] = one
+      return one
+    end
+    local function ask(one)
+      sent = sent + 1
+      one.open[tostring(sent)] = true
+      one.socket:send(tostring(sent), "127.0.0.1", port)
+    end
+    for _ = 1, 20 do
+      client()
+    end
+    local over, result
+    task.spawn(function()
+      task.sleep(0.5)
+      result = proxy.run { "upgrade", "-socket", repl }
+      task.sleep(1)
+      over = true
+    end)
+    while not over do
+      for i = 1, 20 do
+        ask(clients[i])
+      end
+      ask(client()) -- one that has no session yet
+      task.sleep(0.02)
+    end
+    pcall(helpers.eventually, function()
+      return heard == sent
+    end, nil, 5)
+    assert.equal(sent, heard)
+    assert.equal(0, result.code, result.stderr)
+    assert.equal(0, doubled)
+    assert.is_true(sent > 1000)
+    for _, one in ipairs(clients) do
+      one.socket:close()
+    end
+    echo:close()
+  end, 60))
+
   it("takes Unix sockets, UDP, the API and the REPL along", helpers.task(function()
     local target, stop = server.echo "hello"
     local folder, port = programs.folder(), programs.free_port()
@@ -113,6 +178,31 @@ describe("an upgrade", function()
       local url = ("http://127.0.0.1:%d/config"):format(port)
       assert.matches('"services"', programs.output("curl", { "-s", url }), 1, true)
     end
+    stop()
+  end))
+
+  it("is had by a command, which tells how it went", helpers.task(function()
+    local target, stop = server.echo "hello"
+    local folder = programs.folder()
+    local repl = folder .. "/repl.sock"
+    local good = "services:\n" .. forward("a", "127.0.0.1:0", target)
+    local path = programs.file(folder, "c.yml", good)
+    local p = proxy.start({ "-C", path, "-repl", repl }, { services = 1 })
+    programs.file(folder, "c.yml", (good:gsub("type: tcp", "type: nonsense")))
+    local result = proxy.run { "upgrade", "-socket", repl }
+    assert.equal(1, result.code)
+    assert.matches('c%.yml:2: services%[0%]%.handler%.type: unknown handler "nonsense"', result.stderr)
+    assert.equal("hello", greeting(p:address(1)))
+    programs.file(folder, "c.yml", good)
+    result = proxy.run { "upgrade", "-socket", repl }
+    assert.equal(0, result.code, result.stderr)
+    local new, old = result.stdout:match "^process (%d+) has taken over; process (%d+) ends"
+    assert.equal(p.process.pid, tonumber(old))
+    successor(p)
+    assert.equal(new, proxy.run({ "eval", "-socket", repl, "require('luv').os_getpid()" }).stdout:match "%d+")
+    assert.equal("hello", greeting(p:address(1)))
+    result = proxy.run { "upgrade", "-socket", repl .. ".gone" }
+    assert.equal(1, result.code)
     stop()
   end))
 

@@ -22,7 +22,7 @@ local FLAGS = {
   { "workers", "int", "workers", "worker threads (default: one a CPU)" },
   { "drain", "duration", "drain", "how long connections may go on at the end (default 30s)" },
   { "repl", "string", "repl", "path of the REPL's socket, or \"off\" (default: one in a private folder)" },
-  { "socket", "string", "socket", "repl, eval: the socket to use (default: the process started last)" },
+  { "socket", "string", "socket", "repl, eval, top, upgrade: the socket to use (default: the process started last)" },
   { "worker", "string", "worker", "repl, eval: where to evaluate: control, all or a number" },
   { "to", "string", "to", "convert: the notation to print, one of yaml|json|lua|url" },
   { "rocks-tree", "string", "rocks_tree", "tree of luarocks whose modules scripts may require" },
@@ -41,7 +41,9 @@ end
 local TRUE = { ["1"] = true, t = true, T = true, TRUE = true, ["true"] = true, True = true }
 local FALSE = { ["0"] = true, f = true, F = true, FALSE = true, ["false"] = true, False = true }
 
-local COMMANDS = { check = true, repl = true, eval = true, init = true, convert = true }
+local COMMANDS = {
+  check = true, repl = true, eval = true, top = true, upgrade = true, init = true, convert = true,
+}
 
 --- The commands, and what they do: { name, arguments, text }.
 flags.COMMANDS = {
@@ -50,6 +52,7 @@ flags.COMMANDS = {
   { "init", "[FILE]", "write a commented configuration to begin with (default tidegate.yml, - for stdout)" },
   { "convert", "--to FORMAT [flags] [FILE...]", "print a configuration as yaml, json, lua or url" },
   { "repl", "[flags]", "talk to a running process" },
+  { "upgrade", "[flags]", "have a running process hand over to the executable as it is now, exit with 0 or 1" },
   { "eval", "[flags] EXPR", "have it evaluate one expression, exit with 0 or 1" },
 }
 

@@ -2,8 +2,8 @@
 -- drains, and ends the process.  It carries no traffic.
 
 local admin = require "tidegate.admin.server"
+local apply = require "tidegate.process.apply"
 local cli = require "tidegate.cli"
-local commands = require "tidegate.process.commands"
 local components = require "tidegate.process.components"
 local declare = require "tidegate.script.declare"
 local events = require "tidegate.admin.events"
@@ -12,6 +12,7 @@ local face = require "tidegate.process.face"
 local loaders = require "tidegate.process.loaders"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
+local parts = require "tidegate.process.parts"
 local passed_on = require "tidegate.admin.passed_on"
 local place = require "tidegate.admin.repl.place"
 local process = require "tidegate.native.process"
@@ -19,7 +20,6 @@ local profile = require "tidegate.process.profile"
 local registry = require "tidegate.process.registry"
 local repl = lazy "tidegate.admin.repl.server"
 local script = require "tidegate.script"
-local signature = require "tidegate.process.signature"
 local sockets = require "tidegate.process.sockets"
 local source = require "tidegate.config.source"
 local status = require "tidegate.process.status"
@@ -36,7 +36,6 @@ local WATCH_EVERY = 0.1 -- seconds between two looks at whether the workers get 
 local BUSY_MS = 200 -- a turn this long is reported
 local STOP_MS = 2000 -- and the script that is to blame for one this long is stopped
 
-local ANSWER_MS = 30000 -- workers that take longer to build a configuration are stuck
 
 local state = {
   running = nil, -- the configuration in force
@@ -56,173 +55,12 @@ local function say(level, text, fields)
   log.default():log(level, text, fields)
 end
 
--- Sockets for every service of a configuration.
--- @return bound, fresh keys | nil, problems
-local function bind_all(config)
-  local bound, fresh, problems, taken = {}, {}, {}, {}
-  for _, service in ipairs(config.services or {}) do
-    local one, err = sockets.obtain(service)
-    if one and taken[one.key] then
-      one, err = nil, ("address %s is used by service %s already"):format(service.addr, taken[one.key])
-    end
-    if one then
-      taken[one.key] = service.name
-      bound[service.name] = one
-      if one.fresh then
-        fresh[#fresh + 1] = one.key
-      end
-    else
-      problems[#problems + 1] = ("service %s: %s"):format(service.name, tostring(err))
-    end
-  end
-  if #problems == 0 then
-    return bound, fresh
-  end
-  for _, key in ipairs(fresh) do
-    sockets.release(key)
-  end
-  return nil, problems
-end
-
--- One call to all workers; whatever any of them finds wrong.
-local function ask_workers(question)
-  local answers, missing = message.call(question, task.now() + ANSWER_MS)
-  if not answers then
-    return { ("%d workers did not answer"):format(missing) }
-  end
-  local problems, seen = {}, {}
-  for _, answer in ipairs(answers) do
-    for _, text in ipairs(answer.problems or {}) do
-      if not seen[text] then -- every worker finds the same
-        seen[text] = true
-        problems[#problems + 1] = text
-      end
-    end
-  end
-  return problems
-end
-
-local function announce(config, bound, old)
-  for _, service in ipairs(config.services or {}) do
-    local one = bound[service.name]
-    if not (old and old[service.name] and old[service.name].key == one.key) then
-      say("info", ("listening on %s/%s"):format(one.address, one.network), {
-        "kind", "service", "service", service.name,
-        "listener", service.listener and service.listener.type or "tcp",
-        "handler", service.handler and service.handler.type or "auto",
-      })
-    end
-  end
-end
-
-local function names_of(config)
-  local names = {}
-  for _, service in ipairs(config and config.services or {}) do
-    names[service.name] = service
-  end
-  return names
-end
-
-local function run_commands(services, others, stage)
-  for name, service in pairs(services) do
-    if not others[name] then
-      commands.run(service, stage)
-    end
-  end
-end
-
--- A configuration without the services that are drained.
-local function without_drained(config)
-  local out, services = {}, {}
-  for key, value in pairs(config) do
-    out[key] = value
-  end
-  for _, service in ipairs(config.services or {}) do
-    services[#services + 1] = not state.drained[service.name] and service or nil
-  end
-  out.services = services
-  return out
-end
-
--- @return true | nil, a list of problems
-local function try_to_apply(whole)
-  local config = next(state.drained) and without_drained(whole) or whole
-  local data, missing = loaders.ready(config)
-  if not data then
-    return nil, missing
-  end
-  local bound, fresh = bind_all(config)
-  if not bound then
-    return nil, fresh
-  end
-  state.generation = state.generation + 1
-  local places, signatures = {}, signature.of_services(config)
-  for name, one in pairs(bound) do
-    places[name] = {
-      key = one.key, fds = one.fds, network = one.network, address = one.address,
-      signature = signatures[name],
-    }
-  end
-  local problems = ask_workers {
-    type = "prepare", generation = state.generation, config = config, places = places, data = data,
-  }
-  if #problems > 0 then
-    ask_workers { type = "forget", generation = state.generation }
-    for _, key in ipairs(fresh) do
-      sockets.release(key)
-    end
-    return nil, problems
-  end
-
-  local old, new = names_of(state.applied), names_of(config)
-  run_commands(new, old, "preUp")
-  run_commands(old, new, "preDown")
-  if state.ending then -- the workers must open nothing any more
-    return nil, { "the process is ending" }
-  end
-  problems = ask_workers { type = "commit", generation = state.generation }
-  for _, text in ipairs(problems) do
-    say("error", text)
-  end
-  log.configure(config.log)
-  local used = {}
-  for _, one in pairs(bound) do
-    used[one.key] = true
-  end
-  for _, key in ipairs(sockets.keys()) do
-    if not used[key] then
-      sockets.release(key)
-    end
-  end
-  announce(config, bound, state.bound)
-  state.running, state.applied, state.bound, state.data = whole, config, bound, data
-  status.apply(config, bound)
-  local named = names_of(whole)
-  for name in pairs(state.drained) do
-    state.drained[name] = named[name] and true -- one that comes anew is not drained
-  end
-  run_commands(new, old, "postUp")
-  run_commands(old, new, "postDown")
-  return true
-end
-
---- Put a configuration in force: all of it, or nothing.
--- @return true | nil, a list of problems
-local function apply(config)
-  local whole, ok, problems = xpcall(try_to_apply, debug.traceback, config)
-  loaders.settle(state.running)
-  if not whole then
-    return nil, { ok }
-  end
-  return ok, problems
-end
-
 local function rebuild()
   local config, problems = cli.build(state.options)
   if not config then
     return nil, problems
   end
-  return apply(config)
+  return apply.apply(state, config)
 end
 
 local function reload_once(keeps_admin)
@@ -287,7 +125,7 @@ function M.try_change(edit)
   if not found then
     return nil, problems
   end
-  return apply(found)
+  return apply.apply(state, found)
 end
 
 --- Run something while nobody else is at the configuration.
@@ -321,7 +159,7 @@ end
 local function set_drained(name, on)
   local before = state.drained[name]
   state.drained[name] = on or nil
-  local ok, problems = apply(state.running)
+  local ok, problems = apply.apply(state, state.running)
   if not ok then
     state.drained[name] = before
   end
@@ -342,12 +180,21 @@ local plane = face.new {
     state.busy = false
     return M.reload "api"
   end,
+  upgrade = function()
+    return M.upgrade()
+  end,
 }
+
+-- Tell whoever started this process what is wrong; a process that it is to take the place of hears it too.
+local function complain(text)
+  process.write(2, text)
+  systemd.complain(text)
+end
 
 -- What there was to start cannot be.  @return exit code
 local function give_up(problems)
   for _, problem in ipairs(problems) do
-    io.stderr:write("tidegate: ", tostring(problem), "\n")
+    complain(("tidegate: %s\n"):format(tostring(problem)))
   end
   if state.repl then
     state.repl.close()
@@ -385,14 +232,14 @@ local function drain(signal)
   state.ending = true
   upgrade.cancel()
   local seconds = state.options.drain or 0
-  local services = state.succeeded and {} or names_of(state.applied) -- a successor's services go on
+  local services = state.succeeded and {} or apply.names_of(state.applied) -- a successor's services go on
   if not state.succeeded then
     systemd.notify "STOPPING=1"
   end
-  run_commands(services, {}, "preDown")
+  apply.run_commands(services, {}, "preDown")
   status.close()
   local deadline = task.now() + seconds * 1000
-  local answers = message.call({ type = "drain" }, task.now() + ANSWER_MS) or {}
+  local answers = message.call({ type = "drain" }, task.now() + apply.ANSWER_MS) or {}
   release_all() -- refuse whoever comes now, rather than let them queue
   local alive = 0
   for _, answer in ipairs(answers) do
@@ -413,24 +260,33 @@ local function drain(signal)
   end
   message.call({ type = "stop" }, task.now() + 1000)
   loaders.settle() -- what policies keep is kept now
-  run_commands(services, {}, "postDown")
+  apply.run_commands(services, {}, "postDown")
   finish(0)
 end
 
--- Start the executable again; once it serves on our sockets, end.
-local function hand_over()
+--- Start the executable again; once it serves on our sockets, end.
+-- @return the new process's id | nil, why not
+function M.upgrade()
   if state.ending then
-    return
+    return nil, "the process is ending"
   end
   say("info", "upgrade: starting a new process")
-  local ok, problems = M.exclusive(upgrade.start, state.argv, admin.offers(sockets.offers()))
+  local pid
+  local ok, problems = M.exclusive(function()
+    local err
+    pid, err = upgrade.start(state.argv, admin.offers(sockets.offers()))
+    return pid ~= nil, { err }
+  end)
   if not ok then
-    return say("error", ("upgrade: %s; this process goes on"):format(tostring(problems[1])))
+    local why = tostring(problems[1])
+    say("error", ("upgrade: %s; this process goes on"):format(why))
+    return nil, why
   end
   sockets.hand_over()
   admin.hand_over()
   state.succeeded = true
-  drain "upgrade"
+  task.spawn(drain, "upgrade")
+  return pid
 end
 
 local function on_signal(name, fn)
@@ -476,17 +332,17 @@ local function run(config, options)
   end
   loaders.on_data(function(key, data)
     registry.load(key, data)
-    return message.call({ type = "load", key = key, data = data }, task.now() + ANSWER_MS) ~= nil
+    return message.call({ type = "load", key = key, data = data }, task.now() + apply.ANSWER_MS) ~= nil
   end)
   on_signal("sighup", M.reload)
   on_signal("sigterm", drain)
   on_signal("sigint", drain)
-  on_signal("sigusr2", hand_over)
+  on_signal("sigusr2", M.upgrade)
   plane.log = log.default()
   -- before anything is said to listen: whoever waits for that finds all of it
   state.repl = repl.start(options.repl, plane, place.path(process.pid()))
   state.busy = true
-  local ok, problems = apply(config)
+  local ok, problems = apply.apply(state, config)
   state.busy = false
   if ok then
     ok, problems = M.settle_admin()
@@ -506,38 +362,6 @@ local function run(config, options)
   return nil
 end
 
--- Workers of gost's "--": each is this program again.  The first failure ends us with 1.
-local function spawn_workers(list)
-  local over = task.waiter()
-  local left, failed = #list, false
-  local executable = uv.exepath()
-  for index, argv in ipairs(list) do
-    local env = { "_GOST_ID=" .. (index - 1) }
-    for name, value in pairs(uv.os_environ()) do
-      if name ~= "_GOST_ID" then
-        env[#env + 1] = name .. "=" .. value
-      end
-    end
-    local handle, err = uv.spawn(executable, { args = argv, env = env, stdio = { nil, 1, 2 } }, function(code, signal)
-      left = left - 1
-      if code ~= 0 or signal ~= 0 then
-        failed = true
-        io.stderr:write(("tidegate: worker %d ended with %s\n"):format(
-          index - 1, signal ~= 0 and "signal " .. signal or "exit status " .. code))
-      end
-      if failed or left == 0 then
-        over:wake(true)
-      end
-    end)
-    if not handle then
-      io.stderr:write("tidegate: cannot start a worker: ", tostring(err), "\n")
-      return 1
-    end
-  end
-  over:wait()
-  return failed and 1 or 0
-end
-
 local function write_to(fd)
   return function(text)
     process.write(fd, text)
@@ -551,9 +375,9 @@ function M.main(argv)
   source.fetch = require("tidegate.config.fetch")
   local host = {
     run = run,
-    spawn_workers = spawn_workers,
+    spawn_workers = parts.run,
     stdout = write_to(1),
-    stderr = write_to(2),
+    stderr = complain,
     environ = uv.os_environ,
     load_script = script.evaluate,
     scripted = script.defined,

@@ -3,6 +3,7 @@
 --   config()               the configuration in force, in gost's schema; not to be changed
 --   marks(config)          what is known beside it: marks[service].status, marks[quota].status
 --   change(edit), reload() → true | nil, problems
+--   upgrade()              → the new process's id | nil, why not
 --   drain(name, on)        → true | nil, problems; false: there is no such service
 --   drained()              names of services that are drained → true
 --   save(path, text)       → true | nil, err
@@ -174,7 +175,7 @@ local function take_profile(where, seconds)
   return list
 end
 
---- @param host { state, change, reload, drain } of tidegate.process.control
+--- @param host { state, change, reload, upgrade, drain } of tidegate.process.control
 function M.new(host)
   local state = host.state
   return {
@@ -186,6 +187,7 @@ function M.new(host)
     end,
     change = host.change,
     reload = host.reload,
+    upgrade = host.upgrade,
     drain = function(name, on)
       for _, service in ipairs(state.running.services or {}) do
         if service.name == name then

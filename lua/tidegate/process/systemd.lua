@@ -10,6 +10,7 @@ local M = {}
 local FIRST_FD = 3
 
 local ready_fd
+local told = false -- that it serves, or has nobody to tell
 
 --- Is this process here to take the place of the one that started it?
 function M.is_successor()
@@ -22,11 +23,19 @@ function M.notify(state)
   if ready_fd and state == "READY=1" then
     process.write(ready_fd, state)
     listener.close_fd(ready_fd)
-    ready_fd = nil
+    ready_fd, told = nil, true
     state = ("MAINPID=%d\n%s"):format(process.pid(), state)
   end
   if path and path ~= "" then
     process.notify(path, state)
+  end
+end
+
+--- Tell the process that this one was to take the place of what is wrong here.
+function M.complain(text)
+  local fd = ready_fd or M.is_successor() and tonumber(os.getenv "TIDEGATE_READY_FD" or "")
+  if fd and not told then
+    process.write(fd, text)
   end
 end
 

@@ -12,6 +12,9 @@ local M = {}
 
 local READY_MS = 60000 -- a new process that takes longer is given up
 
+local READY = "READY=1"
+local SAID_MAX = 4096 -- of what it says
+
 local OWN = {
   LISTEN_FDS = true, LISTEN_PID = true, LISTEN_FDNAMES = true, TIDEGATE_PREDECESSOR = true,
   TIDEGATE_READY_FD = true,
@@ -39,11 +42,16 @@ local function executable()
   return (uv.exepath():gsub(" %(deleted%)$", ""))
 end
 
+-- It says that it is ready, or what is wrong before it ends.
 -- @return true | nil, what went wrong
 local function wait_ready(pipe)
-  local over = task.waiter()
+  local over, said = task.waiter(), ""
   pipe:read_start(function(_, chunk)
-    over:wake(chunk ~= nil)
+    said = (said .. (chunk or "")):sub(-SAID_MAX)
+    local ready = said:sub(-#READY) == READY
+    if ready or not chunk then
+      over:wake(ready)
+    end
   end)
   local ready = over:wait(task.now() + READY_MS)
   pipe:close()
@@ -52,13 +60,14 @@ local function wait_ready(pipe)
   elseif ready == nil then
     return nil, ("the new process was not ready within %d s"):format(READY_MS / 1000)
   end
-  return nil, "the new process ended before it was ready"
+  said = said:gsub("tidegate: ", ""):gsub("%s+$", ""):gsub("\n", "; ")
+  return nil, "the new process ended before it was ready" .. (said ~= "" and ": " .. said or "")
 end
 
 --- Start the executable again and wait until it serves.
 -- @param argv list of arguments
 -- @param offers list of { name, fd }
--- @return true | nil, list of problems; the new process is gone then
+-- @return its process id | nil, what went wrong; the new process is gone then
 function M.start(argv, offers)
   local pipe = uv.new_pipe(false)
   local stdio = { 0, 1, 2 }
@@ -74,18 +83,18 @@ function M.start(argv, offers)
   end)
   if not handle then
     pipe:close()
-    return nil, { failure.new("io", ("cannot start %s: %s"):format(executable(), tostring(err))) }
+    return nil, failure.new("io", ("cannot start %s: %s"):format(executable(), tostring(err)))
   end
   handle:unref()
   child = handle
-  local ok
+  local pid, ok = err, nil -- spawn() gives the id there
   ok, err = wait_ready(pipe)
   if not ok then
     M.cancel()
-    return nil, { err }
+    return nil, err
   end
   child = nil
-  return true
+  return pid
 end
 
 --- End a new process that is not ready yet, if there is one.

@@ -58,15 +58,15 @@ local function worker_of(text)
   return tonumber(text) or text
 end
 
---- Evaluate one expression.  @return exit code
-function M.eval(options, host)
+-- Ask for one thing and print the answer.  @return exit code
+local function ask_once(options, host, request)
   local s, err = connect(options.socket)
   if not s then
     host.stderr("tidegate: " .. err .. "\n")
     return 1
   end
   local answer
-  answer, err = ask(s, request_of(table.concat(options.rest, " "), worker_of(options.worker or "control")))
+  answer, err = ask(s, request)
   s:close()
   if not answer or answer.more then
     host.stderr("tidegate: " .. (err or "the expression is not complete") .. "\n")
@@ -77,6 +77,16 @@ function M.eval(options, host)
     write(answer.text .. "\n")
   end
   return answer.ok and 0 or 1
+end
+
+--- Evaluate one expression.  @return exit code
+function M.eval(options, host)
+  return ask_once(options, host, request_of(table.concat(options.rest, " "), worker_of(options.worker or "control")))
+end
+
+--- Have the process hand over to the executable as it is now.  @return exit code
+function M.upgrade(options, host)
+  return ask_once(options, host, { op = "command", text = ":upgrade" })
 end
 
 -- Where lines come from and answers go: a terminal, or files and pipes.

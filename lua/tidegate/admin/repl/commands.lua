@@ -1,6 +1,7 @@
 -- What a line that begins with a colon does.  Commands run in the control thread.
 
 local component = require "tidegate.component"
+local luv = require "luv"
 local nearest = require "tidegate.config.nearest"
 local print = require "tidegate.admin.repl.print"
 
@@ -147,6 +148,12 @@ commands.reload = { "", "read the configuration again", function(_, control)
     texts[i] = tostring(problem)
   end
   return nil, table.concat(texts, "\n")
+end }
+
+commands.upgrade = { "", "start the executable again and have it take over", function(_, control)
+  local pid, err = control.upgrade()
+  return pid and ("process %d has taken over; process %d ends once its connections have"):format(pid,
+    luv.os_getpid()), err
 end }
 
 commands.log = { "LEVEL", "trace, debug, info, warn or error, until the next reload", function(argument, control)
