@@ -5,7 +5,8 @@ local model = require "runtime.docs.model"
 local M = {}
 
 local FILES = { C = true, ["dev-lua"] = true, ["rocks-tree"] = true, repl = true, socket = true }
-local VALUES = { O = "yaml json", to = table.concat(model.FORMATS, " "), worker = "control all" }
+local VALUES = { O = "yaml json", to = table.concat(model.FORMATS, " "), worker = "control all",
+  sort = "rate bytes input output age" }
 
 local function commands()
   local names = {}

@@ -61,7 +61,7 @@ node., connector. and dialer. in front of it say whose.
   item(out, "SIGTERM, SIGINT", "accept nothing more, let connections finish (see -drain), end; a second one "
     .. "ends at once")
   item(out, "SIGUSR2", "start the executable again, hand it the listening sockets, and end like SIGTERM once it "
-    .. "serves")
+    .. "serves; tidegate upgrade does the same and tells how it went")
   out[#out + 1] = ".SH EXIT STATUS\n0: all went well. 1: it could not do its work. 2: the command line or the "
     .. "configuration is wrong.\n"
   out[#out + 1] = '.SH EXAMPLES\n.nf\ntidegate \\-L auto://:8080 \\-F relay+tls://user:secret@example.org:8443\n'

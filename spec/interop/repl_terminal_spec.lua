@@ -8,9 +8,9 @@ local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
+local terminals = require "spec.helpers.terminal"
 
 local p, socket, folder
-local opened = {} -- terminals, whose server outlives what started it
 
 local function start()
   folder = programs.folder()
@@ -21,35 +21,8 @@ local function start()
   end, "there is no REPL")
 end
 
--- A terminal of 100 columns in which the REPL runs.
 local function terminal()
-  local server = folder .. "/tmux"
-  local function tmux(...)
-    return programs.run("tmux", { "-S", server, "-f", "/dev/null", ... }, { env = { HOME = folder, TMUX = "" } })
-  end
-  local started = tmux("new-session", "-d", "-x", "100", "-y", "40", "-s", "t",
-    ("exec '%s' repl -socket '%s'"):format(proxy.executable, socket))
-  assert.equal(0, started.code, started.stderr)
-  local self = {}
-  function self.screen()
-    return tmux("capture-pane", "-p", "-t", "t").stdout
-  end
-  function self.keys(...)
-    tmux("send-keys", "-t", "t", ...)
-  end
-  function self.shows(text)
-    helpers.eventually(function()
-      return self.screen():find(text, 1, true)
-    end, "the screen does not show " .. text)
-  end
-  function self.over()
-    return tmux("has-session", "-t", "t").code ~= 0
-  end
-  function self.kill()
-    tmux "kill-server"
-  end
-  opened[#opened + 1] = self
-  return self
+  return terminals.start(folder, ("exec '%s' repl -socket '%s'"):format(proxy.executable, socket))
 end
 
 -- A client of the socket.  @return function(request) → answer
@@ -65,16 +38,13 @@ end
 
 describe("the REPL", function()
   after_each(function()
-    for _, t in ipairs(opened) do
-      t.kill()
-    end
-    opened = {}
+    terminals.stop_all()
     proxy.stop_all()
     programs.stop_all()
   end)
 
   it("edits, recalls and completes lines in a terminal", function()
-    if not programs.have "tmux" then
+    if not terminals.is_there() then
       return pending "tmux is not installed"
     end
     start()

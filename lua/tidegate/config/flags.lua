@@ -24,6 +24,10 @@ local FLAGS = {
   { "repl", "string", "repl", "path of the REPL's socket, or \"off\" (default: one in a private folder)" },
   { "socket", "string", "socket", "repl, eval, top, upgrade: the socket to use (default: the process started last)" },
   { "worker", "string", "worker", "repl, eval: where to evaluate: control, all or a number" },
+  { "n", "int", "count", "top: print so many times and end" },
+  { "once", "bool", "once", "top: print once and end, as -n 1" },
+  { "every", "duration", "every", "top: how long between two looks (default 1s)" },
+  { "sort", "string", "sort", "top: which connections come first, one of rate|bytes|input|output|age" },
   { "to", "string", "to", "convert: the notation to print, one of yaml|json|lua|url" },
   { "rocks-tree", "string", "rocks_tree", "tree of luarocks whose modules scripts may require" },
   { "dev-lua", "string", "dev_lua", "directory of Lua sources to use before the built-in ones" },
@@ -52,6 +56,7 @@ flags.COMMANDS = {
   { "init", "[FILE]", "write a commented configuration to begin with (default tidegate.yml, - for stdout)" },
   { "convert", "--to FORMAT [flags] [FILE...]", "print a configuration as yaml, json, lua or url" },
   { "repl", "[flags]", "talk to a running process" },
+  { "top", "[flags] [KEY=VALUE...]", "show what a running process carries, and for whom" },
   { "upgrade", "[flags]", "have a running process hand over to the executable as it is now, exit with 0 or 1" },
   { "eval", "[flags] EXPR", "have it evaluate one expression, exit with 0 or 1" },
 }

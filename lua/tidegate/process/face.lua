@@ -10,7 +10,7 @@
 --   file()                 the file that was read last, or nil
 --   authenticate(settings, name, client, user, password) → whether they may
 --   connections(filter, offset, limit, sort) → { total, items }  disconnect(sid) → whether there was one
---   figures()              see tidegate.process.figures
+--   figures()              see tidegate.process.figures; look() has them counted where there is no API
 --   nodes()                see tidegate.process.nodes
 --   ask(where, question, wait_ms) → the answers of workers | nil, why not
 
@@ -217,6 +217,9 @@ function M.new(host)
     reset_quota = keeper.reset,
     connections = function(filter, offset, limit, sort)
       return (sort and sorted or connections)(filter, offset, limit, sort)
+    end,
+    look = function()
+      return state.running.api or figures.want()
     end,
     figures = function()
       return figures.read(state)

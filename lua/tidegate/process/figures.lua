@@ -76,9 +76,11 @@ function M.read(state)
   }
 end
 
+local wanted = false
+
 --- Have connections be known and counted from now on, also where there is no API.
 function M.want()
-  message.call({ type = "look" }, task.now() + QUICK_MS)
+  wanted = wanted or message.call({ type = "look" }, task.now() + QUICK_MS) ~= nil
 end
 
 return M

@@ -21,11 +21,12 @@ _tidegate()
     -C|--C|-repl|--repl|-socket|--socket|-rocks-tree|--rocks-tree|-dev-lua|--dev-lua) mapfile -t COMPREPLY < <(compgen -f -- "$word"); compopt -o filenames ;;
     -O|--O) mapfile -t COMPREPLY < <(compgen -W "yaml json" -- "$word") ;;
     -worker|--worker) mapfile -t COMPREPLY < <(compgen -W "control all" -- "$word") ;;
+    -sort|--sort) mapfile -t COMPREPLY < <(compgen -W "rate bytes input output age" -- "$word") ;;
     -to|--to) mapfile -t COMPREPLY < <(compgen -W "yaml json lua url" -- "$word") ;;
-    -api|--api|-metrics|--metrics|-R|--R|-workers|--workers|-drain|--drain) ;;
+    -api|--api|-metrics|--metrics|-R|--R|-workers|--workers|-drain|--drain|-n|--n|-every|--every) ;;
     *)
-        local words="-L -F -C -O -D -DD -V -api -metrics -R -workers -drain -repl -socket -worker -to -rocks-tree -dev-lua"
-        [ "$COMP_CWORD" = 1 ] && words="check init convert repl eval $words"
+        local words="-L -F -C -O -D -DD -V -api -metrics -R -workers -drain -repl -socket -worker -n -once -every -sort -to -rocks-tree -dev-lua"
+        [ "$COMP_CWORD" = 1 ] && words="check init convert repl top upgrade eval $words"
         case $word in
         --*) words=${words// -/ --} ;;
         esac

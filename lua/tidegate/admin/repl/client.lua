@@ -1,47 +1,13 @@
--- `tidegate repl` and `tidegate eval`: the other side of the REPL's socket.
+-- `tidegate repl`, `tidegate eval` and `tidegate upgrade`: what talks over the REPL's socket.
 
-local cjson = require "cjson"
 local editor = require "tidegate.admin.repl.editor"
+local link = require "tidegate.admin.repl.link"
 local luv = require "luv"
-local place = require "tidegate.admin.repl.place"
-local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
 local M = {}
 
-local LINE_MAX = 1024 * 1024
-local CONNECT_MS = 3000
 local HISTORY = "/.tidegate_history"
-
--- @return stream | nil, why
-local function connect(path)
-  local paths = path and { path } or place.list()
-  local err
-  for _, one in ipairs(paths) do
-    local s
-    s, err = stream.dial("unix:" .. one, nil, task.now() + CONNECT_MS)
-    if s then
-      return s
-    end
-  end
-  if #paths == 0 then
-    return nil, ("no running tidegate of this user has a REPL in %s; name one with --socket"):format(place.folder())
-  end
-  return nil, ("%s: %s"):format(paths[1], tostring(err))
-end
-
--- @return answer | nil, why
-local function ask(s, request)
-  local ok, err = s:write(cjson.encode(request), "\n")
-  local line
-  if ok then
-    line, err = s:read_until("\n", LINE_MAX)
-  end
-  if not line then
-    return nil, "the process has closed the connection: " .. tostring(err)
-  end
-  return cjson.decode(line)
-end
 
 -- What a line typed by the user asks for.
 local function request_of(line, where)
@@ -60,13 +26,13 @@ end
 
 -- Ask for one thing and print the answer.  @return exit code
 local function ask_once(options, host, request)
-  local s, err = connect(options.socket)
+  local s, err = link.connect(options.socket)
   if not s then
     host.stderr("tidegate: " .. err .. "\n")
     return 1
   end
   local answer
-  answer, err = ask(s, request)
+  answer, err = link.ask(s, request)
   s:close()
   if not answer or answer.more then
     host.stderr("tidegate: " .. (err or "the expression is not complete") .. "\n")
@@ -87,6 +53,11 @@ end
 --- Have the process hand over to the executable as it is now.  @return exit code
 function M.upgrade(options, host)
   return ask_once(options, host, { op = "command", text = ":upgrade" })
+end
+
+--- Show what goes on, as a terminal sees it.  @return exit code
+function M.top(options, host)
+  return require("tidegate.admin.top").run(options, host)
 end
 
 -- Where lines come from and answers go: a terminal, or files and pipes.
@@ -112,6 +83,17 @@ local function open_input(on_bytes)
     on_bytes(bytes)
   end)
   return terminal, handle
+end
+
+-- The width of the terminal as it is now.
+local function columns()
+  local ok, width = pcall(function()
+    local out = luv.new_tty(1, false)
+    local found = out:get_winsize()
+    out:close()
+    return found
+  end)
+  return ok and tonumber(width) or 80
 end
 
 local function read_history(ed)
@@ -152,7 +134,7 @@ function session:line(line)
   if not text:find "%S" then
     return true
   end
-  local answer, err = ask(self.stream, request_of(text, self.where))
+  local answer, err = link.ask(self.stream, request_of(text, self.where))
   if not answer then
     self.say(err)
     self.failed = true
@@ -222,7 +204,7 @@ end
 
 --- Talk until the user has enough.  @return exit code
 function M.repl(options, host)
-  local s, err = connect(options.socket)
+  local s, err = link.connect(options.socket)
   if not s then
     host.stderr("tidegate: " .. err .. "\n")
     return 1
@@ -243,11 +225,9 @@ function M.repl(options, host)
   end)
   if terminal then
     local ed = editor.new(host.stdout, function(line)
-      local answer = ask(s, { op = "complete", text = line })
+      local answer = link.ask(s, { op = "complete", text = line })
       return answer and answer.word, answer and answer.list
-    end, function()
-      return 80
-    end)
+    end, columns)
     self.say = function(text)
       ed:say(text)
     end

@@ -1,10 +1,10 @@
 -- The REPL's side in the running process: a unix socket in the control thread, one JSON object a line.
 --
 --   {"op":"eval","text":…,"worker":"control"|"all"|N,"wait":bool}   {"op":"complete","text":…}
---   {"op":"command","text":":reload"}
+--   {"op":"command","text":":reload"}   {"op":"figures","sort":…,"limit":N,"filter":{…}}
 --
--- and the answer {"ok":bool,"text":…} or {"more":true}; for "complete" {"word":…,"list":[…]}.  Only the user
--- that runs the process, and root, are served.
+-- and the answer {"ok":bool,"text":…} or {"more":true}; for "complete" {"word":…,"list":[…]}, for
+-- "figures" what `tidegate top` shows.  Only the user that runs the process, and root, are served.
 
 local cjson = require "cjson"
 local commands = require "tidegate.admin.repl.commands"
@@ -12,6 +12,7 @@ local evaluate = require "tidegate.admin.repl.evaluate"
 local failure = require "tidegate.failure"
 local listener = require "tidegate.native.listener"
 local luv = require "luv"
+local ranking = require "tidegate.process.ranking"
 local task = require "tidegate.native.task"
 
 local M = {}
@@ -19,6 +20,7 @@ local M = {}
 local LINE_MAX = 1024 * 1024
 local IDLE_MS = 24 * 3600 * 1000
 local SESSIONS_MAX = 256
+local PAGE_MAX = 1000 -- connections shown at once
 local WAIT_MS = 60000 -- for an evaluation that waits
 
 local sessions = 0
@@ -68,6 +70,22 @@ end
 
 function ops.command(request, control)
   return commands.run(tostring(request.text), control)
+end
+
+local FILTERS = { "service", "client", "user", "host" }
+
+function ops.figures(request, control)
+  control.look()
+  local filter, wanted = {}, type(request.filter) == "table" and request.filter or {}
+  for _, key in ipairs(FILTERS) do
+    filter[key] = type(wanted[key]) == "string" and wanted[key] or nil
+  end
+  local limit = math.max(math.min(tonumber(request.limit) or 20, PAGE_MAX), 0)
+  local sort = ranking.ORDERS[request.sort] and request.sort or "rate"
+  return {
+    ok = true, figures = control.figures(), nodes = control.nodes(),
+    connections = control.connections(filter, 0, limit, sort),
+  }
 end
 
 local function answer_line(line, control)
