@@ -21,7 +21,7 @@ local SHADOWSOCKS = { "aes-256-gcm", "in wonderland", "behind the looking-glass"
 -- half_close = false: the end of one direction is the end of both
 -- datagrams: carries datagrams, no bytes
 -- unix: its address is a path
--- far: it listens at the far end of a chain, "tcp" or "unix"
+-- far: it listens at the far end of a chain, for "tcp", "udp" or "unix"
 -- auth: asks for a password itself
 -- bare: plain clients of handlers connect to it by a socket, "tcp" or with TLS, "tls"; others need its dialer
 -- metadata: what it needs to be told
@@ -36,6 +36,7 @@ M.listeners = {
   phts = { half_close = false },
   redirect = { dialers = { "tcp" }, bare = "tcp" },
   rtcp = { dialers = { "tcp" }, far = "tcp", half_close = false, bare = "tcp" },
+  rudp = { dialers = { "udp" }, far = "udp", datagrams = true },
   runix = { dialers = { "unix" }, far = "unix", half_close = false, bare = "tcp" },
   ssh = { auth = PASSWORD },
   sshd = { auth = PASSWORD },
@@ -85,13 +86,20 @@ M.doors = { http2 = true, sshd = true, udp = true }
 
 --- Components the matrix has no use for, and why.
 M.special = {
+  listener = {
+    serial = "needs a device: serial_spec",
+    stdio = "one connection, which the process begins with: stdio_spec",
+  },
   handler = {
     redirect = "goes where the packet filter says the connection was going: redirect_spec",
+    serial = "needs a device: serial_spec",
   },
   dialer = {
+    serial = "needs a device: serial_spec",
     direct = "reaches no listener: it goes with the connector direct, and is tried alone",
   },
   connector = {
+    serial = "needs a device: serial_spec",
     direct = "speaks to no handler: it goes with the dialer direct, and is tried alone",
   },
 }
@@ -118,13 +126,13 @@ M.senseless = {
   { listener = any "sshd", handler = except "sshd",
     why = "its channels name a target, which only the handler sshd asks for" },
   { handler = any "sshd", listener = except "sshd", why = "takes the target from a channel of the listener sshd" },
-  { listener = any "udp", handler = except("forward", "ssu", "tcp", "udp"),
+  { listener = any("rudp", "udp"), handler = except("forward", "ssu", "tcp", "udp"),
     why = "datagrams need a handler of datagrams" },
-  { listener = any "http2", handler = except("auto", "http", "http2"),
-    why = "each stream is a request to a proxy, in the shape of HTTP" },
+  { listener = any "http2", handler = except("api", "auto", "file", "http", "http2", "metrics", "sni"),
+    why = "each stream is a request, in the shape of HTTP" },
   { dialer = any "http2", connector = except "http2", why = "asks for a CONNECT of the connector http2" },
   { connector = any "http2", dialer = except "http2", why = "sends its CONNECT over a session of the dialer http2" },
-  { listener = any "http2", dialer = any("tls", "utls"), connector = except "http",
+  { listener = any "http2", dialer = any("tls", "utls"), connector = any("socks4", "socks5"),
     why = "who speaks no HTTP/2 there speaks HTTP/1.1" },
 }
 
