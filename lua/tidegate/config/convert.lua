@@ -4,6 +4,7 @@ local failure = require "tidegate.failure"
 local lua_writer = require "tidegate.config.lua_writer"
 local schema = require "tidegate.config.schema"
 local url_writer = require "tidegate.config.url_writer"
+local validate = require "tidegate.config.validate"
 local writer = require "tidegate.config.writer"
 
 local M = {}
@@ -45,7 +46,22 @@ local function code_of(config)
   return found
 end
 
---- Write a configuration in another notation.
+-- A parameter of a URL is given to all parts of a service or node.  In a file it is where it is read.
+local function drop_copies(config, marks)
+  local copies = {}
+  validate.check(config, marks, {
+    missing = "warning",
+    incomplete = true,
+    on_copy = function(map, key)
+      copies[#copies + 1] = { map, key }
+    end,
+  })
+  for _, copy in ipairs(copies) do
+    copy[1][copy[2]] = nil
+  end
+end
+
+--- Write a configuration in another notation.  It is changed on the way: what URLs said twice is said once.
 -- @param marks of the reader
 -- @return text | nil, a list of failures
 function M.write(config, format, marks)
@@ -54,7 +70,9 @@ function M.write(config, format, marks)
     return nil, found
   elseif format == "url" then
     return url_writer.write(config)
-  elseif format == "lua" then
+  end
+  drop_copies(config, marks)
+  if format == "lua" then
     return lua_writer.write(config)
   end
   return writer.write(config, format, without_case(marks))

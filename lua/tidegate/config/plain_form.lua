@@ -3,6 +3,7 @@
 -- thing look the same then.
 
 local component = require "tidegate.component"
+local readers = require "tidegate.config.readers"
 local schema = require "tidegate.config.schema"
 local uri = require "tidegate.config.uri"
 
@@ -107,6 +108,20 @@ function methods:value(field, value, owner)
   return type(value) == "string" and text_of(value) or value
 end
 
+-- Take away what parts hold and others read.  @param parts side → object with `type` and `metadata`
+local function drop_copies(parts)
+  local kinds = {}
+  for side, part in pairs(parts) do
+    kinds[side] = part.type or ""
+  end
+  for side, part in pairs(parts) do
+    for key in pairs(part.metadata or {}) do
+      part.metadata[key] = not readers.is_copy(side, kinds, key) and part.metadata[key] or nil
+    end
+    part.metadata = part.metadata and next(part.metadata) and part.metadata or nil
+  end
+end
+
 local settle = {} -- object → what is peculiar about it
 
 function settle.selector(made)
@@ -123,6 +138,10 @@ end
 function settle.hop(made)
   for key in pairs(made.metadata or {}) do
     made.metadata[key] = not LEFT_BEHIND[key] and made.metadata[key] or nil
+  end
+  for _, node in ipairs(made.nodes or {}) do
+    drop_copies { node = node, connector = node.connector, dialer = node.dialer }
+    drop_copies { hop = made, node = node, connector = node.connector, dialer = node.dialer }
   end
   return made
 end
@@ -141,6 +160,7 @@ end
 function settle.service(made)
   made.handler = made.handler or { type = DEFAULT_TYPE.handler }
   made.listener = made.listener or { type = DEFAULT_TYPE.listener }
+  drop_copies { service = made, handler = made.handler, listener = made.listener }
   return made
 end
 

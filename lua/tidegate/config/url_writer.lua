@@ -8,6 +8,7 @@ local duration = require "tidegate.config.duration"
 local failure = require "tidegate.failure"
 local params = require "tidegate.config.params"
 local plain_form = require "tidegate.config.plain_form"
+local readers = require "tidegate.config.readers"
 local schema = require "tidegate.config.schema"
 local url = require "tidegate.config.url"
 
@@ -43,8 +44,19 @@ local function scheme_of(first, second, sides)
   return first .. "+" .. second
 end
 
--- Parameters: with the name of a side in front unless all sides have the same.
-local function add_maps(query, maps, spelling)
+-- Whether all sides that read a key have this value, and there is such a side.
+local function is_for_all(maps, kinds, key, value)
+  local found, same = false, true
+  for side, map in pairs(maps) do
+    local reads = readers.knows(side, kinds[side], key)
+    found, same = found or reads, same and (not reads or map[key] == value)
+  end
+  return found and same
+end
+
+-- Parameters: with the name of a side in front, unless all sides have the same or only these read it.
+-- @param kinds side → type
+local function add_maps(query, maps, kinds, spelling)
   local keys, count = {}, 0
   for _, map in pairs(maps) do
     count = count + 1
@@ -59,7 +71,7 @@ local function add_maps(query, maps, spelling)
       same = same and value == values[1]
     end
     local name = spelling[key] or key
-    if same and type(values[1]) == "string" then
+    if type(values[1]) == "string" and (same or is_for_all(maps, kinds, key, values[1])) then
       query[name] = values[1]
     else
       for side, map in pairs(maps) do
@@ -169,8 +181,8 @@ local function service_url(service, spelling)
     service = service.metadata or {}, handler = handler.metadata or {}, listener = listener.metadata or {},
   }
   take_simple(query, maps.service)
-  add_objects(maps.handler, service)
-  add_maps(query, maps, spelling)
+  add_maps(query, maps, { service = "", handler = handler.type, listener = listener.type }, spelling)
+  add_objects(query, service)
   local tls = listener.tls or {}
   query.cert, query.key, query.ca = tls.certFile, tls.keyFile, tls.caFile
   local path = ""
@@ -193,7 +205,7 @@ local function hop_url(hop, spelling)
     dialer = dialer.metadata or {},
   }
   take_simple(query, maps.hop)
-  add_maps(query, maps, spelling)
+  add_maps(query, maps, { hop = "", node = "", connector = connector.type, dialer = dialer.type }, spelling)
   add_selector(query, hop.selector)
   query.bypass = hop.bypass and rules_text(hop.bypass)
   query.resolver = hop.resolver and servers_text(hop.resolver)

@@ -5,6 +5,7 @@ local keys = require "tidegate.config.keys"
 local metadata = require "tidegate.metadata"
 local nearest = require "tidegate.config.nearest"
 local policies = require "tidegate.config.policies"
+local readers = require "tidegate.config.readers"
 local references = require "tidegate.config.references"
 local reports = require "tidegate.config.report"
 local selection = require "tidegate.config.selection"
@@ -73,11 +74,14 @@ function methods:metadata(side, schema, map, path, others)
     end
   end
   for _, key in ipairs(unknown) do
-    local elsewhere = side == "handler" and metadata.has_key(keys.handler, key)
+    local known = side == "handler" and metadata.has_key(keys.handler, key)
+    local copy = self.from_url and readers.LIFTED[key]
     for _, other in ipairs(self.from_url and others or {}) do
-      elsewhere = elsewhere or metadata.has_key(other, key)
+      copy = copy or metadata.has_key(other, key)
     end
-    if not elsewhere and not (self.from_url and self.lifted[key]) and not self.complained[key] then
+    if copy and not known then
+      self.on_copy(map, key)
+    elseif not known and not self.complained[key] then
       self.complained[key] = self.from_url or nil
       self.report:warning(map, key, path, "unknown key%s", nearest.hint(key, schema_keys(schema)))
     end
@@ -214,6 +218,11 @@ function methods:hop(hop, path)
     if not self.from_url then
       self.complained = {}
       self:metadata("hop", keys.hop, hop.metadata, path .. ".metadata")
+      return
+    end
+    local _, _, unknown = metadata.parse(keys.hop, hop.metadata or {}) -- its nodes have complained
+    for _, key in ipairs(unknown) do
+      self.on_copy(hop.metadata, key)
     end
   end)
 end
@@ -377,13 +386,6 @@ function methods:with_origin(object, fn)
   self.report.origin, self.from_url = before, from_url
 end
 
--- Parameters of -L and -F which became fields or objects; copies stay in other metadata.
-local LIFTED = {}
-for name in ("retries admission bypass resolver hosts climiter rlimiter prefer interface so_mark "
-  .. "proxyProtocol netns netns.out dns limiter.in limiter.out limiter.conn.in limiter.conn.out"):gmatch("%S+") do
-  LIFTED[name] = true
-end
-
 -- What scripts define for selectors; nil when they were not run, and nobody knows.
 local function scripted_names(config, ask)
   if not config.scripts then
@@ -396,7 +398,8 @@ end
 -- @param marks from the reader; may be nil
 -- @param options nil or { missing = "warning": references may lead nowhere, scripted = function(list of
 --   paths) → what those scripts define: { strategies, filters, … by name }, incomplete = a script did not
---   load: say nothing of what may be missing for that reason }
+--   load: say nothing of what may be missing for that reason, on_copy = function(metadata, key) that is told of
+--   parameters of URLs which another part of the object reads }
 -- @return list of problems, see tidegate.config.problem
 function validate.check(config, marks, options)
   options = options or {}
@@ -405,7 +408,7 @@ function validate.check(config, marks, options)
     report = report,
     addresses = {},
     complained = {},
-    lifted = LIFTED,
+    on_copy = options.on_copy or function() end,
     incomplete = options.incomplete,
     scripted = not options.incomplete and scripted_names(config, options.scripted) or nil,
   }, mt)

@@ -64,6 +64,19 @@ describe("converting", function()
     end)
   end
 
+  it("leaves parameters of URLs where they are read", function()
+    local services = { "http+wss://u:p@:1?knock=x&path=/y&limiter.in=1MB&bypass=10.0.0.0/8&interface=eth0&skipauth=::1" }
+    for _, format in ipairs { "yaml", "json", "lua" } do
+      local marks = {}
+      local config = url.build(services, { "relay+wss://h:1?path=/x&so_mark=3&nodelay=true" }, { marks = marks })
+      local made = READ[format](assert(convert.write(config, format, marks)))
+      assert.same({}, validate.check(made))
+      assert.same({ path = "/y" }, made.services[1].listener.metadata)
+      assert.same({ interface = "eth0" }, made.services[1].metadata)
+      assert.same("$ 1MB ", made.limiters[1].limits[1])
+    end
+  end)
+
   it("writes Lua that gives the same tables", function()
     local config = READ.yaml [[
 services:
@@ -128,7 +141,7 @@ chains: [{name: c, hops: [{name: h}]}]
 hops: [{name: h, nodes: [{name: n, addr: "x:1", connector: {type: relay}, dialer: {type: tls}}]}]
 bypasses: [{name: b, matchers: [10.0.0.0/8]}]
 ]], "url"))
-    assert.equal("-L socks5://:1?handler.bypass=10.0.0.0/8\n-F relay+tls://x:1\n", (text:gsub("'", "")))
+    assert.equal("-L socks5://:1?bypass=10.0.0.0/8\n-F relay+tls://x:1\n", (text:gsub("'", "")))
   end)
 
   it("writes flags for what has one", function()
