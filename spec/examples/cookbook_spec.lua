@@ -202,6 +202,18 @@ local entries = {
       assert.matches("name: second", cookbook.read(k.folder .. "/examples/cookbook/26-api.yml"), 1, true)
     end,
   },
+  [27] = {
+    patient = true,
+    before = { [7] = function(k)
+      local pid = k.started[2].process.pid
+      programs.file(k.folder, "bin/pidof", ("#!/bin/sh\necho %d\n"):format(pid)) -- there are others on this machine
+      k:sh "chmod +x bin/pidof"
+    end },
+    check = function(k)
+      k.started[2]:logged("upgrade: ", true)
+    end,
+  },
+  [29] = { patient = true },
 }
 
 -- nginx in the place of http://example.com/ and https://example.com/, dnsmasq in that of 1.1.1.1.
