@@ -6,6 +6,7 @@
 #include "bind/task.h"
 #include "worker/process.h"
 
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <signal.h>
 #include <stdio.h>
@@ -34,9 +35,21 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* Whoever started us may have closed them; a socket in their place would get what is logged. */
+static void open_standard_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     struct tg_vm *control = &tg_process.control;
+    open_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     if (tg_vm_open(control, 0) < 0)

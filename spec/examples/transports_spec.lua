@@ -4,6 +4,8 @@ local helpers = require "spec.helpers"
 local origin = require "spec.helpers.origin"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
+local server = require "spec.helpers.server"
+local uv = require "luv"
 
 -- A copy of an example with addresses of our own: ports of 127.0.0.1 by their numbers, others as texts.
 local function adapted(path, places)
@@ -62,5 +64,28 @@ describe("examples of transports", function()
     near:logged "bound %S+/udp, relay@"
     local done = programs.output("dig", { "@127.0.0.1", "-p", tostring(shown), "tidegate.test", "+short", "+notcp" })
     assert.equal("192.0.2.33\n", done)
+  end))
+
+  it("serial.yml leads a port to a server, and records it", helpers.task(function()
+    local folder = programs.folder()
+    local address, stop = server.echo()
+    local far = proxy.start { "-L", "relay+tls://user:pass@127.0.0.1:0/" .. address }
+    programs.start("socat", { ("pty,raw,echo=0,link=%s/port"):format(folder),
+      ("SYSTEM:printf hello; head -c 5 >%s/got; sleep 60"):format(folder) })
+    helpers.eventually(function()
+      return uv.fs_stat(folder .. "/port")
+    end)
+    proxy.start({ "-C", adapted("examples/serial.yml", {
+      ["/dev/ttyUSB0"] = folder .. "/port",
+      ["192.0.2.1:8443"] = "127.0.0.1:" .. far:port(1),
+      ["/var/log"] = folder,
+    }) }, { services = 1 })
+    helpers.eventually(function()
+      local file = io.open(folder .. "/tool.log")
+      local text = file and file:read "*a" or ""
+      return text:find(">%d+%-%d+%-%d+ [%d:.]+\n00000000  68 65 6c 6c 6f .*<%d") and text:find("|hello|.*|hello|")
+    end)
+    proxy.stop_all()
+    stop()
   end))
 end)

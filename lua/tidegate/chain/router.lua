@@ -17,6 +17,9 @@ local string_match = string.match
 
 local M = {}
 
+-- Networks whose addresses are no "host:port".
+local NO_HOST = { unix = true, serial = true }
+
 -- Ports a target may have; dialing with others makes no sense.
 local function has_port(port)
   return port and port >= 0 and port <= 65535
@@ -90,7 +93,7 @@ end)
 -- @return address: the first there is; the others are for a direct dial, in ctx.found | nil, err
 function M.target(ctx, network, address, deadline, owner)
   local from = owner or ctx.service
-  if from.hosts == nil and from.resolver == nil or network == "unix" or address == "" or literal(address) then
+  if from.hosts == nil and from.resolver == nil or NO_HOST[network] or address == "" or literal(address) then
     return address
   end
   local host = addr.split(address)
@@ -133,6 +136,8 @@ local function dial_target(ctx, network, address, deadline)
   local where, err = nil, nil
   if network == "unix" then
     where = "unix:" .. address
+  elseif network == "serial" then
+    return require("tidegate.net.serial").open(address)
   elseif network == "udp" then
     return nil, failure.new("unsupported", "a stream of datagrams needs a chain", { addr = address })
   else

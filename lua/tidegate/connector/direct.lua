@@ -23,6 +23,8 @@ return component.connector "direct" {
     stream:close()
     if self.md.action == "reject" then
       return rejecting()
+    elseif network == "serial" then
+      return require("tidegate.net.serial").open(address)
     elseif network == "unix" then
       return sockets.dial(self.node.sockets, ctx, "unix:" .. address, deadline)
     end

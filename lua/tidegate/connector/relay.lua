@@ -15,6 +15,8 @@ local udp_peers = require "tidegate.net.udp_peers"
 
 local CONNECT, BIND = 1, 2
 
+local CARRIED = { tcp = true, udp = true, unix = true, serial = true }
+
 local REFUSALS = {
   { "protocol", "bad request" },
   { "auth", "unauthorized" },
@@ -103,7 +105,7 @@ local function request(self, ctx, stream, network, target, deadline)
 end
 
 local function connect(self, ctx, stream, network, target, deadline)
-  if network ~= "tcp" and network ~= "unix" and network ~= "udp" then
+  if not CARRIED[network] then
     return nil, failure.new("unsupported", "relay does not carry " .. network)
   end
   return request(self, ctx, stream, network, target, deadline)

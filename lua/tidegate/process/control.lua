@@ -225,13 +225,13 @@ local function finish(code)
 end
 
 -- Stop accepting, let what runs finish for a while, end.
-local function drain(signal)
+local function drain(signal, code)
   if state.ending then
-    return finish(0)
+    return finish(code or 0)
   end
   state.ending = true
   upgrade.cancel()
-  local seconds = state.options.drain or 0
+  local seconds = code and 0 or state.options.drain or 0
   local services = state.succeeded and {} or apply.names_of(state.applied) -- a successor's services go on
   if not state.succeeded then
     systemd.notify "STOPPING=1"
@@ -261,7 +261,14 @@ local function drain(signal)
   message.call({ type = "stop" }, task.now() + 1000)
   loaders.settle() -- what policies keep is kept now
   apply.run_commands(services, {}, "postDown")
-  finish(0)
+  finish(code or 0)
+end
+
+-- The one connection that the process was there for is over.
+local function finished(question)
+  if not state.ending then
+    drain("finished", question.code)
+  end
 end
 
 --- Start the executable again; once it serves on our sockets, end.
@@ -322,6 +329,9 @@ local function run(config, options)
   end)
   message.handle("accepting", function(question, from)
     status.accepting(question.service, from, question.ok)
+  end)
+  message.handle("finished", function(question)
+    task.spawn(finished, question)
   end)
   profile.shield()
   events.open()

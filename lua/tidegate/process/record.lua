@@ -115,10 +115,13 @@ function M.count() end
 
 -- Recorders --------------------------------------------------------------------------------------
 
+--- Hand data to a bound recorder { recorder, meta }.
 local function send(bound, data)
   M.count(bound.recorder.name or "")
   bound.recorder:record(data, bound.meta)
 end
+
+M.send = send
 
 -- The recorder of handlers' objects, or nil.
 local function handler_recorder(ctx)

@@ -216,9 +216,10 @@ stage.define("accept", function(ctx, stream)
   return stream
 end)
 
+-- What is plugged in, or has started us, needs no admission (`trusted` listeners).
 stage.define("admit", function(ctx)
   local admission = ctx.service.admission
-  if admission and not admission:admits(ctx, ctx.service.network, ctx.client) then
+  if admission and not ctx.service.listener.trusted and not admission:admits(ctx, ctx.service.network, ctx.client) then
     return nil, failure.new("blocked", ("admission: %s is denied"):format(ctx.client), { level = "debug" })
   end
   return true
@@ -369,9 +370,11 @@ local function run(ctx, steps, handle)
   context.close(ctx)
   alive = alive - 1
   leave(all)
+  return ok and done and true or false
 end
 
 --- Serve one accepted stream; in a task of its own.  Never raises.
+-- @return whether all went well, to the handler's end
 -- @param from nil, or { remote, local_address } where the stream's own addresses are somebody else's
 function methods:serve(stream, from)
   local ctx = context.new(self, stream)

@@ -16,8 +16,8 @@ _tidegate()
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
     COMPREPLY=()
     case $before in
-    -L|--L) _tidegate_url "$word" "api auto file forward grpc h2 h2c http http2 metrics mtcp mtls mws mwss ohttp otls pht phts red redir redirect relay rtcp rudp runix sni socks socks4 socks4a socks5 ss ssh sshd ssu tcp tls udp unix ws wss" "grpc h2 h2c http2 mtcp mtls mws mwss ohttp otls pht phts red redir redirect rtcp rudp runix ssh sshd tcp tls udp unix ws wss" ;;
-    -F|--F) _tidegate_url "$word" "direct forward grpc h2 h2c http http2 mtcp mtls mws mwss ohttp ohttps otls pht phts relay sni socks socks4 socks4a socks5 ss ssh sshd ssu tcp tls udp unix utls virtual ws wss" "direct grpc h2 h2c http2 mtcp mtls mws mwss ohttp ohttps otls pht phts ssh sshd tcp tls udp unix utls virtual ws wss" ;;
+    -L|--L) _tidegate_url "$word" "api auto file forward grpc h2 h2c http http2 metrics mtcp mtls mws mwss ohttp otls pht phts red redir redirect relay rtcp rudp runix serial sni socks socks4 socks4a socks5 ss ssh sshd ssu stdio tcp tls udp unix ws wss" "grpc h2 h2c http2 mtcp mtls mws mwss ohttp otls pht phts red redir redirect rtcp rudp runix serial ssh sshd stdio tcp tls udp unix ws wss" ;;
+    -F|--F) _tidegate_url "$word" "direct forward grpc h2 h2c http http2 mtcp mtls mws mwss ohttp ohttps otls pht phts relay serial sni socks socks4 socks4a socks5 ss ssh sshd ssu tcp tls udp unix utls virtual ws wss" "direct grpc h2 h2c http2 mtcp mtls mws mwss ohttp ohttps otls pht phts serial ssh sshd tcp tls udp unix utls virtual ws wss" ;;
     -C|--C|-repl|--repl|-socket|--socket|-rocks-tree|--rocks-tree|-dev-lua|--dev-lua) mapfile -t COMPREPLY < <(compgen -f -- "$word"); compopt -o filenames ;;
     -O|--O) mapfile -t COMPREPLY < <(compgen -W "yaml json" -- "$word") ;;
     -worker|--worker) mapfile -t COMPREPLY < <(compgen -W "control all" -- "$word") ;;

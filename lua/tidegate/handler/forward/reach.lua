@@ -5,15 +5,17 @@ local failure = require "tidegate.failure"
 local load = require "tidegate.chain.load"
 local proxy_protocol = require "tidegate.net.proxy_protocol"
 
+local NO_PORT = { unix = true, serial = true }
+
 --- Connect to a target, or where the client wants to go if the target has no address.
 -- @param handler with proxy_version: the version of the PROXY header to begin with, or nil
--- @param options { network = of targets that do not say it, port = of addresses without one, host =
---   "host:port" of the client's, or nil }
+-- @param options { network = of targets that do not say it (unix and serial: of all), port = of addresses
+--   without one, host = "host:port" of the client's, or nil; address = instead of the node's, or nil }
 -- @return stream | nil, err
 return function(handler, ctx, node, options)
-  local network, address = node.network or options.network, node.addr
-  if options.network == "unix" then
-    network = "unix"
+  local network, address = node.network or options.network, options.address or node.addr
+  if NO_PORT[options.network] then
+    network = options.network
   end
   ctx.node = node.name
   ctx.own_target = address ~= ""
@@ -21,7 +23,7 @@ return function(handler, ctx, node, options)
     network, address = "tcp", options.host
   elseif address == "" then
     return nil, failure.new("config", "the target has no address, and the client names none")
-  elseif network ~= "unix" and not node.port then
+  elseif not NO_PORT[network] and not node.port then
     address = addr.with_port(address, options.port)
   end
   local upstream, err = ctx:connect(network, address)

@@ -1,0 +1,32 @@
+-- A serial port: one connection at a time, which begins as soon as the port is there.
+
+local alone = require "tidegate.net.alone"
+local component = require "tidegate.component"
+local serial = require "tidegate.net.serial"
+
+return component.listener "serial" {
+  doc = "serial port: DEVICE[,BAUD[,PARITY]]",
+  metadata = {
+    timeout = {
+      type = "duration",
+      aliases = { "serial.timeout", "listener.serial.timeout" },
+      default = 0,
+      doc = "silence of the line that ends the connection; 0: none does",
+    },
+  },
+  trusted = true,
+
+  open = function(self)
+    local line, err = serial.parse(self.service.addr)
+    return line ~= nil, err
+  end,
+
+  serve_alone = function(self, service)
+    local options = { silence = self.md.timeout * 1000 }
+    return alone.serve(service, {
+      open = function(closed)
+        return serial.open(service.addr, options, closed)
+      end,
+    })
+  end,
+}
