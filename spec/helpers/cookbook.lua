@@ -235,7 +235,7 @@ function kitchen:step(step)
   end
   local limit = task.now() + PATIENCE_MS
   local got = self:run(command)
-  while self.patient and not says(got, wanted) and task.now() < limit do
+  while self.patient and wanted ~= "" and not says(got, wanted) and task.now() < limit do
     task.sleep(0.1)
     got = self:run(command)
   end
