@@ -1,6 +1,8 @@
 -- Who is let in by a whole tidegate.
 
 local base64 = require "tidegate.net.http.base64"
+local cjson = require "cjson"
+local head = require "tidegate.net.http.head"
 local helpers = require "spec.helpers"
 local plane = require "spec.helpers.plane"
 local programs = require "spec.helpers.programs"
@@ -10,8 +12,9 @@ local task = require "tidegate.native.task"
 
 local in_task = helpers.task
 
-local function start(config)
+local function start(config, services)
   local _, count = config:gsub("addr:", "")
+  count = services or count
   return proxy.start({ "-C", programs.file(programs.folder(), "c.yaml", config) }, { services = count })
 end
 
@@ -66,6 +69,45 @@ authers:
     for i, case in ipairs(cases) do
       assert.equal(case[3], ask(p, case[1], case[2]), i)
     end
+  end))
+
+  it("asks plugins for whom they decide: a service, the API, the metrics", in_task(function()
+    local seen = {}
+    local plugin = plane.accept(function(s)
+      local request = head.request(s)
+      while request do
+        local question = cjson.decode(s:read_exact(request.length))
+        seen[#seen + 1] = question
+        local answer = cjson.encode { ok = question.password == "good", id = "id" }
+        s:write(("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#answer, answer))
+        request = head.request(s)
+      end
+      s:close()
+    end)
+    local api, metrics = programs.free_port(), programs.free_port()
+    local p = start(([[
+services: [{name: front, addr: "127.0.0.1:0", handler: {type: http, auther: a}}]
+authers: [{name: a, plugin: {type: http, addr: "http://%s"}}]
+api: {auther: a, address: 1}
+metrics: {auther: a, address: 1}
+]]):format(plugin):gsub("address: 1}\nm", "addr: '127.0.0.1:" .. api .. "'}\nm")
+      :gsub("address: 1", "addr: '127.0.0.1:" .. metrics .. "'"), 1)
+    assert.equal("503", ask(p, 1, "ann:good"))
+    assert.equal("407", ask(p, 1, "ann:bad"))
+    for _, where in ipairs { ("%d/config"):format(api), ("%d/metrics"):format(metrics) } do
+      for password, status in pairs { good = "200", bad = "401" } do
+        assert.equal(status, programs.output("curl", { "-s", "-o", "/dev/null", "-w", "%{http_code}", "-u",
+          "ann:" .. password, "http://127.0.0.1:" .. where }))
+      end
+    end
+    local services = {}
+    for _, question in ipairs(seen) do
+      services[question.service] = (services[question.service] or 0) + 1
+      assert.equal("ann", question.username)
+      assert.matches("^127%.0%.0%.1:%d+$", question.client)
+    end
+    assert.same({ front = 2, ["@api"] = 2, ["@metrics"] = 2 }, services)
+    p:stop()
   end))
 
   it("locks out for all workers, and through a reload", in_task(function()

@@ -101,6 +101,15 @@ describe("decision plane", function()
     end
     p:stop()
 
+    p = proxy.start {
+      "-L", "tcp://127.0.0.1:0/" .. echo .. "?retries=1", "-D", "-F", "http://" .. nobody, "-F", "socks5://a.test:1",
+    }
+    exchange(at(p, 1), "x")
+    for try = 0, 1 do
+      p:logged(("route(retry=%d) node-0@%s > node-0@a.test:1 > %s"):format(try, nobody, echo), true)
+    end
+    p:stop()
+
     p = proxy.start { "-L", "tcp://127.0.0.1:0/" .. echo, "-F", "http://" .. nobody }
     exchange(at(p, 1), "x")
     p:logged(("hop-0/node-0 http %s: tcp connect: Connection refused"):format(nobody), true)

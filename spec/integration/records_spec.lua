@@ -205,6 +205,45 @@ recorders:
     assert.equal(#command, r.inputBytes)
   end))
 
+  it("hold what a target's settings made of a request, and what it was", helpers.task(function()
+    local seen
+    local target = plane.accept(function(s)
+      seen = s:read_until("\r\n\r\n", 8192)
+      s:write "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+      s:close()
+    end)
+    local p = proxy.start({ "-C", config(([[
+services:
+- name: s
+  addr: "127.0.0.1:0"
+  handler: {type: tcp, metadata: {sniffing: true}}
+  forwarder:
+    nodes:
+    - {name: plain, addr: "%s", matcher: {rule: "Path(`/plain`)"}}
+    - name: changed
+      addr: "%s"
+      http: {host: inner.test, requestHeader: {X-Set: "1", X-Gone: ""}, rewriteURL: [{match: ^/a, replacement: /b}]}
+  recorders: [{name: out, record: recorder.service.handler}]
+recorders:
+- {name: out, file: {path: "%s/r.json", sep: "\n"}}
+]]):format(target, target, folder)) }, { services = 1 })
+    local base = "http://127.0.0.1:" .. p:port(1)
+    origin.curl { base .. "/a?q=1", "-H", "Host: outer.test", "-H", "X-Gone: away", "-H", "X-Kept: 2" }
+    assert.matches("^GET /b%?q=1 HTTP/1.1\r\nHost: inner.test\r\n", seen)
+    local http = cjson.decode(wait_lines(folder .. "/r.json", 1)[1]).http
+    assert.same({ "inner.test", "/b?q=1", "outer.test", "/a?q=1" }, { http.host, http.uri, http.originalHost,
+      http.originalUri })
+    assert.same({ { "1" }, { "2" } }, { http.request.header["X-Set"], http.request.header["X-Kept"] })
+    assert.is_nil(http.request.header["X-Gone"])
+    assert.is_nil(http.originalRequest.header["X-Set"])
+    assert.same({ "away" }, http.originalRequest.header["X-Gone"])
+
+    origin.curl { base .. "/plain" }
+    http = cjson.decode(wait_lines(folder .. "/r.json", 2)[2]).http
+    assert.is_nil(http.originalHost)
+    assert.is_nil(http.originalRequest)
+  end))
+
   it("hold each plain HTTP request, with bodies when asked for", helpers.task(function()
     local nginx = origin.nginx()
     local path = folder .. "/r.json"

@@ -70,37 +70,48 @@ end
 
 -- URLs and statuses --------------------------------------------------------------------------------
 
+-- Patterns that make no sense are left out, as gost does; config.web has told.
 local function urls(list)
   local out = {}
   for _, item in ipairs(list or {}) do
-    local re, err = regex.new(item.match or "")
-    if not re then
-      return nil, config_error("rewriteURL %q: %s", tostring(item.match), tostring(err))
+    local re = regex.new(item.match or "")
+    if re then
+      out[#out + 1] = { re = re, replacement = item.replacement or "" }
     end
-    out[#out + 1] = { re = re, replacement = item.replacement or "" }
   end
   return out
 end
 
--- "502,5xx" → function(status) → bool
-local function statuses(text)
-  if not is_set(text) then
-    return nil
-  end
-  local exact, classes = {}, {}
-  for word in text:gmatch "[^,%s]+" do
-    local class = word:lower():match "^([1-5])xx$"
+-- "502,5xx" → exact, classes (sets), list of words that are neither
+local function read_statuses(text)
+  local exact, classes, bad = {}, {}, {}
+  for word in (text or ""):gmatch "[^,%s]+" do
+    local class = word:lower():match "^([1-9])xx$"
     if class then
       classes[tonumber(class)] = true
-    elseif word:find "^[1-5]%d%d$" then
+    elseif word:find "^[1-9]%d%d$" then
       exact[tonumber(word)] = true
     else
-      return nil, config_error("failCodes: %q is neither a status nor like 5xx", word)
+      bad[#bad + 1] = word
     end
+  end
+  return exact, classes, bad
+end
+
+-- @return function(status) → bool, nil when none is named
+local function statuses(text)
+  local exact, classes = read_statuses(text)
+  if next(exact) == nil and next(classes) == nil then
+    return nil
   end
   return function(status)
     return exact[status] or classes[math.floor(status / 100)] or false
   end
+end
+
+--- @return the words of `failCodes` that are left out
+function M.bad_statuses(text)
+  return (select(3, read_statuses(text)))
 end
 
 local function joined(first, second)

@@ -12,6 +12,7 @@ local selection = require "tidegate.config.selection"
 local source = require "tidegate.config.source"
 local types = require "tidegate.config.types"
 local uri = require "tidegate.config.uri"
+local web = require "tidegate.config.web"
 
 local validate = {}
 
@@ -182,6 +183,7 @@ end
 function methods:node(node, path, hop_schema)
   self.complained = {}
   selection.conditions(self.report, node, path)
+  web.check(self.report, node, path)
   local connector, connector_part = self:part("connector", node, "http", path)
   local dialer, dialer_part = self:part("dialer", node, "tcp", path)
   local schemas = { keys.node, hop_schema }
@@ -300,6 +302,7 @@ function methods:forwarder(forwarder, path)
     local addr = node.addr or ""
     local place = ("%s.nodes[%d]"):format(path, i - 1)
     selection.conditions(self.report, node, place)
+    web.check(self.report, node, place)
     if addr == "" then
       self.report:error(node, nil, place, "a target needs an address")
     elseif node.network ~= "unix" and not addr:find("://", 1, true) and not addr:find("^/")

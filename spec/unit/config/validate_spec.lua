@@ -97,6 +97,14 @@ log: {level: debug}
     { "bypasses: [{name: b, ruleset: [{file: f, format: dnsmask}]}]",
       "error 1 bypasses[0].ruleset[0].format: unknown format \"dnsmask\"; did you mean dnsmasq?" },
     { "bypasses: [{name: b, ruleset: [{format: hosts}]}]", "ruleset[0]: a rule set needs a file" },
+    -- HTTP of targets
+    { service "forwarder: {nodes: [{name: t, addr: 'a:1', http: {failCodes: '502,what,9'}}]}",
+      'warning 1 services[0].forwarder.nodes[0].http.failCodes: "what" is neither a status nor like 5xx',
+      '"9" is neither' },
+    { service "forwarder: {nodes: [{name: t, addr: 'a:1', http: {rewriteURL: [{match: '(', replacement: x}]}}]}",
+      'warning 1 services[0].forwarder.nodes[0].http.rewriteURL[0].match: "(" is left out' },
+    { service "forwarder: {nodes: [{name: t, addr: 'a:1', http: {rewriteResponseBody: [{match: '('}]}}]}",
+      'error 1 services[0].forwarder.nodes[0].http.rewriteResponseBody[0].match: body rewrite "("' },
     -- choosing
     { "hops: [{name: h, nodes: [{name: n, addr: 'a:1', " .. NODE .. ", probe: {type: tcp}}]}]",
       "warning 1 hops[0].nodes[0].probe: has no addr: nothing is probed" },

@@ -79,6 +79,12 @@ end
 
 local HTML = "Content-Type: text/html; charset=utf-8\r\n"
 
+local NOISE = {}
+for i = 1, 20000 do
+  NOISE[i] = string.char((i * i * 31 + i * 17) % 256)
+end
+NOISE = table.concat(NOISE)
+
 describe("reverse proxy", function()
   after_each(helpers.task(plane.cleanup))
 
@@ -111,14 +117,19 @@ describe("reverse proxy", function()
     { "BodyJSON", "BodyJSON(`user.name`, `^al`)", post '{"user":{"name":"alice"}}', true },
     { "a packed body", "BodyRegexp(`secret`)",
       post(assert(coding.pack("gzip", "my secret")), "Content-Encoding: gzip\r\n"), true },
+    { "a packed body, as far as it is read", nil,
+      post(assert(coding.pack("gzip", "my secret" .. NOISE)), "Content-Encoding: gzip\r\n"), true,
+      { rule = "BodyRegexp(`^my secret`)", bodySize = 2000 } },
+    { "what is beyond the prefix", nil, post(("x"):rep(5000) .. "secret"), false,
+      { rule = "BodyRegexp(`secret`)", bodySize = 5003 } },
     { "a body in chunks", "BodyRegexp(`secret`)", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
       .. "3\r\nsec\r\n3\r\nret\r\n0\r\n\r\n", true },
     { "no body", "BodyRegexp(`secret`)", get "/", false },
   } do
-    local name, rule, request, takes = unpack(case)
+    local name, rule, request, takes, matcher = unpack(case)
     it("chooses by " .. name, helpers.task(function()
       local seen = {}
-      local service = forwarder { { name = "n", addr = origin(seen), matcher = { rule = rule } } }
+      local service = forwarder { { name = "n", addr = origin(seen), matcher = matcher or { rule = rule } } }
       local answer = talk(service, request)
       assert.match(takes and "^HTTP/1.1 200 OK\r\n" or "^HTTP/1.1 502 Bad Gateway\r\nContent%-Length: 0\r\n", answer)
       assert.same(takes and 1 or 0, #seen)
@@ -169,6 +180,10 @@ describe("reverse proxy", function()
       "^GET /x%?to=a HTTP" },
     { "the unescaped path", { rewriteURL = { { match = "/a b", replacement = "/c d$0" } } }, get "/a%20b/%41?x",
       "^GET /c%%20d/a%%20b/A%?x HTTP" },
+    { "a pattern that makes no sense: not at all", { rewriteURL = { { match = "(", replacement = "/1" } } }, get "/(",
+      "^GET /%( HTTP" },
+    { "the first rule that leaves something", { rewriteURL = { { match = "^/a$", replacement = "" },
+      { match = "a", replacement = "b" } } }, get "/a", "^GET /b HTTP" },
     { "the first rule that matches", { rewriteURL = {
       { match = "nothing", replacement = "/0" }, { match = "/a", replacement = "/1" },
       { match = ".*", replacement = "/2" },
@@ -374,7 +389,7 @@ describe("reverse proxy", function()
     local seen = {}
     local service = forwarder {
       { name = "bad", addr = origin(seen, "HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n", "bad"),
-        http = { failCodes = "500,5xx" } },
+        http = { failCodes = "500,what, 50, 5xx" } },
       { name = "good", addr = origin(seen, nil, "good") },
     }
     local answers = {}
@@ -502,10 +517,8 @@ describe("reverse proxy", function()
 
   it("says what is wrong with settings when it starts", helpers.task(function()
     for _, case in ipairs {
-      { { rewriteURL = { { match = "(", replacement = "" } } }, "rewriteURL" },
       { { rewriteResponseBody = { { match = "(", replacement = "" } } }, "body rewrite" },
       { { rewriteResponseBody = { { match = "json:a.#.b", replacement = "" } } }, "json:a" },
-      { { failCodes = "abc" }, "failCodes" },
       { { requestHeader = { ["a b"] = "x" } }, "header field" },
     } do
       local _, problems = plane.build { services = { {

@@ -56,6 +56,10 @@ describe("policy.auth", function()
     assert.same("a", check(auth.of({ auth = { username = "a", password = "b" } }, {}), "a", "b"))
     assert.is_nil(auth.of({ auth = { username = "" } }, {}))
     assert.is_nil(auth.of({}, {}))
+    assert.is_nil(auth.of({ auth = { file = "/etc/hostname" } }, {})) -- for protocols keyed by it, not for checking
+    assert.same("a", check(auth.of({ auth = { username = "a", password = "b", file = "/none" } }, {}), "a", "b"))
+    assert.is_nil(auth.of({ auther = "", authers = {} }, {}))
+    assert.is_nil(check(auth.of({ authers = { "empty" } }, { empty = auth.list_of {} }), "a", "b"))
   end)
 
   it("says why, without the password", function()

@@ -298,6 +298,30 @@ describe("a limited service", function()
     near:close()
   end))
 
+  it("keeps what was known when a script has no answer", helpers.task(function()
+    local asked = 0
+    local built = build {
+      services = { { limiter = "mute", metadata = { ["limiter.refreshInterval"] = "1s" } } },
+    }
+    local object = { name = "mute", limit = function()
+      asked = asked + 1
+      if asked == 1 then
+        return "20KB", nil, "20KB"
+      end
+    end }
+    built.s1.limiter, built.s1.limiter_scope = object, "service"
+    built.s1.limiter_times = { refresh = 1, cleanup = 60 }
+    local began, near = task.now(), plane.client(built.s1)
+    task.spawn(function()
+      near:write(("x"):rep(70000))
+    end)
+    near:set_deadline(task.now() + 8000)
+    assert.equal(70000, #near:read_exact(70000))
+    near:close()
+    assert.is_true(asked >= 2, asked)
+    assert.is_true(task.now() - began >= 2300, task.now() - began)
+  end))
+
   it("asks a script at the start and again for live connections", helpers.task(function()
     local asked = {}
     local built = build {

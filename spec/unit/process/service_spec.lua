@@ -203,7 +203,7 @@ describe("service", function()
             handler = {
               type = "specimen",
               auth = { username = "a", password = "b" },
-              metadata = { skipauth = "127.0.0.0/8, ::1" },
+              metadata = { skipauth = "nonsense, 127.0.0.0/8, 10.0.0.0/99, ::1" },
             },
           },
         },
