@@ -19,7 +19,13 @@ pkg_check_modules(LIBSSH2 REQUIRED IMPORTED_TARGET libssh2>=1.10)
 
 # luv's own pkg-config file asks for the headers of PUC Lua 5.1, which must stay out of sight:
 # hence found by hand, and its folder (which may hold another lua.h) searched last.
-find_library(LUV_LIBRARY lua5.1-luv REQUIRED)
+# The archive where there is one: the library's name changes from release to release, and a package
+# built on the older one is to run on the newer one too.  A rock shares what `require "luv"` loads.
+if(TIDEGATE_ROCK)
+  find_library(LUV_LIBRARY lua5.1-luv REQUIRED)
+else()
+  find_library(LUV_LIBRARY NAMES liblua5.1-luv.a lua5.1-luv REQUIRED)
+endif()
 find_path(LUV_INCLUDE luv/luv.h PATH_SUFFIXES lua5.1 REQUIRED)
 
 find_program(LUAJIT_EXECUTABLE luajit REQUIRED)

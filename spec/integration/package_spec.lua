@@ -31,7 +31,7 @@ describe("the Debian package", function()
     local package = build()
     local depends = programs.output("dpkg-deb", { "-f", package, "Depends" })
     for _, name in ipairs {
-      "libc6", "libluajit-5.1-2", "libuv1", "lua-luv", "libssl3", "libnghttp2-14", "lua-cjson", "lua-yaml",
+      "libc6", "libluajit-5.1-2", "libuv1", "libssl3", "libnghttp2-14", "lua-cjson", "lua-yaml",
     } do
       assert.matches(name, depends, 1, true)
     end
@@ -90,7 +90,7 @@ describe("the Debian package", function()
 
   it("has a unit that systemd understands", helpers.task(function()
     if not programs.have "systemd-analyze" then
-      return
+      return pending "systemd-analyze is not installed"
     end
     local folder = programs.folder()
     local file = assert(io.open "runtime/packaging/systemd/tidegate.service")

@@ -30,7 +30,7 @@ local function works(command)
   return os.execute(command .. " >/dev/null 2>&1") == 0
 end
 
--- A line "-- spec: alone, no-asan, timeout=300" near the top of a file.
+-- A line "-- spec: alone, no-asan, network, timeout=300" near the top of a file.
 local function directives(path)
   local found, file = {}, assert(io.open(path, "rb"))
   local head = file:read(1000) or ""
@@ -78,6 +78,7 @@ local function spec_step(group, path)
     group = group, file = path, tap = true, needs = { "build release" },
     command = spec_command("build", path),
     timeout = marks.timeout or TIMEOUTS[group], weight = marks.alone and math.huge or 1,
+    network = marks.network,
   }
 end
 

@@ -12,13 +12,14 @@ local function works(command)
 end
 
 -- An init that reaps; the command is its child so that signals work as usual.
-local function find_wrapper()
+-- @param network whether the machine's network is to be seen
+local function find_wrapper(network)
   local wrapper = {}
   if works("setpriv --pdeathsig KILL true") then
     wrapper = { "setpriv", "--pdeathsig", "KILL" }
   end
   local spaces, script = nil, '"$@"; exit $?'
-  if works("unshare -npf --mount-proc --kill-child ip link set lo up") then
+  if not network and works("unshare -npf --mount-proc --kill-child ip link set lo up") then
     -- Servers that are killed leave their shared memory behind.
     script = "ip link set lo up; mount -t tmpfs -o mode=1777 tmpfs /dev/shm; " .. script
     spaces = "-npf"
@@ -34,11 +35,11 @@ local function find_wrapper()
   return wrapper
 end
 
-local wrapper = find_wrapper()
+local apart, open = find_wrapper(false), find_wrapper(true)
 
-local function environment(extra, tmp)
+local function environment(extra, tmp, network)
   local env = uv.os_environ()
-  for _, name in ipairs(PROXY_VARIABLES) do
+  for _, name in ipairs(network and {} or PROXY_VARIABLES) do
     env[name], env[name:upper()] = nil, nil
   end
   env.TMPDIR = tmp
@@ -56,7 +57,8 @@ end
 local running = {}
 
 --- Start a command.
--- options: command (list), env (table), timeout (seconds), log (path of stdout and stderr).
+-- options: command (list), env (table), timeout (seconds), log (path of stdout and stderr), network (whether
+-- it may use the machine's; otherwise it has a loopback of its own).
 -- "%{tmp}" in arguments and environment stands for a fresh folder; what programs leave there under
 -- the name sanitizer.* is appended to the log, then it is removed.
 -- on_done receives { code, signal, timed_out, seconds, sanitizer }.
@@ -64,7 +66,7 @@ function M.start(options, on_done)
   local tmp = assert(uv.fs_mkdtemp((os.getenv("TMPDIR") or "/tmp") .. "/tg-XXXXXX"))
   uv.fs_chmod(tmp, 493) -- 0755: some servers drop their privileges
   local words = {}
-  for _, word in ipairs(wrapper) do words[#words + 1] = word end
+  for _, word in ipairs(options.network and open or apart) do words[#words + 1] = word end
   for _, word in ipairs(options.command) do
     words[#words + 1] = (word:gsub("%%{tmp}", tmp))
   end
@@ -89,7 +91,7 @@ function M.start(options, on_done)
 
   process, pid = uv.spawn(words[1], {
     args = { unpack(words, 2) },
-    env = environment(options.env, tmp),
+    env = environment(options.env, tmp, options.network),
     stdio = { nil, log, log },
     detached = true,
   }, finish)

@@ -50,6 +50,7 @@ function M.run(steps, callbacks)
     local log = log_path(step)
     process.start({
       command = step.command, env = step.env, timeout = step.timeout, log = log,
+      network = step.network,
     }, function(result)
       used = used - weight
       result.log = log
