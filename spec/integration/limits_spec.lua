@@ -180,6 +180,24 @@ climiters:
     close_all(living)
   end))
 
+  it("ask the rate limiter for each stream of a session", helpers.task(function()
+    local target = server(echo)
+    for _, scheme in ipairs { "http2", "relay+mtls" } do
+      local far = proxy.start { "-L", scheme .. "://127.0.0.1:0?rlimiter=2" }
+      local near = proxy.start { "-L", "tcp://127.0.0.1:0/" .. target, "-F",
+        ("%s://127.0.0.1:%d"):format(scheme, far:port(1)), "--workers", "1" }
+      local served = 0
+      for _ = 1, 6 do
+        local client = dial(near, 1)
+        served = served + (alive(client) and 1 or 0)
+        client:close()
+      end
+      assert.is_true(served >= 3 and served < 6, served) -- floor(2) + 1, and what has gathered meanwhile
+      near:stop()
+      far:stop()
+    end
+  end))
+
   it("of traffic change by a reload while a connection lives", helpers.task(function()
     local target = server(echo)
     local text = [[

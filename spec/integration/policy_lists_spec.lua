@@ -136,6 +136,27 @@ describe("bypass of a service", function()
     end))
   end
 
+  it("drops datagrams by Shadowsocks", test(function()
+    local good, bad = udp_echo(), udp_echo()
+    local far = proxy.start { "-L", "ssu://aes-256-gcm:x@127.0.0.1:0?bypass=127.0.0.1:" .. bad, "-D" }
+    local near = proxy.start {
+      "-L", "udp://127.0.0.1:0/127.0.0.1:" .. bad, "-L", "udp://127.0.0.1:0/127.0.0.1:" .. good,
+      "-F", "ssu://aes-256-gcm:x@127.0.0.1:" .. far:port(1),
+    }
+    local refused = own(assert(packet.udp { connect = near:address(1) }))
+    local admitted = own(assert(packet.udp { connect = near:address(2) }))
+    for i = 1, 3 do
+      refused:send "no"
+      admitted:send("yes" .. i)
+      admitted:set_deadline(task.now() + 5000)
+      assert.equal("yes" .. i, (admitted:recv()))
+    end
+    refused:set_deadline(task.now() + 100)
+    assert.is_nil((refused:recv()))
+    assert.not_matches('"level":"warn"', far:log())
+    assert.not_matches('"level":"error"', far:log())
+  end))
+
   it("closes the TLS of a forwarder whose client names what is refused, and answers HTTP with 403", test(function()
     local port = hello()
     local file = config_file(([[

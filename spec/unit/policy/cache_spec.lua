@@ -160,6 +160,12 @@ describe("a cache in Redis", function()
     server.stop()
   end))
 
+  it("is not asked where there is one in memory", function()
+    local c = cache.new({ name = "both", memory = {}, redis = { addr = "127.0.0.1:1" } }, { log = silent })
+    assert.is_true(c:set("k", "v"))
+    assert.same({ "v", true }, { c:get "k" })
+  end)
+
   it("with neither kept nor asked is always a miss", function()
     local c = assert(cache.new({ name = "x" }, { log = silent }))
     assert.is_false(c:set("a", "1"))

@@ -246,6 +246,11 @@ describe("a limited service", function()
       services = { { limiter = "level", metadata = { ["limiter.scope"] = "conn" } } },
     }
     assert.is_true(echo(built.s1, 60000) < 2000)
+    built = build {
+      limiters = { { name = "other-level", limits = { "$ 100MB", "$$ 10KB 0 10KB", "10.0.0.0/8 10KB" } } },
+      services = { { limiter = "other-level", metadata = { ["limiter.scope"] = "service" } } },
+    }
+    assert.is_true(echo(built.s1, 60000) < 2000)
   end))
 
   it("remembers a client that comes back", helpers.task(function()
@@ -270,7 +275,7 @@ describe("a limited service", function()
 
   it("leaves nothing behind of connections that have ended", helpers.task(function()
     local built = build {
-      limiters = { { name = "gone", limits = { "$$ 1MB", "10.4.0.0/16 100MB" } } },
+      limiters = { { name = "gone", limits = { "$$ 1MB", "10.4.0.0/16 100MB", "10.4.0.20 40KB 0 5KB" } } },
       services = { { limiter = "gone", metadata = { ["limiter.cleanupInterval"] = "1s" } } },
     }
     for i = 1, 20 do
@@ -280,6 +285,7 @@ describe("a limited service", function()
     helpers.eventually(function()
       return live.count "gone" == 0
     end)
+    assert.is_true(echo(built.s1, 15000, "10.4.0.20") >= 220) -- [Q] its rule is still there
   end))
 
   it("follows a change while a connection lives", helpers.task(function()
