@@ -1,0 +1,27 @@
+-- The interop matrix in small: the pairs whose peers install quickly, with little traffic.  ./dev interop runs all.
+-- spec: timeout=300, no-asan
+
+local helpers = require "spec.helpers"
+local matrix = require "spec.helpers.matrix"
+
+describe("interop matrix", function()
+  for _, peer in ipairs(matrix.peers()) do
+    local missing = matrix.missing(peer)
+    for _, pair in ipairs(peer.pairs) do
+      local name = ("%s, %s, as %s"):format(peer.name, pair.protocol, pair.role)
+      if not pair.quick then -- luacheck: ignore 542 -- those are for ./dev interop
+      elseif missing then
+        pending(name .. ": " .. missing)
+      else
+        it(name, helpers.task(function()
+          local results, err, log = matrix.run(pair, matrix.QUICK)
+          assert(results, err)
+          for _, check in ipairs(matrix.CHECKS) do
+            local result = results[check] or {}
+            assert(result.state ~= "failed", ("%s: %s\n%s"):format(check, result.why, log))
+          end
+        end, 60))
+      end
+    end
+  end
+end)
