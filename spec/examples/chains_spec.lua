@@ -1,33 +1,10 @@
 -- Examples of choosing among targets and proxies, run as their first lines say.
 
+local examples = require "spec.helpers.examples"
 local helpers = require "spec.helpers"
 local plane = require "spec.helpers.plane"
+local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
-local stream = require "tidegate.native.stream"
-local task = require "tidegate.native.task"
-
-local LIMIT_MS = 10000
-
-local copies = {}
-
--- A copy of an example with texts replaced.  @return its path
-local function adapted(path, replace)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  for from, to in pairs(replace) do
-    local at, last = text:find(from, 1, true)
-    assert(at, from)
-    text = text:sub(1, at - 1) .. to .. text:sub(last + 1)
-  end
-  local name = os.tmpname()
-  local copy = name .. path:match "%.%w+$"
-  copies[#copies + 1], copies[#copies + 2] = name, copy
-  file = assert(io.open(copy, "w"))
-  file:write(text)
-  file:close()
-  return copy
-end
 
 -- A server that says its name to everybody.  @return address
 local function named(name)
@@ -37,39 +14,26 @@ local function named(name)
   end)
 end
 
--- What the one who is reached through a port says.
-local function ask(port, from)
-  local options = from and stream.options { bind = from } or nil
-  local s = assert(stream.dial("127.0.0.1:" .. port, options, task.now() + LIMIT_MS))
-  s:set_deadline(task.now() + LIMIT_MS)
-  local said = s:read()
-  s:close()
-  return said
-end
-
 describe("examples of choosing", function()
   after_each(helpers.task(function()
     proxy.stop_all()
     plane.cleanup()
-    for _, path in ipairs(copies) do
-      os.remove(path)
-    end
-    copies = {}
+    programs.stop_all()
   end))
 
   it("sticky-selector.lua keeps clients where they were", helpers.task(function()
-    local path = adapted("examples/sticky-selector.lua", {
+    local path = examples.adapted("examples/sticky-selector.lua", {
       ["127.0.0.1:9001"] = named "one", ["127.0.0.1:9002"] = named "two", ["127.0.0.1:9003"] = named "three",
     })
     local p = proxy.start({ "-C", path }, { env = { LISTEN = "127.0.0.1:0" }, services = 1 })
     local homes, seen = {}, {}
     for i = 1, 12 do -- each from an address of its own, to whichever worker
-      homes[i] = ask(p:port(1), "127.0.1." .. i)
+      homes[i] = examples.ask(p:port(1), nil, "127.0.1." .. i)
       seen[homes[i]] = true
     end
     for _ = 1, 4 do
       for i = 1, 12 do
-        assert.same(homes[i], ask(p:port(1), "127.0.1." .. i))
+        assert.same(homes[i], examples.ask(p:port(1), nil, "127.0.1." .. i))
       end
     end
     assert.is_truthy(next(seen, next(seen)), "all clients have the same home")
@@ -77,26 +41,25 @@ describe("examples of choosing", function()
 
   it("sticky-selector.lua finds a new home when the old one is gone", helpers.task(function()
     local nobody = plane.nobody()
-    local path = adapted("examples/sticky-selector.lua", {
+    local path = examples.adapted("examples/sticky-selector.lua", {
       ["127.0.0.1:9001"] = nobody, ["127.0.0.1:9002"] = named "two", ["127.0.0.1:9003"] = nobody,
     })
     local p = proxy.start({ "-C", path }, { env = { LISTEN = "127.0.0.1:0" }, services = 1 })
     local said
     for _ = 1, 3 do -- each failure marks one of the two that are gone
-      said = ask(p:port(1))
+      said = examples.ask(p:port(1))
     end
     assert.same("two", said)
     for _ = 1, 5 do
-      assert.same("two", ask(p:port(1)))
+      assert.same("two", examples.ask(p:port(1)))
     end
   end))
 
   it("probes.yml goes by proxies that work", helpers.task(function()
     local near = proxy.start { "-L", "socks5://127.0.0.1:0" }
     local company = proxy.start { "-L", "socks5://127.0.0.1:0" }
-    local flag = os.tmpname()
-    copies[#copies + 1] = flag
-    local path = adapted("examples/probes.yml", {
+    local flag = programs.file(programs.folder(), "flag", "")
+    local path = examples.adapted("examples/probes.yml", {
       [":8080"] = "127.0.0.1:0",
       ["127.0.0.1:9080"] = "127.0.0.1:" .. near:port(1),
       ["127.0.0.1:9081"] = plane.nobody(),
@@ -111,8 +74,7 @@ describe("examples of choosing", function()
     local echo = plane.echo()
 
     local function connect(host)
-      local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + LIMIT_MS))
-      s:set_deadline(task.now() + LIMIT_MS)
+      local s = examples.dial(p:port(1))
       s:write(("CONNECT %s:%s HTTP/1.1\r\n\r\n"):format(host, echo:match ":(%d+)$"))
       local head = s:read_until("\r\n\r\n", 4096)
       s:close()

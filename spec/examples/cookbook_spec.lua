@@ -1,6 +1,7 @@
 -- The recipes of docs/cookbook.md, carried out as the page says.
 
 local cookbook = require "spec.helpers.cookbook"
+local examples = require "spec.helpers.examples"
 local helpers = require "spec.helpers"
 local origin = require "spec.helpers.origin"
 local mmdb = require "spec.helpers.mmdb"
@@ -199,7 +200,7 @@ local entries = {
     check = function(k)
       local exits = select(2, k.started[1]:log():gsub(" <%-> ", ""))
       assert.equal(5, exits)
-      assert.matches("name: second", cookbook.read(k.folder .. "/examples/cookbook/26-api.yml"), 1, true)
+      assert.matches("name: second", examples.read(k.folder .. "/examples/cookbook/26-api.yml"), 1, true)
     end,
   },
   [27] = {
@@ -246,7 +247,7 @@ describe("the cookbook", function()
     for i, recipe in ipairs(recipes) do
       assert.equal(i, recipe.number, recipe.title)
       for _, file in ipairs(recipe.files) do
-        assert.equal(cookbook.read(file.path), file.text, "docs/cookbook.md does not quote what is in " .. file.path)
+        assert.equal(examples.read(file.path), file.text, "docs/cookbook.md does not quote what is in " .. file.path)
         quoted[file.path] = true
       end
     end

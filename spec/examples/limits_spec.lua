@@ -1,24 +1,15 @@
 -- The examples about limits, run as their first lines say.
 
+local examples = require "spec.helpers.examples"
 local helpers = require "spec.helpers"
 local plane = require "spec.helpers.plane"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
-local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
-
-local LIMIT_MS = 10000
-
-local function dial(p)
-  local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + LIMIT_MS))
-  s:set_deadline(task.now() + LIMIT_MS)
-  return s
-end
-
 
 -- The status of a request with credentials; nil: the connection was closed.
 local function status(p, where, credentials)
-  local s = dial(p)
+  local s = examples.dial(p:port(1))
   s:write(("GET http://%s/ HTTP/1.1\r\nHost: %s\r\nProxy-Authorization: Basic %s\r\nConnection: close\r\n\r\n"):format(
     where, where, credentials))
   local head = s:read_until("\r\n\r\n", 65536)
@@ -28,15 +19,6 @@ end
 
 local ALICE, WRONG = "YWxpY2U6d29uZGVybGFuZA==", "YWxpY2U6d3Jvbmc="
 
-local function web(size)
-  return plane.accept(function(s)
-    if s:read_until("\r\n\r\n", 65536) then
-      s:write(("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"):format(size), ("x"):rep(size))
-    end
-    s:close()
-  end)
-end
-
 describe("examples", function()
   after_each(helpers.task(function()
     proxy.stop_all()
@@ -45,15 +27,14 @@ describe("examples", function()
 
   it("limits.yml has limits of every kind", helpers.task(function()
     local folder = programs.folder()
-    local file = assert(io.open "examples/limits.yml")
-    local text = file:read("*a"):gsub("addr: :8080", "addr: 127.0.0.1:0"):gsub("quota.json", folder .. "/quota.json")
-    file:close()
+    local text = examples.read("examples/limits.yml"):gsub("addr: :8080", "addr: 127.0.0.1:0")
+      :gsub("quota.json", folder .. "/quota.json")
     text = text:gsub("2026%-1%d%-01T", { ["2026-11-01T"] = "2020-01-01T", ["2026-12-01T"] = "2199-01-01T" })
     local p = proxy.start({ "-C", programs.file(folder, "limits.yml", text) }, { services = 1 })
-    assert.equal("200", status(p, web(5), ALICE))
+    assert.equal("200", status(p, examples.web "hello", ALICE))
     local open = {}
     helpers.eventually(function() -- three at once of one address, no more
-      local one = dial(p)
+      local one = examples.dial(p:port(1))
       one:set_deadline(task.now() + 200)
       local _, err = one:read()
       if err.code == "timeout" then
@@ -67,21 +48,19 @@ describe("examples", function()
       s:close()
     end
     p:stop()
-    file = assert(io.open(folder .. "/quota.json"))
-    assert.is_true(tonumber(file:read("*a"):match '"used": (%d+)') > 100)
-    file:close()
+    assert.is_true(tonumber(examples.read(folder .. "/quota.json"):match '"used": (%d+)') > 100)
   end))
 
   it("abuse-limiter.lua slows down, and turns away", helpers.task(function()
     local p = proxy.start({ "-C", "examples/abuse-limiter.lua" }, {
       env = { LISTEN = "127.0.0.1:0" }, services = 1,
     })
-    local target = web(100000)
+    local target = examples.web(("x"):rep(100000))
     assert.equal("200", status(p, target, ALICE))
     for _ = 1, 3 do
       assert.equal("407", status(p, target, WRONG))
     end
-    local began, s = task.now(), dial(p)
+    local began, s = task.now(), examples.dial(p:port(1))
     s:write(("GET http://%s/ HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic %s\r\n\r\n"):format(target, ALICE))
     s:read_until("\r\n\r\n", 65536)
     s:read_exact(40000)

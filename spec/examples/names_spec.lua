@@ -1,5 +1,6 @@
 -- The examples about names, run as they are but for addresses.
 
+local examples = require "spec.helpers.examples"
 local fake = require "spec.helpers.dns"
 local plane = require "spec.helpers.plane"
 local programs = require "spec.helpers.programs"
@@ -15,15 +16,6 @@ local function test(fn)
   end, 60)
 end
 
-local function web()
-  return plane.accept(function(s)
-    if s:read_until("\r\n\r\n", 4096) then
-      s:write "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nhere"
-    end
-    s:close()
-  end):match ":(%d+)$"
-end
-
 local function get(p, host, port)
   return programs.run("curl", {
     "-sS", "--max-time", "15", "--noproxy", "", "-x", "http://127.0.0.1:" .. p:port(1),
@@ -34,14 +26,12 @@ end
 describe("examples", function()
   it("names.yml knows names of its own, and asks servers", test(function()
     local server = fake.zone { ["www.example"] = { "127.0.0.1" } }
-    local file = assert(io.open "examples/names.yml")
-    local text = file:read "*a"
-    file:close()
-    text = text:gsub("127%.0%.0%.1:8080\n", "127.0.0.1:0\n"):gsub("192%.168%.1%.[25]", "127.0.0.1")
+    local text = examples.read("examples/names.yml"):gsub("127%.0%.0%.1:8080\n", "127.0.0.1:0\n")
+      :gsub("192%.168%.1%.[25]", "127.0.0.1")
       :gsub("tls://9%.9%.9%.9", "tls://" .. fake.nobody()):gsub("https://[^\n]*", "https://" .. fake.nobody())
       :gsub("addr: 192%.168%.1%.1", "addr: " .. server.address)
     local p = proxy.start({ "-C", programs.file(programs.folder(), "names.yml", text) }, { services = 1 })
-    local port = web()
+    local port = examples.web("here"):match ":(%d+)$"
     for _, host in ipairs { "printer.home", "printer", "nas.home", "films.nas.home", "www.example" } do
       assert.same("here", get(p, host, port))
     end
@@ -53,7 +43,7 @@ describe("examples", function()
     local p = proxy.start({ "-C", "examples/split-dns.lua" }, {
       env = { LISTEN = "127.0.0.1:0", OFFICE_DNS = server.address }, services = 1,
     })
-    local port = web()
+    local port = examples.web("here"):match ":(%d+)$"
     assert.same("here", get(p, "wiki.office.test", port))
     assert.same("here", get(p, "localhost", port))
     assert.same("", get(p, "nobody.office.test", port))

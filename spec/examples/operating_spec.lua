@@ -1,13 +1,9 @@
 -- The examples of docs/api.md and docs/operating.md.
 
 local cjson = require "cjson"
+local examples = require "spec.helpers.examples"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
-local source = require "tidegate.config.source"
-
-local function read(path)
-  return (assert(source.read_file(path)))
-end
 
 describe("the examples of operating", function()
   after_each(function()
@@ -16,7 +12,7 @@ describe("the examples of operating", function()
   end)
 
   it("run", function()
-    local ports, text = {}, read "examples/operated.yml"
+    local ports, text = {}, examples.read "examples/operated.yml"
     text = text:gsub("127%.0%.0%.1:(%d+)", function(port)
       ports[port] = ports[port] or programs.free_port()
       return "127.0.0.1:" .. ports[port]
@@ -32,8 +28,8 @@ describe("the examples of operating", function()
   end)
 
   it("draw only series that there are", function()
-    local dashboard = cjson.decode(read "examples/grafana.json")
-    local known = read "lua/tidegate/metrics/text.lua"
+    local dashboard = cjson.decode(examples.read "examples/grafana.json")
+    local known = examples.read "lua/tidegate/metrics/text.lua"
     local seen = 0
     for _, panel in ipairs(dashboard.panels) do
       for _, target in ipairs(panel.targets) do

@@ -1,6 +1,7 @@
 -- The examples of policies, run as they are but for addresses and paths.
 
 local acceptor = require "tidegate.net.acceptor"
+local examples = require "spec.helpers.examples"
 local helpers = require "spec.helpers"
 local mmdb = require "spec.helpers.mmdb"
 local origin = require "spec.helpers.origin"
@@ -26,18 +27,6 @@ local function far_away()
   return server:address(), asked
 end
 
-local function adapted(path, replace)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  for from, to in pairs(replace) do
-    local at, last = text:find(from, 1, true)
-    assert(at, from)
-    text = text:sub(1, at - 1) .. to .. text:sub(last + 1)
-  end
-  return programs.file(programs.folder(), "example.yml", text)
-end
-
 describe("examples", function()
   after_each(helpers.task(function()
     proxy.stop_all()
@@ -50,7 +39,7 @@ describe("examples", function()
   it("geoip-split.yml sends what is far through the proxy, and nothing else", helpers.task(function()
     local folder = programs.folder()
     local far, asked = far_away()
-    local config = adapted("examples/geoip-split.yml", {
+    local config = examples.adapted("examples/geoip-split.yml", {
       ["127.0.0.1:8080"] = "127.0.0.1:0",
       ["127.0.0.1:1080"] = far,
       ["127.0.0.1:53"] = "127.0.0.1:" .. origin.dnsmasq {

@@ -1,5 +1,6 @@
 -- The example of a reverse proxy, run as its first lines say.
 
+local examples = require "spec.helpers.examples"
 local helpers = require "spec.helpers"
 local plane = require "spec.helpers.plane"
 local proxy = require "spec.helpers.proxy"
@@ -9,13 +10,6 @@ local task = require "tidegate.native.task"
 
 local LIMIT_MS = 5000
 local PORTS = { site = "9001", api = "9002", secure = "9003", shell = "9022" }
-
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
 
 local function web(name, body, fields)
   return plane.accept(function(s)
@@ -48,7 +42,7 @@ describe("example reverse-proxy.yml", function()
   end))
 
   it("does what it says", helpers.task(function()
-    local text = read "examples/reverse-proxy.yml"
+    local text = examples.read "examples/reverse-proxy.yml"
     text = text:gsub("127%.0%.0%.1:8080\n    handler", "127.0.0.1:0\n    handler")
     local met = {}
     local places = {

@@ -1,73 +1,20 @@
 -- The examples, run as their first lines say.
 
 local base64 = require "tidegate.net.http.base64"
+local examples = require "spec.helpers.examples"
 local helpers = require "spec.helpers"
 local plane = require "spec.helpers.plane"
+local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
-local stream = require "tidegate.native.stream"
-local task = require "tidegate.native.task"
 
-local LIMIT_MS = 10000
-
-local copies = {}
-
--- A copy of an example with addresses replaced.  @return its path
-local function adapted(path, replace)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  for from, to in pairs(replace) do
-    local at, last = text:find(from, 1, true)
-    assert(at, from)
-    text = text:sub(1, at - 1) .. to .. text:sub(last + 1)
-  end
-  local name = os.tmpname()
-  local copy = name .. path:match "%.%w+$"
-  copies[#copies + 1], copies[#copies + 2] = name, copy
-  file = assert(io.open(copy, "w"))
-  file:write(text)
-  file:close()
-  return copy
-end
-
--- A server that answers each connection's head with its name.  @return address
-local function web(name)
-  return plane.accept(function(s)
-    if s:read_until("\r\n\r\n", 4096) then
-      s:write("HTTP/1.1 200 OK\r\nContent-Length: ", tostring(#name), "\r\n\r\n", name)
-    end
-    s:close()
-  end)
-end
-
-local function ask(port, text)
-  local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + LIMIT_MS))
-  s:set_deadline(task.now() + LIMIT_MS)
-  s:write(text)
-  local parts = {}
-  local bytes = s:read()
-  while bytes do
-    parts[#parts + 1] = bytes
-    bytes = s:read()
-  end
-  s:close()
-  return table.concat(parts)
-end
-
-local function get(port, url, host, more)
-  return ask(port, ("GET %s HTTP/1.1\r\nHost: %s\r\n%sConnection: close\r\n\r\n"):format(url, host, more or ""))
-end
-
+local adapted, ask, get, web = examples.adapted, examples.ask, examples.get, examples.web
 local FREE = { env = { LISTEN = "127.0.0.1:0" }, services = 1 }
 
 describe("examples", function()
   after_each(helpers.task(function()
     proxy.stop_all()
     plane.cleanup()
-    for _, path in ipairs(copies) do
-      os.remove(path)
-    end
-    copies = {}
+    programs.stop_all()
   end))
 
   it("virtual-hosts.lua takes turns, and refuses", helpers.task(function()
@@ -82,10 +29,8 @@ describe("examples", function()
   end))
 
   it("chain-by-user.lua asks who it is, and leaves accordingly", helpers.task(function()
-    local upstream = plane.accept(function(s)
-      local head = s:read_until("\r\n\r\n", 4096)
-      s:write("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", head:find "^GET http" and "via" or "???")
-      s:close()
+    local upstream = web(function(head)
+      return head:find "^GET http" and "via" or "???"
     end)
     local path = adapted("examples/chain-by-user.lua", {
       ["http://127.0.0.1:9080"] = "http://" .. upstream,

@@ -1,5 +1,6 @@
 -- The example of SSH, run as its first lines say.
 
+local examples = require "spec.helpers.examples"
 local helpers = require "spec.helpers"
 local origin = require "spec.helpers.origin"
 local programs = require "spec.helpers.programs"
@@ -15,11 +16,8 @@ describe("examples/ssh-proxy.yml", function()
   it("serves its own proxy and any SSH client", helpers.task(function()
     local web = origin.nginx()
     local server, near, socks = programs.free_port(), programs.free_port(), programs.free_port()
-    local file = assert(io.open "examples/ssh-proxy.yml")
-    local text = file:read("*a"):gsub("127%.0%.0%.1:2222", "127.0.0.1:" .. server):gsub("127%.0%.0%.1:8080",
-      "127.0.0.1:" .. near)
-    file:close()
-    local p = proxy.start({ "-C", programs.file(programs.folder(), "ssh-proxy.yml", text) }, { services = 2 })
+    local path = examples.adapted("examples/ssh-proxy.yml", { [2222] = server, [8080] = near })
+    local p = proxy.start({ "-C", path }, { services = 2 })
     local where = ("http://127.0.0.1:%d/whoami"):format(web.http)
     assert.equal("HTTP/1.1 127.0.0.1\n", origin.curl { "-x", "http://127.0.0.1:" .. near, where })
     p:logged("server@127.0.0.1:" .. server, true)

@@ -1,27 +1,12 @@
 -- Examples of transports, run as their first lines say.
 
+local examples = require "spec.helpers.examples"
 local helpers = require "spec.helpers"
 local origin = require "spec.helpers.origin"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local server = require "spec.helpers.server"
 local uv = require "luv"
-
--- A copy of an example with addresses of our own: ports of 127.0.0.1 by their numbers, others as texts.
-local function adapted(path, places)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  for from, to in pairs(places) do
-    local count
-    if type(from) == "number" then
-      from, to = "127.0.0.1:" .. from, "127.0.0.1:" .. to
-    end
-    text, count = text:gsub(from:gsub("%p", "%%%0"), to)
-    assert(count > 0, from)
-  end
-  return programs.file(programs.folder(), path:match "[^/]+$", text)
-end
 
 describe("examples of transports", function()
   after_each(helpers.task(function()
@@ -32,7 +17,7 @@ describe("examples of transports", function()
   it("grpc-tunnel.yml carries what enters near to far", helpers.task(function()
     local web = origin.nginx()
     local near, far = programs.free_port(), programs.free_port()
-    local p = proxy.start({ "-C", adapted("examples/grpc-tunnel.yml", { [8080] = near, [8443] = far }) },
+    local p = proxy.start({ "-C", examples.adapted("examples/grpc-tunnel.yml", { [8080] = near, [8443] = far }) },
       { services = 2 })
     for _, scheme in ipairs { "http", "socks5h" } do
       assert.equal("HTTP/1.1 127.0.0.1\n", origin.curl { "-x", ("%s://127.0.0.1:%d"):format(scheme, near),
@@ -44,7 +29,7 @@ describe("examples of transports", function()
   it("ws-chain.yml carries what enters near through middle to far", helpers.task(function()
     local web = origin.nginx()
     local near, middle, far = programs.free_port(), programs.free_port(), programs.free_port()
-    local p = proxy.start({ "-C", adapted("examples/ws-chain.yml", {
+    local p = proxy.start({ "-C", examples.adapted("examples/ws-chain.yml", {
       [8080] = near, [9001] = middle, [9002] = far }) }, { services = 3 })
     for _ = 1, 3 do
       assert.equal("HTTP/1.1 127.0.0.1\n", origin.curl { "-x", ("http://127.0.0.1:%d"):format(near),
@@ -56,7 +41,7 @@ describe("examples of transports", function()
   it("reverse-udp.yml offers the names of here over there", helpers.task(function()
     local dns, shown = origin.dnsmasq(), programs.free_port()
     local far = proxy.start { "-L", "relay+tls://user:pass@127.0.0.1:0?bind=true" }
-    local near = proxy.start({ "-C", adapted("examples/reverse-udp.yml", {
+    local near = proxy.start({ "-C", examples.adapted("examples/reverse-udp.yml", {
       ["127.0.0.1:53"] = "127.0.0.1:" .. dns,
       ["addr: :5353"] = "addr: 127.0.0.1:" .. shown,
       ["192.0.2.1:8443"] = "127.0.0.1:" .. far:port(1),
@@ -75,7 +60,7 @@ describe("examples of transports", function()
     helpers.eventually(function()
       return uv.fs_stat(folder .. "/port")
     end)
-    proxy.start({ "-C", adapted("examples/serial.yml", {
+    proxy.start({ "-C", examples.adapted("examples/serial.yml", {
       ["/dev/ttyUSB0"] = folder .. "/port",
       ["192.0.2.1:8443"] = "127.0.0.1:" .. far:port(1),
       ["/var/log"] = folder,

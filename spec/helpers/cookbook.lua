@@ -8,6 +8,7 @@
 -- Commands that start a tidegate are started and kept, so are those that end in " &"; all others are run to
 -- their end in a folder that has the examples, and what they print is compared.
 
+local examples = require "spec.helpers.examples"
 local helpers = require "spec.helpers"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
@@ -19,14 +20,6 @@ local M = {}
 local PAGE = "docs/cookbook.md"
 local PATIENCE_MS = 8000
 local ENDS = { check = true, convert = true, eval = true, init = true, ["-V"] = true, ["--help"] = true }
-
---- All of a file.
-function M.read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
 
 -- The commands of a terminal: list of { place, command, output }
 local function commands(lines)
@@ -77,7 +70,7 @@ end
 --- The recipes of the page: list of { number, title, files = { { path, text } … }, steps = { … } }
 function M.recipes()
   local list, path, fence, lines = {}, nil, nil, nil
-  for line in M.read(PAGE):gmatch "([^\n]*)\n" do
+  for line in examples.read(PAGE):gmatch "([^\n]*)\n" do
     local number, title = line:match "^## (%d+)%. (.*)$"
     local opened = line:match "^```(%l*)$"
     if fence and opened == "" then
@@ -151,17 +144,14 @@ end
 
 --- A text of the recipe, with our ports and stand-ins.
 function kitchen:adapted(text)
-  local held = {}
-  for _, pair in ipairs(self.replace) do
-    text = text:gsub(pair[1]:gsub("%p", "%%%0"), function()
-      held[#held + 1] = pair[3] and pair[2]:gsub("%f[%w]%d%d%d%d%d?%f[%W]", self.ports) or pair[2]
-      return "\1" .. #held .. "\2"
-    end)
+  local function with_ports(part)
+    return (part:gsub("%f[%w]%d%d%d%d%d?%f[%W]", self.ports))
   end
-  text = text:gsub("%f[%w]%d%d%d%d%d?%f[%W]", self.ports)
-  return (text:gsub("\1(%d+)\2", function(index)
-    return held[tonumber(index)]
-  end))
+  local places = {}
+  for i, pair in ipairs(self.replace) do
+    places[i] = { pair[1], pair[3] and with_ports(pair[2]) or pair[2] }
+  end
+  return (examples.replaced(text, places, with_ports))
 end
 
 --- The port that stands for one of the recipe.
@@ -184,7 +174,7 @@ end
 function kitchen:services(arguments)
   local count = select(2, (" " .. arguments):gsub(" %-L ", ""))
   for path in (" " .. arguments):gmatch " %-C ([^%s&]+)" do
-    count = count + services_in(M.read(self.folder .. "/" .. path))
+    count = count + services_in(examples.read(self.folder .. "/" .. path))
   end
   return count
 end
