@@ -9,6 +9,7 @@ local config = require "tidegate.admin.api.config"
 local connections = require "tidegate.admin.api.connections"
 local docs = require "tidegate.admin.api.docs"
 local http = require "tidegate.admin.http"
+local mask = require "tidegate.config.mask"
 local operate = require "tidegate.admin.api.operate"
 local quotas = require "tidegate.admin.api.quotas"
 local routes = require "tidegate.admin.routes"
@@ -30,6 +31,20 @@ local CORS = {
 local function is_foreign(request)
   local origin, host = request:header "origin", request:header "host" or ""
   return origin ~= nil and origin ~= "http://" .. host and origin ~= "https://" .. host
+end
+
+-- Whether pages of its origin may ask at all.
+local function is_welcome(settings, request)
+  local origins = settings.origins
+  if not origins or #origins == 0 or not is_foreign(request) then
+    return true
+  end
+  for _, origin in ipairs(origins) do
+    if origin:lower():gsub("/$", "") == request:header "origin":lower() then
+      return true
+    end
+  end
+  return false
 end
 
 --- The credentials of a request, by Basic authentication.  @return user, password | nil
@@ -86,13 +101,13 @@ end
 
 local function log_access(control, request, response, began)
   control.log:info("api", {
-    "kind", "api", "method", request.method, "uri", request.target, "code", response.status,
+    "kind", "api", "method", request.method, "uri", mask.text(request.target), "code", response.status,
     "client", request.client or "", "duration", (task.now() - began) / 1000,
   })
 end
 
 --- Make what answers requests, see tidegate.admin.http.
--- @param settings { pathPrefix, accesslog, auth, auther, eval, saveAnywhere }
+-- @param settings { pathPrefix, accesslog, auth, auther, eval, saveAnywhere, origins }
 function M.new(settings, control)
   local all = routes.new(settings.pathPrefix)
   local known = setmetatable({ open = is_open(settings) }, { __index = settings })
@@ -100,7 +115,7 @@ function M.new(settings, control)
     part.add(all, control, known)
   end
   local function finish(request, response)
-    if is_foreign(request) and response.status ~= 204 then
+    if request.foreign and response.status ~= 204 and is_welcome(settings, request) then
       response.headers = { CORS[1], unpack(response.headers or {}) }
     end
     if settings.accesslog then
@@ -112,7 +127,10 @@ function M.new(settings, control)
     refuse = function(request)
       request.began = task.now()
       local response
-      if is_foreign(request) and request.method == "OPTIONS" then
+      request.foreign = is_foreign(request)
+      if not is_welcome(settings, request) then
+        response = answer.error(40301, "pages of this origin may not ask")
+      elseif request.foreign and request.method == "OPTIONS" then
         response = { status = 204, headers = CORS }
       else
         response = refusal(all, settings, control, request)

@@ -94,24 +94,16 @@ function scalars:int(value)
   elseif self.mode ~= "json" and value == "" then
     return 0
   end
-  local number = self.mode ~= "json" and integer(value)
-  if number then
-    return number
-  end
-  return nil
+  return type(value) == "string" and integer(value) or nil -- also in JSON: clients written for gost send "1"
 end
 
 function scalars:bool(value)
   if type(value) == "boolean" then
     return value
-  elseif self.mode ~= "json" then
-    if type(value) == "number" then
-      return value ~= 0
-    elseif TRUE[value] then
-      return true
-    elseif FALSE[value] then
-      return false
-    end
+  elseif type(value) == "string" and (self.mode ~= "json" or value ~= "") and (TRUE[value] or FALSE[value]) then
+    return TRUE[value] or false
+  elseif self.mode ~= "json" and type(value) == "number" then
+    return value ~= 0
   end
   return nil
 end

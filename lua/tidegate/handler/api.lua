@@ -12,12 +12,13 @@ return component.handler "api" {
     saveAnywhere = {
       type = "bool", default = false, doc = "permit POST /config?path= in any folder; not gost's",
     },
+    origins = { type = "list", doc = "pages of other origins that may ask; default: of all; not gost's" },
   },
 
   handle = function(self, ctx, stream)
     return pass_on.serve(self, ctx, stream, "api", {
       pathPrefix = self.md.pathPrefix, accesslog = self.md.accessLog, eval = self.md.eval,
-      saveAnywhere = self.md.saveAnywhere,
+      saveAnywhere = self.md.saveAnywhere, origins = self.md.origins,
     })
   end,
 }

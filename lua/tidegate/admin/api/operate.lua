@@ -37,6 +37,8 @@ local function eval(control, settings, request, is_open)
     return answer.error(40301, "evaluating Lua is off; api.eval: true permits it")
   elseif is_open then
     return answer.error(40301, "evaluating Lua needs authentication: api.auth or api.auther")
+  elseif request.foreign then -- a browser would add the password it knows to a form of any page
+    return answer.error(40301, "pages of other origins may not evaluate Lua")
   end
   local where = request.query.worker or "control"
   local answers, err = run(control, where, request.body)
