@@ -21,15 +21,16 @@ local function refuse(stream, status, err)
   return nil, err
 end
 
--- What the client is to tell its peer: our address as it sees it, and the port.
+-- What the client is to tell its peer: our address as it sees it, unless that is a path, and the port.
 local function advertised(self, stream, acceptor)
+  local bound, port = address.split(acceptor:address() or "", 0)
   local host = self.md["socks.publicAddr"]
   if not host or host == "" then
     host = address.split(stream:local_address() or "", 0)
+    host = host and address.kind(host) ~= "name" and host or bound
   else
     host = address.split(host, 0) or host
   end
-  local _, port = address.split(acceptor:address() or "", 0)
   return socks.encode_reply5(OK, host or "", tonumber(port) or 0)
 end
 
