@@ -42,7 +42,7 @@ M.listeners = {
   sshd = { auth = PASSWORD },
   tcp = { bare = "tcp" },
   tls = { dialers = { "tls", "utls" }, bare = "tls" },
-  udp = { datagrams = true },
+  udp = { datagrams = true, metadata = { keepalive = true } },
   unix = { unix = true, bare = "tcp" },
 }
 
@@ -136,6 +136,51 @@ M.senseless = {
     why = "who speaks no HTTP/2 there speaks HTTP/1.1" },
 }
 
+local YAMUX, OTHER_SMUX = { ["mux.type"] = "yamux" }, { ["mux.version"] = 2 }
+
+--- Other ways to be, which are tried with a few protocols.
+-- both: metadata of listener and dialer; dialer_metadata: of it alone; service, node: metadata of those
+M.transport_variants = {
+  grpc = { clear = { both = { ["grpc.insecure"] = true, ["grpc.path"] = "tide.Gate/Pass" } } },
+  h2 = { path = { both = { path = "/tunnel" }, dialer_metadata = { host = "cover.example" } } },
+  h2c = { path = { both = { path = "/tunnel" } } },
+  mtcp = { yamux = { both = YAMUX, half_close = true }, v1 = { both = { ["mux.version"] = 1 } } },
+  mtls = { yamux = { both = YAMUX, half_close = true }, v2 = { both = OTHER_SMUX } },
+  mws = {
+    yamux = { both = YAMUX, half_close = true },
+    deflate = { both = { ["mux.version"] = 2, path = "/there", enableCompression = true } },
+  },
+  mwss = { v2 = { both = OTHER_SMUX } },
+  ohttp = { host = { dialer_metadata = { host = "cover.example" } } },
+  otls = { host = { dialer_metadata = { host = "cover.example" } } },
+  pht = { paths = { both = { authorizePath = "/a", pushPath = "/b", pullPath = "/c" } } },
+  tcp = {
+    proxy1 = { service = { proxyProtocol = 1 }, node = { proxyProtocol = 1 }, bare = false },
+    proxy2 = { service = { proxyProtocol = 2 }, node = { proxyProtocol = 2 }, bare = false },
+  },
+  tls = { proxy2 = { service = { proxyProtocol = 2 }, node = { proxyProtocol = 2 }, bare = false } },
+  ws = {
+    deflate = { both = { path = "/there", enableCompression = true }, dialer_metadata = { host = "cover.example" } },
+    pings = { dialer_metadata = { keepalive = true, ttl = "1s" } },
+  },
+  wss = { deflate = { both = { enableCompression = true } } },
+}
+
+--- The same of protocols.  connector_metadata: of it; auth: what both say
+M.protocol_variants = {
+  http = { header = { connector_metadata = { header = { ["X-Tide"] = "gate" } } } },
+  relay = { nodelay = { connector_metadata = { nodelay = true } } },
+  socks4 = { plain = { connector_metadata = { disable4a = true } } },
+  socks5 = { associate = { connector_metadata = { relay = "udp", notls = true } } },
+  ss = {
+    blake3 = { auth = { "2022-blake3-aes-128-gcm", "AAECAwQFBgcICQoLDA0ODw==", "ICEiIyQlJicoKSorLC0uLw==" } },
+    chacha = { auth = { "chacha20-ietf-poly1305", "tide" } },
+  },
+  ssu = {
+    blake3 = { auth = { "2022-blake3-aes-256-gcm", ("AAEC"):rep(10) .. "AAE=" } },
+  },
+}
+
 --- Why a combination makes no sense, or nil.
 -- @param one { listener, dialer, handler, connector }
 function M.why_not(one)
@@ -195,6 +240,32 @@ function M.transports()
   return list
 end
 
+-- Copies of what has variants.
+local function varied(list, variants, key)
+  local new = {}
+  for _, one in ipairs(list) do
+    for variant, fields in pairs(one.name == one[key] and variants[one.name] or {}) do
+      local copy = {}
+      for _, from in ipairs { one, fields } do
+        for field, value in pairs(from) do
+          copy[field] = value
+        end
+      end
+      copy.name = ("%s(%s)"):format(one.name, variant)
+      new[#new + 1] = copy
+    end
+  end
+  table.sort(new, function(a, b)
+    return a.name < b.name
+  end)
+  return new
+end
+
+--- @return the variants of transports
+function M.varied_transports()
+  return varied(M.transports(), M.transport_variants, "listener")
+end
+
 -- What the two ends of a protocol are told: user, password, another password.
 local function secret(handler, connector)
   if handler.auth == false then
@@ -238,6 +309,29 @@ function M.protocols(with_aliases)
         list[#list + 1] = protocol(name, connector)
         list[#list].connector, list[#list].name = alias, alias .. "-to-" .. name
       end
+    end
+  end
+  return list
+end
+
+--- @return the variants of protocols
+function M.varied_protocols()
+  local list = varied(M.protocols(), M.protocol_variants, "handler")
+  for _, one in ipairs(list) do
+    local auth = one.auth
+    if auth then
+      one.secret = { user = auth[1], password = auth[2], wrong = auth[3] or auth[2]:reverse(), wrong_user = auth[1] }
+    end
+  end
+  return list
+end
+
+--- @return the protocols of these names
+function M.chosen(wanted)
+  local list = {}
+  for _, one in ipairs(M.protocols()) do
+    for _, name in ipairs(wanted) do
+      list[#list + 1] = one.name == name and one or nil
     end
   end
   return list

@@ -7,7 +7,8 @@ local M = {}
 local folder
 local places = 0
 
-local function place()
+--- @return a path for a socket
+function M.place()
   places = places + 1
   return ("%s/%d.sock"):format(folder, places)
 end
@@ -26,31 +27,31 @@ local function auth(user, password)
   return user and { username = user, password = password } or nil
 end
 
-local function copy(map)
+local function merged(...)
   local new = {}
-  for key, value in pairs(map or {}) do
-    new[key] = value == "FOLDER" and folder or value
+  for i = 1, select("#", ...) do
+    for key, value in pairs((select(i, ...)) or {}) do
+      new[key] = value == "FOLDER" and folder or value
+    end
   end
-  return new
+  return next(new) and new or nil
 end
 
 --- A service for one protocol over one transport.
 -- @param target where a forwarding handler goes
 -- @param chain of the listener, for those that listen elsewhere
 function M.server(name, transport, protocol, target, chain)
-  local secret, metadata = protocol.secret, copy(transport.metadata)
-  if transport.datagrams then
-    metadata.keepalive = true
-  end
+  local secret, metadata = protocol.secret, merged(transport.metadata, transport.both)
   local service = {
     name = name,
-    addr = transport.unix and place() or "127.0.0.1:0",
+    metadata = transport.service,
+    addr = transport.unix and M.place() or "127.0.0.1:0",
     listener = {
       type = transport.listener, metadata = metadata, chain = transport.far and chain,
       auth = transport.auth and auth(transport.auth[1], transport.auth[2]),
     },
     handler = {
-      type = protocol.handler, metadata = copy(protocol.metadata), auth = secret and auth(secret.user, secret.password),
+      type = protocol.handler, metadata = merged(protocol.metadata), auth = secret and auth(secret.user, secret.password),
     },
   }
   local network = protocol.forwards and (transport.datagrams and "udp" or protocol.forwards)
@@ -69,9 +70,15 @@ function M.node(name, address, transport, protocol, wrong)
   return {
     name = name,
     addr = address,
-    dialer = { type = transport.dialer, auth = own and auth(own[1], wrong == "dialer" and own[3] or own[2]) },
+    metadata = transport.node,
+    dialer = {
+      type = transport.dialer,
+      metadata = merged(transport.both, transport.dialer_metadata),
+      auth = own and auth(own[1], wrong == "dialer" and own[3] or own[2]),
+    },
     connector = {
       type = protocol.connector,
+      metadata = protocol.connector_metadata,
       auth = secret and (wrong == "connector" and auth(secret.wrong_user, secret.wrong)
         or auth(secret.user, secret.password)),
     },

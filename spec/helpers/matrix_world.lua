@@ -36,7 +36,9 @@ end
 local function answer(s, head)
   local mode, size = head:match "^POST /(%w+) .*\r\nContent%-Length: (%d+)\r\n"
   local left = tonumber(size)
-  if mode == "echo" then
+  if mode == "cut" then
+    return false
+  elseif mode == "echo" then
     while left > 0 do
       local bytes = s:read()
       if not bytes or not s:write(bytes) then
@@ -246,13 +248,28 @@ function M.exchange(s, address, can)
   s:close()
 end
 
---- A small request, after which the client leaves without a word.
-function M.leave(s, address, can)
-  ask(s, address, "small", "ebb")
+--- A client that leaves in the midst of much, and a target that does.
+-- @param dial function: → stream
+function M.leave(dial, address)
+  local body = bulk()
+  local s = dial()
+  local writing = helpers.spawn(s.write, s, request(address, "echo", #body) .. body)
   banner(s)
-  reply(s, "small", "ebb")
+  check(s:read_exact(10000))
+  s:interrupt()
+  writing()
   s:close()
-  return can
+  s = dial()
+  writing = helpers.spawn(s.write, s, request(address, "cut", #body) .. body)
+  repeat
+    local bytes, err = s:read()
+    if err and err.code ~= "eof" and err.code ~= "reset" then
+      error(("cut: %s came instead of the end"):format(tostring(err)), 0)
+    end
+  until not bytes
+  s:interrupt()
+  writing()
+  s:close()
 end
 
 --- A page that the other end serves itself.

@@ -76,7 +76,9 @@ local function jobs_of(ways, doors, target)
         world.exchange(world.dial(doors[names[1]]), target.tcp, {
           speaks_first = way.second.speaks_first and way.first.speaks_first, half_close = hops.half_close(way),
         })
-        world.leave(world.dial(doors[names[1]]), target.tcp)
+        world.leave(function()
+          return world.dial(doors[names[1]])
+        end, target.tcp)
       end
       if doors[names[2]] then
         world.datagrams(doors[names[2]])

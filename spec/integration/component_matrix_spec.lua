@@ -68,7 +68,9 @@ function work:whole(one)
   elseif one.bytes and not self.transport.datagrams then
     self:add(one, { network = "tcp", target = target.tcp }, function(address)
       world.exchange(world.dial(address), target.tcp, can)
-      world.leave(world.dial(address), target.tcp)
+      world.leave(function()
+        return world.dial(address)
+      end, target.tcp)
     end)
   end
   if one.packets or self.transport.datagrams then
@@ -114,10 +116,23 @@ function work:plain(one)
   end
 end
 
+-- By a client of HTTP/2.
+function work:browse(one)
+  self.jobs[#self.jobs + 1] = { ("%s %s-browse"):format(self.transport.name, one.name), function()
+    assert.equal("2 200", programs.output("curl", {
+      "-sSk", "--noproxy", "*", "--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}",
+      ("https://%s%s"):format(self.at[one.name], one.serves),
+    }))
+  end, { one.name } }
+end
+
 function work:all(protocols)
   local seen = {}
   for _, one in ipairs(protocols) do
     self:whole(one)
+    if one.serves and self.transport.listener == "http2" then
+      self:browse(one)
+    end
     if self.transport.datagrams and one.forwards and not seen[one.handler] then
       seen[one.handler] = true
       self.jobs[#self.jobs + 1] = { ("%s %s-plain"):format(self.transport.name, one.name), function()
@@ -147,8 +162,7 @@ describe("components", function()
     end
   end)
 
-  for _, transport in ipairs(matrix.transports()) do
-    local protocols = matrix.over(transport, matrix.protocols(transport.name == "tcp"))
+  local function try(transport, protocols)
     it(("work over %s: %d protocols"):format(transport.name, #protocols), world.with(function(target)
       config.begin()
       local far, at = world.start(server_config(transport, protocols, target))
@@ -157,5 +171,18 @@ describe("components", function()
       near, todo.doors = world.start(client_config(todo.ways))
       world.all(todo.jobs, { far, near })
     end))
+  end
+
+  for _, transport in ipairs(matrix.transports()) do
+    local all = transport.name == "tcp"
+    local protocols = matrix.over(transport, matrix.protocols(all))
+    for _, one in ipairs(all and matrix.varied_protocols() or {}) do
+      protocols[#protocols + 1] = one
+    end
+    try(transport, protocols)
+  end
+
+  for _, transport in ipairs(matrix.varied_transports()) do
+    try(transport, matrix.chosen { "forward", "relay", "socks5", "ss" })
   end
 end)
