@@ -136,6 +136,16 @@ describe("reverse proxy", function()
     end))
   end
 
+  for what, request in pairs {
+    ["an empty one"] = "GET / HTTP/1.1\r\nHost: \r\n\r\n", ["none, by HTTP/1.0"] = "GET / HTTP/1.0\r\n\r\n",
+  } do
+    it("always sends a Host: for " .. what, helpers.task(function()
+      local seen = {}
+      talk(forwarder { { name = "n", addr = origin(seen) } }, request)
+      assert.match("^GET / HTTP/1.1\r\nHost: \r\n", seen[1].head)
+    end))
+  end
+
   it("leaves a body as it was that rules have looked at", helpers.task(function()
     local seen = {}
     local service = forwarder { { name = "n", addr = origin(seen), matcher = { rule = "BodyRegexp(`b`)" } } }
@@ -518,7 +528,7 @@ describe("reverse proxy", function()
   it("says what is wrong with settings when it starts", helpers.task(function()
     for _, case in ipairs {
       { { rewriteResponseBody = { { match = "(", replacement = "" } } }, "body rewrite" },
-      { { rewriteResponseBody = { { match = "json:a.#.b", replacement = "" } } }, "json:a" },
+      { { rewriteResponseBody = { { match = "json:a|b", replacement = "" } } }, "json:a" },
       { { requestHeader = { ["a b"] = "x" } }, "header field" },
     } do
       local _, problems = plane.build { services = { {

@@ -102,16 +102,13 @@ end
 -- @return data | nil, err
 local function apply_one(rule, data, meta)
   if rule.json then
-    local first, last, text = json.find(rule.json, data)
+    local _, _, text = json.find(rule.json, data)
     if not rule.re:test(text or "") then
       return data
     elseif rule.rewriter then
       return rewriter.apply(rule.rewriter, data, meta)
-    elseif not first then
-      local at, before = json.place_for(rule.json, data)
-      return at and data:sub(1, at - 1) .. before .. json.quote(rule.replacement) .. data:sub(at) or data
     end
-    return data:sub(1, first - 1) .. json.quote(rule.replacement) .. data:sub(last + 1)
+    return json.set(rule.json, data, json.quote(rule.replacement)) or data
   elseif rule.rewriter then
     if rule.re and not rule.re:test(data) then
       return data

@@ -68,8 +68,8 @@ local function ask_packed(self, request)
   return "Accept-Encoding: gzip\r\n"
 end
 
--- A request can say how its head differs from the client's: send_target, send_host ("": none), dropped (the
--- set of fields that do not go on) and added (field lines).
+-- A request can say how its head differs from the client's: send_target, send_host, dropped (the set of fields
+-- that do not go on) and added (field lines).  There always is a Host, if only an empty one (RFC 9112 3.2).
 local function request_head(self, request, upgrade)
   local tail = ask_packed(self, request)
   if upgrade then
@@ -79,8 +79,8 @@ local function request_head(self, request, upgrade)
   end
   local dropped, host = request.dropped, request.send_host or request.authority
   local agent = not dropped and not head.get(request, "user-agent") and USER_AGENT or ""
-  return ("%s %s HTTP/1.1\r\n%s%s%s%s%s\r\n"):format(request.method, request.send_target or request.path,
-    host ~= "" and "Host: " .. host .. "\r\n" or "", agent, head.lines(request, dropped or REQUEST_DROPPED),
+  return ("%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s%s\r\n"):format(request.method, request.send_target or request.path,
+    host, agent, head.lines(request, dropped or REQUEST_DROPPED),
     request.added or "", tail)
 end
 
