@@ -90,6 +90,17 @@ static void take_update(struct tg_mux *m)
     tg_mux_resume(m, st);
 }
 
+/* A stream begins with the protocol's first window, whatever ours is; windows do not shrink later. */
+static void check_window(struct tg_mux *m, uint32_t len)
+{
+    const struct tg_mux_stream *st = tg_mux_find(m, m->frame_id);
+    if (st == NULL)
+        return;
+    uint32_t window = st->granted > TG_SMUX_FIRST_WINDOW ? st->granted : TG_SMUX_FIRST_WINDOW;
+    if (st->received + len - st->reported > window)
+        tg_mux_die(m, TG_PROTOCOL, "more than the window allows");
+}
+
 static void take_head(struct tg_mux *m)
 {
     const uint8_t *h = m->head;
@@ -108,6 +119,8 @@ static void take_head(struct tg_mux *m)
         tg_mux_take_syn(m, m->frame_id);
     else if (h[1] == FIN)
         tg_mux_take_fin(m, m->frame_id);
+    else if (h[1] == PSH && m->options.version == 2)
+        check_window(m, m->frame_left);
 }
 
 const struct tg_mux_wire tg_smux_wire = {
