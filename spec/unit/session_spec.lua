@@ -216,6 +216,25 @@ describe("smux", function()
     client:close()
   end)
 
+  it("version 2 cuts a peer that does not keep within ours", function()
+    local server, peer = against_bytes { client = false, version = 2, keepalive = 0 }
+    task.spawn(function()
+      while peer:read() do end -- luacheck: ignore
+    end)
+    peer:write "\2\0\0\0\3\0\0\0"
+    local s = assert(server:accept())
+    for _ = 1, 8 do
+      peer:write("\2\2\0\128\3\0\0\0", ("x"):rep(32768))
+    end
+    peer:write("\2\2\1\0\3\0\0\0", "x")
+    local _, err = server:accept(task.now() + 2000)
+    assert.equal("protocol", err.code)
+    assert.matches("window", err.message)
+    assert.equal(262144, #s:read_exact(262144))
+    server:close()
+    peer:close()
+  end)
+
   it("gives up on a peer that stays silent", function()
     local client = against_bytes { client = true, keepalive = 0.02, timeout = 0.06 }
     local _, err = client:accept()
