@@ -179,6 +179,12 @@ end
 
 local function check(options, host)
   local config, problems = cli.build(options)
+  if config and host.try then
+    for _, text in ipairs(host.try(config)) do
+      problems[#problems + 1] = problem.bless { message = text, severity = "error" }
+      config = nil
+    end
+  end
   print_problems(problems, host)
   if not config then
     host.stderr(("tidegate: %s\n"):format(count(problems)))

@@ -20,6 +20,7 @@ local profile = require "tidegate.process.profile"
 local registry = require "tidegate.process.registry"
 local repl = lazy "tidegate.admin.repl.server"
 local script = require "tidegate.script"
+local service = require "tidegate.process.service"
 local sockets = require "tidegate.process.sockets"
 local source = require "tidegate.config.source"
 local status = require "tidegate.process.status"
@@ -378,6 +379,20 @@ local function write_to(fd)
   end
 end
 
+-- What building its services finds: that two parts do not go together, that a method is unknown.  Scripts are
+-- not run for it.
+local function try(config)
+  if config.scripts and config.scripts[1] then
+    return {}
+  end
+  config.log = { level = "warn" } -- whatever it says: this is for who looks at the terminal
+  local built, problems = service.build_all(config)
+  for _, one in pairs(built) do
+    one:close()
+  end
+  return problems
+end
+
 --- The process's first task.
 function M.main(argv)
   state.argv = argv
@@ -385,6 +400,7 @@ function M.main(argv)
   source.fetch = require("tidegate.config.fetch")
   local host = {
     run = run,
+    try = try,
     spawn_workers = parts.run,
     stdout = write_to(1),
     stderr = complain,
