@@ -13,6 +13,10 @@ local function earlier(a, b)
 end
 
 local function open(self)
+  local dialer = self.node and self.node.dialer
+  if dialer and dialer.name ~= "http2" then
+    return nil, failure.new("config", "the connector http2 goes with the dialer http2 only")
+  end
   self.fields = dial.add_fields({}, self.md.header)
   if self.auth then
     self.fields[#self.fields + 1] = "proxy-authorization"

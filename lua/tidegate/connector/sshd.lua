@@ -96,6 +96,15 @@ end
 return component.connector "sshd" {
   doc = "port forwarding of an SSH server, over the dialer sshd",
   metadata = {},
+
+  open = function(self)
+    local dialer = self.node and self.node.dialer
+    if dialer and dialer.name ~= "sshd" then
+      return nil, failure.new("config", "the connector sshd goes with the dialer sshd only")
+    end
+    return true
+  end,
+
   connect = connect,
   bind = bind,
 }

@@ -21,11 +21,19 @@ local function handle(self, ctx, stream)
   return sniffing.join(self, ctx, stream, upstream)
 end
 
+local function open(self)
+  local listener = self.service and self.service.listener
+  if listener and listener.name ~= "sshd" then
+    return nil, failure.new("config", "the handler sshd goes with the listener sshd only")
+  end
+  return sniffing.open(self)
+end
+
 return component.handler "sshd" {
   doc = "port forwarding of SSH (direct-tcpip); needs the listener sshd",
   metadata = sniffing.with {
     readTimeout = { type = "duration", default = 15, doc = "limit on the head of a response, where it looks" },
   },
-  open = sniffing.open,
+  open = open,
   handle = handle,
 }
