@@ -122,16 +122,17 @@ local function any(...)
 end
 
 --- What goes together by its ends, and makes no sense all the same.  The first that applies is the reason.
+-- refused: the end whose configuration is refused for it, "server" or "client"; others find no common words
 M.senseless = {
   { listener = any "sshd", handler = except "sshd",
     why = "its channels name a target, which only the handler sshd asks for" },
-  { handler = any "sshd", listener = except "sshd", why = "takes the target from a channel of the listener sshd" },
-  { listener = any("rudp", "udp"), handler = except("forward", "ssu", "tcp", "udp"),
+  { handler = any "sshd", listener = except "sshd", refused = "server", why = "takes the target from a channel of the listener sshd" },
+  { listener = any("rudp", "udp"), handler = except("forward", "ssu", "tcp", "udp"), refused = "server",
     why = "datagrams need a handler of datagrams" },
   { listener = any "http2", handler = except("api", "auto", "file", "http", "http2", "metrics", "sni"),
     why = "each stream is a request, in the shape of HTTP" },
-  { dialer = any "http2", connector = except "http2", why = "asks for a CONNECT of the connector http2" },
-  { connector = any "http2", dialer = except "http2", why = "sends its CONNECT over a session of the dialer http2" },
+  { dialer = any "http2", connector = except "http2", refused = "client", why = "asks for a CONNECT of the connector http2" },
+  { connector = any "http2", dialer = except "http2", refused = "client", why = "sends its CONNECT over a session of the dialer http2" },
   { listener = any "http2", dialer = any("tls", "utls"), connector = any("socks4", "socks5"),
     why = "who speaks no HTTP/2 there speaks HTTP/1.1" },
 }
@@ -183,14 +184,15 @@ M.protocol_variants = {
 
 --- Why a combination makes no sense, or nil.
 -- @param one { listener, dialer, handler, connector }
+-- @return text, the end that is refused
 function M.why_not(one)
   for _, rule in ipairs(M.senseless) do
     local applies = true
     for kind, test in pairs(rule) do
-      applies = applies and (kind == "why" or test(one[kind]))
+      applies = applies and (type(test) == "string" or test(one[kind]))
     end
     if applies then
-      return rule.why
+      return rule.why, rule.refused
     end
   end
 end
@@ -338,15 +340,15 @@ function M.chosen(wanted)
 end
 
 --- What makes sense over a transport.
--- @return a list of protocols; a list of those that do not: { protocol, why }
+-- @return a list of protocols; a list of those that do not: { protocol, why, refused }
 function M.over(transport, protocols)
   local good, bad = {}, {}
   for _, one in ipairs(protocols) do
-    local why = M.why_not {
+    local why, refused = M.why_not {
       listener = transport.listener, dialer = transport.dialer, handler = one.handler, connector = one.connector,
     }
     if why then
-      bad[#bad + 1] = { protocol = one, why = why }
+      bad[#bad + 1] = { protocol = one, why = why, refused = refused }
     else
       good[#good + 1] = one
     end

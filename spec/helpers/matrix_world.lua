@@ -144,13 +144,17 @@ local function addresses(log)
   return found
 end
 
+--- @return the path of a file with this configuration
+function M.write(config)
+  return programs.file(programs.folder(), "matrix.json", cjson.encode(config))
+end
+
 --- Start a tidegate and wait until all its services can be reached.
 -- @param config the configuration, as a table
 -- @return the process, service → address
 function M.start(config)
   config.log = { level = "info" }
-  local p = proxy.start({ "-C", programs.file(programs.folder(), "matrix.json", cjson.encode(config)) },
-    { services = #config.services })
+  local p = proxy.start({ "-C", M.write(config) }, { services = #config.services })
   local found
   helpers.eventually(function()
     found = addresses(p:log())

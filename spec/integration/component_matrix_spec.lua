@@ -162,6 +162,31 @@ describe("components", function()
     end
   end)
 
+  it("are refused where they cannot work", world.with(function(target)
+    config.begin()
+    local services, chains, wanted = {}, {}, {}
+    for _, transport in ipairs(matrix.transports()) do
+      local _, bad = matrix.over(transport, matrix.protocols())
+      for _, one in ipairs(bad) do
+        local name = transport.name .. "/" .. one.protocol.name
+        wanted[#wanted + 1] = one.refused and name or nil
+        if one.refused == "server" then
+          services[#services + 1] = config.server(name, transport, one.protocol, target, nil)
+        elseif one.refused == "client" then
+          chains[#chains + 1] = config.chain(name, { config.node(name, "127.0.0.1:1", transport, one.protocol) })
+          services[#services + 1] = config.client(name, "tcp", target.tcp, name)
+        end
+      end
+    end
+    local path = world.write { services = services, chains = chains }
+    for _, run in ipairs { proxy.run { "check", "-C", path }, proxy.run { "-C", path } } do
+      assert.equal(2, run.code)
+      for _, name in ipairs(wanted) do
+        assert.is_truthy((run.stdout .. run.stderr):find(name, 1, true), name .. " is not refused")
+      end
+    end
+  end))
+
   local function try(transport, protocols)
     it(("work over %s: %d protocols"):format(transport.name, #protocols), world.with(function(target)
       config.begin()
