@@ -7,7 +7,9 @@
 
 #include "codec/codec.h"
 
-#define TG_SNIFF_MAX 8u /**< bytes that always suffice */
+#include <stdbool.h>
+
+#define TG_SNIFF_MAX 14u /**< bytes that always suffice */
 
 enum tg_sniffed {
     TG_SNIFF_NONE,
@@ -18,11 +20,15 @@ enum tg_sniffed {
     TG_SNIFF_REDIS,
     TG_SNIFF_SOCKS4,
     TG_SNIFF_SOCKS5,
+    TG_SNIFF_DNS, /**< a query with its length in front, as over TCP */
 };
 
 /** Classify.  Methods count with the blank after them, so that words that only begin
  * like one do not.  @return 0, or TG_AGAIN while the bytes could still be one of several */
 ssize_t tg_sniff(const uint8_t *in, size_t len, enum tg_sniffed *out);
+
+/** Whether a datagram is a DNS query with one question, as far as its head tells. */
+bool tg_sniff_dns(const uint8_t *in, size_t len);
 
 /** @return "tls", "http", …; "none" */
 const char *tg_sniffed_word(enum tg_sniffed s);

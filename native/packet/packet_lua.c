@@ -3,6 +3,7 @@
 #include "base/shared_lua.h"
 #include "bind/class.h"
 #include "bind/task.h"
+#include "packet/udp_sessions.h"
 
 #include <lauxlib.h>
 #include <string.h>
@@ -105,6 +106,18 @@ static int l_recv(lua_State *L)
         return count;
     tg_packet_want(b->p, true);
     return tg_park(L, &b->reader, b->deadline);
+}
+
+/** packet:peek() -> the first datagram of a session's that waits, which it keeps | nil */
+static int l_peek(lua_State *L)
+{
+    struct box *b = check_box(L, 1);
+    const uint8_t *data;
+    size_t len;
+    if (b->p == NULL || !tg_udp_session_peek(b->p, &data, &len))
+        return 0;
+    lua_pushlstring(L, (const char *)data, len);
+    return 1;
 }
 
 /** packet:send(bytes [, address]) -> true | nil, err; a datagram may be lost without notice */
@@ -251,6 +264,7 @@ int luaopen_tidegate_native_packet(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         { "recv", l_recv },
+        { "peek", l_peek },
         { "send", l_send },
         { "close", l_close },
         { "hold", l_hold },

@@ -240,6 +240,7 @@ static int session_recv(struct tg_packet *p, struct tg_datagram *out, int count)
         *given = q;
         given = &q->next;
         account(s, q);
+        p->rx += q->len;
         out[n++] = (struct tg_datagram){
             .data = q->space + TG_PACKET_HEADROOM,
             .len = q->len,
@@ -339,6 +340,16 @@ void tg_udp_session_accept(struct tg_packet *session)
     accept_session((struct session *)session);
 }
 
+bool tg_udp_session_peek(const struct tg_packet *p, const uint8_t **data, size_t *len)
+{
+    const struct session *s = (const struct session *)p;
+    if (p->ops != &session_ops || s->queue == NULL)
+        return false;
+    *data = s->queue->space + TG_PACKET_HEADROOM;
+    *len = s->queue->len;
+    return true;
+}
+
 static struct session *new_session(struct tg_udp_sessions *t, const struct tg_peer *peer)
 {
     if (t->unaccepted >= t->o.backlog || (t->o.most > 0 && t->count >= t->o.most))
@@ -389,12 +400,14 @@ static void deliver(struct session *s, struct tg_datagram *in, int count)
 {
     s->touched = true;
     s->answered = false; /* the next question: as a new session, decided alike */
+    uint64_t bytes = 0;
     for (int i = 0; i < count; i++) {
-        s->base.rx += in[i].len;
+        bytes += in[i].len;
         in[i].peer.any.sa_family = 0;
         in[i].peer.name_len = 0;
     }
     if (s->base.sink != NULL && s->queue == NULL) {
+        s->base.rx += bytes; /* of others when they are taken */
         s->base.sink(s->base.sink_arg, in, count); /* last */
         return;
     }

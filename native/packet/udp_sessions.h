@@ -56,6 +56,10 @@ struct tg_udp_sessions *tg_udp_sessions_over(struct tg_packet *lower,
 /** Somebody takes care of a session: it counts for the backlog no more. */
 void tg_udp_session_accept(struct tg_packet *session);
 
+/** The first datagram that waits in a session; it stays there.  @return false: none does, or it is another kind of
+ * endpoint */
+bool tg_udp_session_peek(const struct tg_packet *p, const uint8_t **data, size_t *len);
+
 /** Other options, for what happens from now on. */
 void tg_udp_sessions_configure(struct tg_udp_sessions *t,
                                const struct tg_udp_sessions_options *options);

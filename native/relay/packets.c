@@ -257,6 +257,8 @@ static void pass(struct tg_packets *p, struct tg_datagram *in, int n, uint64_t b
     *(up ? &p->result.up : &p->result.down) += bytes;
     tg_gauge_spend(&p->gauge, up ? TG_IN : TG_OUT, bytes);
     struct tg_packet *to = up ? p->b : p->a;
+    for (int i = 0; i < n && p->o.tap != NULL; i++) /* before an endpoint writes over it */
+        p->o.tap(p->o.arg, &in[i], up);
     int code = tg_packet_send(to, in, n);
     if (code < 0)
         end_with(p, to, code);

@@ -10,6 +10,8 @@
  * policy may forbid one.  Each address is asked for once (`ask`), remembered for
  * TG_PACKETS_REMEMBER_MS, and a few datagrams to it wait for the answer.
  *
+ * Somebody may look at what passes (`tap`), without holding it up.
+ *
  * Meters count and limit what passes: TG_IN is up.  A datagram for which there
  * are no tokens waits for its turn, and little is read from its endpoint
  * meanwhile; one that is longer than a bucket's burst, or finds too many waiting,
@@ -31,6 +33,9 @@ struct tg_packets;
 /** Decide about "host:port"; the answer is tg_packets_answer(), later. */
 typedef void (*tg_packets_ask)(void *arg, const char *address, size_t len);
 
+/** A datagram is about to pass: read only, and only now. */
+typedef void (*tg_packets_tap)(void *arg, const struct tg_datagram *d, bool up);
+
 struct tg_packets_options {
     uint32_t idle;    /**< ms without a datagram in either direction; 0: none */
     uint32_t replies; /**< end after so many datagrams from b; 0: never */
@@ -39,6 +44,7 @@ struct tg_packets_options {
     tg_packets_ask ask; /**< NULL: every address is good, names that b does not take are dropped */
     bool ask_all;       /**< ask for addresses as well, and for sources */
     bool ask_names;     /**< ask for names although b takes them */
+    tg_packets_tap tap; /**< may be NULL; must not end the relay */
     tg_relay_done done; /**< may be NULL */
     void *arg;
 };

@@ -32,6 +32,7 @@ struct flight {
     struct tg_waiter *waiter; /* of the task that waits for the end */
     struct asker *asker;      /* NULL: nobody is asked */
     int asker_ref, ask_ref;   /* registry */
+    int tap_ref;              /* registry; LUA_NOREF: nobody looks */
     bool tagged;
     size_t len;
     char tag[];
@@ -47,10 +48,37 @@ static struct home *home_of(lua_State *L)
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
+/* Longer ones are of no interest to who looks into protocols. */
+#define TAP_LONGEST 16384u
+
+static void on_tap(void *arg, const struct tg_datagram *d, bool up)
+{
+    struct flight *f = arg;
+    lua_State *L = f->home->ends.main;
+    if (d->len > TAP_LONGEST)
+        return;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, f->tap_ref);
+    lua_pushlstring(L, (const char *)d->data, d->len);
+    lua_pushboolean(L, up);
+    tg_task_queue(L, 2);
+}
+
+/* Nothing more to be seen. */
+static void end_tap(struct flight *f)
+{
+    lua_State *L = f->home->ends.main;
+    if (f->tap_ref == LUA_NOREF)
+        return;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, f->tap_ref);
+    luaL_unref(L, LUA_REGISTRYINDEX, f->tap_ref);
+    tg_task_queue(L, 0);
+}
+
 static void on_done(void *arg, const struct tg_relay_result *result)
 {
     struct flight *f = arg;
     lua_State *L = f->home->ends.main;
+    end_tap(f);
     if (f->asker != NULL) {
         f->asker->relay = NULL;
         luaL_unref(L, LUA_REGISTRYINDEX, f->asker_ref);
@@ -135,11 +163,12 @@ static void read_meters(lua_State *L, int index, const struct tg_packet *a,
     o->meter_count = n;
 }
 
-/* The table at `index`, or nothing.  The function "ask" stays on the stack (or nil). */
+/* The table at `index`, or nothing.  The functions "tap" and "ask" stay on the stack (or nil). */
 static void read_options(lua_State *L, int index, struct tg_packets_options *o)
 {
     memset(o, 0, sizeof(*o));
     if (lua_isnoneornil(L, index)) {
+        lua_pushnil(L);
         lua_pushnil(L);
         return;
     }
@@ -148,6 +177,9 @@ static void read_options(lua_State *L, int index, struct tg_packets_options *o)
     o->replies = number(L, index, "replies");
     o->ask_all = flag(L, index, "ask_all");
     o->ask_names = flag(L, index, "ask_names");
+    lua_getfield(L, index, "tap");
+    if (!lua_isnil(L, -1))
+        luaL_checktype(L, -1, LUA_TFUNCTION);
     lua_getfield(L, index, "ask");
     if (!lua_isnil(L, -1))
         luaL_checktype(L, -1, LUA_TFUNCTION);
@@ -188,6 +220,9 @@ static bool start(lua_State *L, struct tg_waiter *waiter)
     f->len = len;
     if (len > 0)
         memcpy(f->tag, tag, len);
+    lua_pushvalue(L, ask - 1);
+    f->tap_ref = lua_isnil(L, -1) ? (lua_pop(L, 1), LUA_NOREF) : luaL_ref(L, LUA_REGISTRYINDEX);
+    o.tap = f->tap_ref != LUA_NOREF ? on_tap : NULL;
     set_asker(L, f, ask);
     o.ask = f->asker != NULL ? on_ask : NULL;
     o.done = on_done;
@@ -203,7 +238,8 @@ static bool start(lua_State *L, struct tg_waiter *waiter)
 
 /** relay(a, b [, options [, tag]]) -> true | nil, err: hands both to C and returns at once.
  * options: { idle=ms, replies=, meters={}, up=, down= (counters), up_limit=, down_limit= (buckets),
- * ask=function(address, asker), ask_all=, ask_names= }.  ask answers with asker:answer().
+ * ask=function(address, asker), ask_all=, ask_names=, tap=function(bytes, up) }.  ask answers with
+ * asker:answer().  tap runs in a task of its own for each datagram that passes, and without arguments in the end.
  * With a tag (any bytes) the function given to on_end() hears of the end. */
 static int l_relay(lua_State *L)
 {

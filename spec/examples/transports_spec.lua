@@ -51,6 +51,23 @@ describe("examples of transports", function()
     assert.equal("192.0.2.33\n", done)
   end))
 
+  it("dns-records.yml records questions", helpers.task(function()
+    local dns, port, folder = origin.dnsmasq(), programs.free_port(), programs.folder()
+    proxy.start({ "-C", adapted("examples/dns-records.yml", {
+      [5300] = port, ['"127.0.0.1:53"'] = ('"127.0.0.1:%d"'):format(dns), ["192.0.2.53:53"] = "127.0.0.1:1",
+      ["/var/log"] = folder,
+    }) }, { services = 2 })
+    for _, more in ipairs { "+notcp", "+tcp" } do
+      assert.equal("192.0.2.33\n", programs.output("dig", { "@127.0.0.1", "-p", tostring(port), "tidegate.test",
+        "+short", more }))
+    end
+    helpers.eventually(function()
+      local file = io.open(folder .. "/questions.json")
+      local _, count = (file and file:read "*a" or ""):gsub('"name":"tidegate.test."', "")
+      return count == 2
+    end)
+  end))
+
   it("serial.yml leads a port to a server, and records it", helpers.task(function()
     local folder = programs.folder()
     local address, stop = server.echo()

@@ -22,5 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         FUZZ_CHECK(decode(data, size, &err) == 0 && verdict == first);
         FUZZ_CHECK(tg_sniffed_word(verdict) != NULL);
     }
+    if (verdict == TG_SNIFF_DNS && size >= 2 + 17)
+        FUZZ_CHECK(tg_sniff_dns(data + 2, size - 2));
+    FUZZ_CHECK(!tg_sniff_dns(data, size < 17 ? size : 16));
     return 0;
 }

@@ -1,8 +1,9 @@
--- Looking into what goes through a tunnel: HTTP, TLS, Redis and SSH are told by their first bytes.
+-- Looking into what goes through a tunnel: HTTP, TLS, DNS, Redis and SSH are told by their first bytes.
 --
 -- A way says where the tunnel leads:
 --   way.upstream            the stream to the other end, when it is open already
---   way:connect(ctx, found) → stream to where `found` { proto, host = "host:port" or nil } goes | nil, err
+--   way:connect(ctx, found) → stream to where `found` { proto, host = "host:port" or nil, name = what DNS asks
+--                              for } goes | nil, err
 --   way:origin(ctx, request) → where a request of HTTP goes (tidegate.handler.http.origin)
 --                              | nil, err, the status that the client is told
 -- Ways are made by tidegate.handler.sniffing.tunnel and, for forwarders, tidegate.handler.forward.choice.
@@ -22,7 +23,7 @@ local READ_TIMEOUT = 15 -- seconds, on the head of a response
 
 --- Keys of every handler that can look.
 M.METADATA = {
-  sniffing = { type = "bool", default = false, doc = "look into HTTP, TLS, SSH and Redis" },
+  sniffing = { type = "bool", default = false, doc = "look into HTTP, TLS, SSH, DNS and Redis" },
   ["sniffing.timeout"] = {
     type = "duration",
     default = 0,
@@ -141,6 +142,7 @@ local PROTOCOLS = {
   http = "tidegate.handler.sniffing.http",
   http2 = "tidegate.handler.sniffing.h2",
   tls = "tidegate.handler.sniffing.tls",
+  dns = "tidegate.handler.sniffing.dns",
 }
 
 --- Look at a stream and serve it as what it is; the handler's last act.

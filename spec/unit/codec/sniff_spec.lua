@@ -21,6 +21,28 @@ describe("sniff", function()
     assert.is_nil(sniff.classify("CONN"))
   end)
 
+  it("tells DNS queries by their heads, from others and from the beginning", function()
+    local query = "\18\52\1\32\0\1\0\0\0\0\0\1\7example\3com\0\0\1\0\1"
+    local over_tcp = "\0" .. string.char(#query) .. query
+    assert.equal("dns", sniff.classify(over_tcp))
+    for cut = 0, 13 do
+      assert.is_nil(sniff.classify(over_tcp:sub(1, cut)))
+    end
+    assert.equal("dns", sniff.classify(over_tcp:sub(1, 14)))
+    assert.is_true(sniff.is_dns(query))
+    for at, byte in pairs { [3] = 129, [4] = 128, [5] = 1, [6] = 2, [8] = 1, [10] = 1, [11] = 1, [12] = 3 } do
+      local other = query:sub(1, at - 1) .. string.char(byte) .. query:sub(at + 1)
+      assert.is_false(sniff.is_dns(other), at)
+      assert.equal("none", sniff.classify("\0" .. string.char(#other) .. other))
+    end
+    assert.is_false(sniff.is_dns(query:sub(1, 16)))
+    assert.equal("none", sniff.classify("\0\16"))
+    assert.equal("none", sniff.classify "\6\0")
+    assert.equal("none", sniff.classify("\3\0\0\19\14\224")) -- RDP
+    assert.equal("none", sniff.classify("\0\0\0\8")) -- PostgreSQL
+    assert.equal("none", sniff.classify("\0\17\0\0\0\6\1\3")) -- Modbus
+  end)
+
   it("leaves the bytes where they are", function()
     local a, b = stream.pair()
     a:write("\5\1\0")

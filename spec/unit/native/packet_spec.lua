@@ -663,6 +663,35 @@ describe("packet.relay", function()
     e:close()
   end))
 
+  it("shows what passes to who wants to look, to the end", helpers.task(function()
+    local e, at = echo()
+    local fd, where = bound()
+    local seen, over = {}, task.waiter()
+    local sessions = assert(packet.listen(fd, { keepalive = true, limit = 65535 }, function(session)
+      assert.equal("one", session:peek())
+      assert.equal("one", session:peek())
+      local upstream = assert(packet.udp { connect = at })
+      assert.is_nil(upstream:peek())
+      packet.relay(session, upstream, { tap = function(bytes, up)
+        seen[#seen + 1] = bytes and (up and ">" or "<") .. #bytes or "over"
+        if not bytes then
+          over:wake(true)
+        end
+      end })
+    end))
+    local c = assert(packet.udp { connect = where })
+    for _, text in ipairs { "one", ("x"):rep(20000), "" } do
+      c:send(text)
+      assert.equal(#text, #c:recv())
+    end
+    sessions:close()
+    over:wait(task.now() + 2000)
+    assert.same({ ">3", "<3", ">0", "<0", "over" }, seen) -- long ones are nobody's concern
+    c:close()
+    e:close()
+    listener.close_fd(fd)
+  end))
+
   it("says which side failed", helpers.task(function()
     local near, far = stream.pair()
     local result = helpers.spawn(packet.relay_wait, assert(packet.over_stream(near, "udptun")), assert(packet.udp {}))

@@ -36,7 +36,7 @@ end
 --- Connect for what is no HTTP.
 function methods:connect(ctx, found)
   local node, err = select(self, ctx, {
-    proto = found.proto, host = found.host, client_ip = self.client_ip, ctx = ctx,
+    proto = found.proto, host = found.host or found.name, client_ip = self.client_ip, ctx = ctx,
   })
   if not node then
     return nil, err

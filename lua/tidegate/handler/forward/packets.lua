@@ -2,7 +2,10 @@
 
 local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
+local lazy = require "tidegate.lazy"
+local dns = lazy "tidegate.handler.sniffing.dns"
 local load = require "tidegate.chain.load"
+local record = require "tidegate.process.record"
 
 local M = {}
 
@@ -38,11 +41,14 @@ local function options_of(self)
 end
 
 --- An endpoint to one of the targets.
+-- @param found what was seen of the client: { proto, name }, or nil
 -- @return endpoint | nil, err | endpoint, nil, its "host:port"
-function M.connect(self, ctx)
+function M.connect(self, ctx, found)
   local forwarder, target, err = self.service.forwarder, nil, nil
   if forwarder then
-    target, err = forwarder:select(ctx, "udp", "")
+    target, err = forwarder:select(ctx, "udp", "", found and {
+      proto = found.proto, host = found.name, client_ip = ctx.client_ip, ctx = ctx,
+    })
   end
   if not target then
     return nil, err or failure.new("config", "no target available")
@@ -64,12 +70,24 @@ end
 
 --- The handler's entry for a session.
 function M.handle(self, ctx, session)
-  local upstream, err = M.connect(self, ctx)
+  local found, err
+  if self.sniffer then
+    found, err = dns.look(ctx, session)
+    if err then
+      return nil, err
+    end
+  end
+  local upstream
+  upstream, err = M.connect(self, ctx, found)
   if not upstream then
     return nil, err
   end
   self.packet_options = self.packet_options or options_of(self)
-  return ctx:relay_packets(session, upstream, self.packet_options)
+  local options = self.packet_options
+  if found and record.wanted(ctx) then
+    options = dns.recorded(ctx, upstream, options)
+  end
+  return ctx:relay_packets(session, upstream, options)
 end
 
 return M
