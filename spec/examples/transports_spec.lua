@@ -53,7 +53,7 @@ describe("examples of transports", function()
 
   it("dns-records.yml records questions", helpers.task(function()
     local dns, port, folder = origin.dnsmasq(), programs.free_port(), programs.folder()
-    proxy.start({ "-C", adapted("examples/dns-records.yml", {
+    proxy.start({ "-C", examples.adapted("examples/dns-records.yml", {
       [5300] = port, ['"127.0.0.1:53"'] = ('"127.0.0.1:%d"'):format(dns), ["192.0.2.53:53"] = "127.0.0.1:1",
       ["/var/log"] = folder,
     }) }, { services = 2 })
