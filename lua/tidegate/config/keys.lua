@@ -1,5 +1,6 @@
 -- Metadata that belongs to no single component: schemas for `component.parse_metadata`.
 
+local limiter = require "tidegate.policy.limiter"
 local observer = require "tidegate.policy.observer"
 
 local keys = {}
@@ -28,6 +29,9 @@ keys.handler = {
 }
 for key, spec in pairs(observer.HANDLER_METADATA) do
   keys.handler[key] = spec
+end
+for key, spec in pairs(limiter.METADATA) do
+  keys.service[key], keys.handler[key] = spec, spec
 end
 
 keys.hop = {

@@ -118,7 +118,7 @@ local function check_places(report, object, path)
   for i, text in ipairs(object.matchers or {}) do
     local name = text:lower():match "^(%a+):"
     local key = name == "geoip" and "country" or name == "asn" and "asn" or nil
-    if key and is_empty(mmdb[key]) then
+    if key and is_empty(mmdb[key]) and text:lower() ~= "geoip:private" then
       report:error(object.matchers, i, path .. ".matchers", "%s: patterns need the file of mmdb.%s", name, key)
     end
   end

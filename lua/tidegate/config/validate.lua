@@ -306,7 +306,7 @@ function methods:forwarder(forwarder, path)
     if addr == "" then
       self.report:error(node, nil, place, "a target needs an address")
     elseif node.network ~= "unix" and not addr:find("://", 1, true) and not addr:find("^/")
-      and self.listener_type ~= "unix" then
+      and self.listener_type ~= "unix" and self.listener_type ~= "serial" then
       local message, only_port = address_problem(addr)
       if message then
         self.report[only_port and "warning" or "error"](self.report, node, "addr", place, message)

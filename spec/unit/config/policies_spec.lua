@@ -104,6 +104,11 @@ hops: [{name: h, redis: {addr: x}}]
     end)
   end
 
+  it("knows private addresses without a file", function()
+    assert.same({}, check "admissions: [{name: a, matchers: ['geoip:private']}]")
+    assert.same({}, check "bypasses: [{name: a, matchers: ['GeoIP:private', x.test]}]")
+  end)
+
   it("leaves the objects of scripts to them", function()
     assert.same({}, check "observers: [{name: o, scripted: true}]")
   end)
