@@ -126,13 +126,16 @@ end
 M.senseless = {
   { listener = any "sshd", handler = except "sshd",
     why = "its channels name a target, which only the handler sshd asks for" },
-  { handler = any "sshd", listener = except "sshd", refused = "server", why = "takes the target from a channel of the listener sshd" },
+  { handler = any "sshd", listener = except "sshd", refused = "server",
+    why = "takes the target from a channel of the listener sshd" },
   { listener = any("rudp", "udp"), handler = except("forward", "ssu", "tcp", "udp"), refused = "server",
     why = "datagrams need a handler of datagrams" },
   { listener = any "http2", handler = except("api", "auto", "file", "http", "http2", "metrics", "sni"),
     why = "each stream is a request, in the shape of HTTP" },
-  { dialer = any "http2", connector = except "http2", refused = "client", why = "asks for a CONNECT of the connector http2" },
-  { connector = any "http2", dialer = except "http2", refused = "client", why = "sends its CONNECT over a session of the dialer http2" },
+  { dialer = any "http2", connector = except "http2", refused = "client",
+    why = "asks for a CONNECT of the connector http2" },
+  { connector = any "http2", dialer = except "http2", refused = "client",
+    why = "sends its CONNECT over a session of the dialer http2" },
   { listener = any "http2", dialer = any("tls", "utls"), connector = any("socks4", "socks5"),
     why = "who speaks no HTTP/2 there speaks HTTP/1.1" },
 }
@@ -323,6 +326,24 @@ function M.varied_protocols()
     local auth = one.auth
     if auth then
       one.secret = { user = auth[1], password = auth[2], wrong = auth[3] or auth[2]:reverse(), wrong_user = auth[1] }
+    end
+  end
+  return list
+end
+
+--- @return protocols whose handler looks into what it carries
+function M.sniffing_protocols()
+  local list = {}
+  for _, one in ipairs(M.protocols()) do
+    local schema = component.find("handler", one.handler).metadata
+    if one.handler == one.connector and not one.forwards and component.has_key(schema, "sniffing") then
+      local metadata = { sniffing = true }
+      for key, value in pairs(one.metadata or {}) do
+        metadata[key] = value
+      end
+      one.metadata = metadata
+      one.name, one.sniffs = one.name .. "(sniffing)", true
+      list[#list + 1] = one
     end
   end
   return list

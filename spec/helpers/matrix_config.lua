@@ -51,7 +51,8 @@ function M.server(name, transport, protocol, target, chain)
       auth = transport.auth and auth(transport.auth[1], transport.auth[2]),
     },
     handler = {
-      type = protocol.handler, metadata = merged(protocol.metadata), auth = secret and auth(secret.user, secret.password),
+      type = protocol.handler, metadata = merged(protocol.metadata),
+      auth = secret and auth(secret.user, secret.password),
     },
   }
   local network = protocol.forwards and (transport.datagrams and "udp" or protocol.forwards)

@@ -1,5 +1,6 @@
 -- What the matrix of components runs in: targets, whole tidegates from generated configurations, and traffic.
 
+local certificates = require "spec.helpers.tls"
 local cjson = require "cjson"
 local helpers = require "spec.helpers"
 local listener = require "tidegate.native.listener"
@@ -70,9 +71,31 @@ local function serve(self, s)
   self.live = self.live - 1
 end
 
-local function listen(self, where)
+-- HTTP as it should be: what is posted comes back, backwards.
+local function serve_web(s)
+  s:set_deadline(task.now() + PATIENCE * 2)
+  local head = s:read_until("\r\n\r\n", 4096)
+  while head do
+    local body = s:read_exact(tonumber(head:match "[Cc]ontent%-[Ll]ength: (%d+)"))
+    if not body then
+      break
+    end
+    s:write(("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#body, body:reverse()))
+    head = s:read_until("\r\n\r\n", 4096)
+  end
+  s:close()
+end
+
+local function serve_secure_web(s)
+  local up = tls.server(s, certificates.server_context { alpn = { "http/1.1" } }, task.now() + PATIENCE)
+  if up then
+    serve_web(up)
+  end
+end
+
+local function listen(self, where, work)
   local fds = assert(listener.open(where, "stream", 1))
-  local acceptor = listener.accept(fds[1], function(s)
+  local acceptor = listener.accept(fds[1], work or function(s)
     serve(self, s)
   end)
   self.closers[#self.closers + 1] = function()
@@ -86,12 +109,14 @@ local target = {}
 target.__index = target
 
 --- Start what everything leads to.
--- @return { tcp, unix, udp (addresses), live = connections there are }
+-- @return { tcp, unix, udp, web, secure_web (addresses), live = connections there are }
 function M.target()
   local self = setmetatable({ live = 0, closers = {} }, target)
   self.tcp = listen(self, "127.0.0.1:0")
   self.unix = programs.folder() .. "/target"
   listen(self, "unix:" .. self.unix)
+  self.web = listen(self, "127.0.0.1:0", serve_web)
+  self.secure_web = listen(self, "127.0.0.1:0", serve_secure_web)
   self.socket = packet.udp { at = "127.0.0.1:0" }
   self.udp = self.socket:local_address()
   self.echo = helpers.spawn(function()
@@ -196,18 +221,21 @@ end
 
 local tls_context
 
+--- TLS over a stream.  @return stream
+function M.secure(s)
+  tls_context = tls_context or assert(tls.context { role = "client" })
+  local up, err = tls.client(s, tls_context, "localhost", task.now() + PATIENCE)
+  check(up, err, "tls"):set_deadline(task.now() + PATIENCE)
+  return up
+end
+
 --- Connect to "ip:port" or a path.
 -- @param layer "tls", or nothing
 -- @return stream
 function M.dial(address, layer)
   local s = check(stream.dial(address:find "^/" and "unix:" .. address or address, nil, task.now() + PATIENCE))
   s:set_deadline(task.now() + PATIENCE)
-  if layer == "tls" then
-    tls_context = tls_context or assert(tls.context { role = "client" })
-    s = check(tls.client(s, tls_context, "localhost", task.now() + PATIENCE))
-    s:set_deadline(task.now() + PATIENCE)
-  end
-  return s
+  return layer == "tls" and M.secure(s) or s
 end
 
 local function banner(s)
@@ -254,16 +282,25 @@ end
 
 --- A client that leaves in the midst of much, and a target that does.
 -- @param dial function: → stream
-function M.leave(dial, address)
+-- @param waits whether the client waits for the target's first words
+function M.leave(dial, address, waits)
   local body = bulk()
   local s = dial()
+  if waits then
+    banner(s)
+  end
   local writing = helpers.spawn(s.write, s, request(address, "echo", #body) .. body)
-  banner(s)
+  if not waits then
+    banner(s)
+  end
   check(s:read_exact(10000))
   s:interrupt()
   writing()
   s:close()
   s = dial()
+  if waits then
+    banner(s)
+  end
   writing = helpers.spawn(s.write, s, request(address, "cut", #body) .. body)
   repeat
     local bytes, err = s:read()
@@ -282,6 +319,30 @@ function M.page(s, path)
   local text, err = s:read_until("\r\n\r\n", 4096)
   if not tostring(text):find "^HTTP/1.1 200 " then
     error(("page: %s"):format(tostring(text or err)), 0)
+  end
+  s:close()
+end
+
+-- An answer of a server of the web.
+local function web_answer(s, body)
+  local head, err = s:read_until("\r\n\r\n", 4096)
+  if not tostring(head):find "^HTTP/1.1 200 " then
+    error(("web: %s"):format(tostring(head or err)), 0)
+  end
+  local got
+  got, err = s:read_exact(#body)
+  same(check(got, err, "web"), body:reverse(), "web")
+end
+
+--- Two requests to a server of the web, over one connection.
+-- @param layer "tls", or nothing
+function M.web(s, address, layer)
+  if layer then
+    s = M.secure(s)
+  end
+  for _, body in ipairs { "tide", bulk():sub(1, 100000) } do
+    check(s:write(request(address, "there", #body) .. body))
+    web_answer(s, body)
   end
   s:close()
 end

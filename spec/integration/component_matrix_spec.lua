@@ -5,10 +5,11 @@ local config = require "spec.helpers.matrix_config"
 local helpers = require "spec.helpers"
 local matrix = require "spec.helpers.component_matrix"
 local plain = require "spec.helpers.matrix_plain"
-local plane = require "spec.helpers.plane"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local world = require "spec.helpers.matrix_world"
+
+local NOBODY = "127.0.0.1:1"
 
 -- What a process is started with, and the chains that listen through itself.
 local function server_config(transport, protocols, target)
@@ -70,11 +71,24 @@ function work:whole(one)
       world.exchange(world.dial(address), target.tcp, can)
       world.leave(function()
         return world.dial(address)
-      end, target.tcp)
+      end, target.tcp, one.sniffs and one.speaks_first)
     end)
   end
   if one.packets or self.transport.datagrams then
     self:add(one, { network = "udp", target = target.udp }, world.datagrams)
+  end
+end
+
+-- Through a handler that looks into it.
+function work:web(one)
+  local target = self.target
+  self:add(one, { network = "tcp", target = target.web, label = "web" }, function(address)
+    world.web(world.dial(address), target.web)
+  end)
+  if one.handler ~= "sni" then -- which goes to port 443
+    self:add(one, { network = "tcp", target = target.secure_web, label = "secure-web" }, function(address)
+      world.web(world.dial(address), target.secure_web, "tls")
+    end)
   end
 end
 
@@ -88,7 +102,7 @@ function work:refusals(protocols)
       self:add(one, { network = "tcp", target = self.target.tcp, wrong = "connector" }, refused)
     end
     if one.bytes and not one.serves and not one.forwards then
-      self:add(one, { network = "tcp", target = plane.nobody(), label = "nobody" }, refused)
+      self:add(one, { network = "tcp", target = NOBODY, label = "nobody" }, refused)
     end
   end
 end
@@ -130,6 +144,9 @@ function work:all(protocols)
   local seen = {}
   for _, one in ipairs(protocols) do
     self:whole(one)
+    if one.sniffs then
+      self:web(one)
+    end
     if one.serves and self.transport.listener == "http2" then
       self:browse(one)
     end
@@ -202,6 +219,9 @@ describe("components", function()
     local all = transport.name == "tcp"
     local protocols = matrix.over(transport, matrix.protocols(all))
     for _, one in ipairs(all and matrix.varied_protocols() or {}) do
+      protocols[#protocols + 1] = one
+    end
+    for _, one in ipairs((matrix.over(transport, matrix.sniffing_protocols()))) do
       protocols[#protocols + 1] = one
     end
     try(transport, protocols)
