@@ -222,8 +222,9 @@ services:
     - {name: plain, addr: "%s", matcher: {rule: "Path(`/plain`)"}}
     - name: changed
       addr: "%s"
-      http: {host: inner.test, requestHeader: {X-Set: "1", X-Gone: ""}, rewriteURL: [{match: ^/a, replacement: /b}]}
-  recorders: [{name: out, record: recorder.service.handler}]
+      http: {host: inner.test, requestHeader: {X-Set: "1", X-Gone: ""}, rewriteURL: [{match: ^/a, replacement: /b}],
+        rewriteResponseBody: [{match: ok, replacement: fine, type: "*"}], responseHeader: {X-Back: "3"}}
+  recorders: [{name: out, record: recorder.service.handler, metadata: {http.body: true}}]
 recorders:
 - {name: out, file: {path: "%s/r.json", sep: "\n"}}
 ]]):format(target, target, folder)) }, { services = 1 })
@@ -237,11 +238,45 @@ recorders:
     assert.is_nil(http.request.header["X-Gone"])
     assert.is_nil(http.originalRequest.header["X-Set"])
     assert.same({ "away" }, http.originalRequest.header["X-Gone"])
+    local function body(message)
+      return require("tidegate.net.http.base64").decode(message.body)
+    end
+    assert.same({ "ok", 2 }, { body(http.originalResponse), http.originalResponse.contentLength })
+    assert.same({ "fine", 4 }, { body(http.response), http.response.contentLength })
+    assert.same({ { "3" }, { "4" } }, { http.response.header["X-Back"], http.response.header["Content-Length"] })
+    assert.is_nil(http.originalResponse.header["X-Back"])
 
     origin.curl { base .. "/plain" }
     http = cjson.decode(wait_lines(folder .. "/r.json", 2)[2]).http
     assert.is_nil(http.originalHost)
     assert.is_nil(http.originalRequest)
+    assert.is_nil(http.originalResponse)
+  end))
+
+  it("name the host that was asked for: of who may not pass, and inside of tunnels", helpers.task(function()
+    local target = plane.accept(function(s)
+      s:read_until("\r\n\r\n", 8192)
+      s:write "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+      s:close()
+    end)
+    local p = proxy.start({ "-C", config(([[
+services:
+- {name: shut, addr: "127.0.0.1:0", handler: {type: http, auth: {username: u, password: p}},
+   recorders: [{name: shut, record: recorder.service.handler}]}
+- {name: open, addr: "127.0.0.1:0", handler: {type: http, metadata: {sniffing: true}},
+   recorders: [{name: open, record: recorder.service.handler}]}
+recorders:
+- {name: shut, file: {path: "%s/shut", sep: "\n"}}
+- {name: open, file: {path: "%s/open", sep: "\n"}}
+]]):format(folder, folder)) }, { services = 2 })
+    programs.run("curl", { "-s", "--max-time", "10", "-x", "http://127.0.0.1:" .. p:port(1), "http://a.test/" })
+    local r = cjson.decode(wait_lines(folder .. "/shut", 1)[1])
+    assert.same({ "a.test:80", 407 }, { r.host, r.http.statusCode })
+    origin.curl { "-p", "-x", "http://127.0.0.1:" .. p:port(2), "http://" .. target .. "/", "-H", "Host: inner.test",
+      "-A", "x" }
+    r = cjson.decode(wait_lines(folder .. "/open", 1)[1])
+    assert.same({ "inner.test:80", target, target }, { r.host, r.dst, r.route })
+    assert.equal(#"GET / HTTP/1.1\r\nHost: inner.test\r\nUser-Agent: x\r\nAccept: */*\r\n\r\n", r.inputBytes)
   end))
 
   it("hold each plain HTTP request, with bodies when asked for", helpers.task(function()
@@ -275,6 +310,8 @@ recorders:
     end
     local first = got[1]
     assert.equal("http", first.proto)
+    assert.equal("127.0.0.1:" .. nginx.http, first.dst)
+    assert.matches("^127%.0%.0%.1:%d+$", first.src)
     assert.equal("192.0.2.7", first.clientIP)
     assert.equal("GET", first.http.method)
     assert.equal("HTTP/1.1", first.http.proto)
@@ -298,6 +335,7 @@ recorders:
     assert.equal(cjson.null, got[4].http.response.body)
     assert.is_nil(got[4].http.request.header["Gost-Record"])
     assert.equal("CONNECT", got[5].http.method)
+    assert.equal("http", got[5].http.scheme)
     assert.equal(200, got[5].http.statusCode)
     assert.equal("127.0.0.1:" .. nginx.http, got[5].host)
     task.sleep(0.2)

@@ -167,6 +167,7 @@ function M.join(self, ctx, stream, upstream, options)
   if not engine then
     return ctx:relay(stream, upstream, options)
   end
+  ctx.http_rx, ctx.http_tx = stream:counts() -- what opened the tunnel is no part of the first request in it
   return M.serve(engine, ctx, stream, tunnel.new(ctx, upstream))
 end
 

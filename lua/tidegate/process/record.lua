@@ -161,7 +161,8 @@ end
 
 --- Record a connection or request.
 -- @param result { up, down (bytes), duration (seconds), err }
--- @param extra nil or what only some protocols know: proto, clientIP, http, tls, dns, redis, websocket …
+-- @param extra nil or what only some protocols know: proto, clientIP, http, tls, dns, redis, websocket …, src and
+--   dst of the connection of a request, host instead of the target, asked where there is no target
 function M.write(ctx, result, extra)
   local bound = handler_recorder(ctx)
   if not bound then
@@ -176,9 +177,9 @@ function M.write(ctx, result, extra)
     remote = ctx.remote,
     ["local"] = ctx.local_address,
     client = ctx.client,
-    src = ctx.upstream_local,
-    dst = ctx.upstream,
-    host = ctx.target,
+    src = extra.src or ctx.upstream_local,
+    dst = extra.dst or ctx.upstream,
+    host = extra.host or ctx.target or extra.asked,
     proto = extra.proto or ctx.sniffed and ctx.sniffed.protocol,
     clientIP = extra.clientIP,
     clientID = ctx.user,

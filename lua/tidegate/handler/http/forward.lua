@@ -281,8 +281,10 @@ local function respond(self, ctx, stream, upstream, request, response, job)
     bytes, change, closing = shape(request, response, framing, unread)
   end
   stream:set_deadline(nil)
-  if request.rec then
-    recording.response(request.rec, response, whole and #whole or framing)
+  if request.rec and (whole or events or request.settings and request.settings.response_fields) then
+    recording.response_changed(request.rec, response, framing, bytes, whole and #whole)
+  elseif request.rec then
+    recording.response(request.rec, response, framing)
   end
 
   if whole then
@@ -320,6 +322,9 @@ local function attempt(self, ctx, stream, request, fresh)
   local upstream, used = request.origin:open(self, ctx, request, fresh)
   if not upstream then
     return nil, used, "unavailable"
+  end
+  if request.rec then
+    recording.upstream(request.rec, upstream)
   end
 
   local upgrade = wanted_upgrade(request)

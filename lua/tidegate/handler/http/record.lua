@@ -48,12 +48,13 @@ function M.begin(ctx, request)
     most = mode == "headers" and 0 or bound.options.body,
     extra = {
       proto = "http",
+      asked = request.address,
       clientIP = client_ip(request),
       http = {
         host = request.host or request.authority or "",
         method = request.method,
         proto = "HTTP/1." .. request.minor,
-        scheme = request.method ~= "CONNECT" and request.url_host and request.scheme or "",
+        scheme = request.method == "CONNECT" and "http" or request.url_host and request.scheme or "",
         uri = request.target,
         request = {
           contentLength = length_of(request, head.request_framing(request)),
@@ -72,19 +73,15 @@ function M.room(rec, framing)
   return rec and copy.room(rec.most, framing) or 0
 end
 
---- A request was changed before it goes to its target.
--- @param host, target as they came; as they go: request.send_host, request.send_target
-function M.changed(rec, request, host, target)
-  local http = rec.extra.http
-  if request.send_host == host and request.send_target == target and not request.added then
-    return
-  end
-  http.originalHost, http.originalUri, http.originalRequest = host, target, http.request
-  http.host, http.uri = request.send_host, request.send_target
-  http.request = {
-    contentLength = request.whole_body and #request.whole_body or http.request.contentLength,
-    header = object.header(head.lines(request, request.dropped) .. (request.added or "")),
-  }
+--- The stream to where a request goes, as long as it is there to ask.
+function M.upstream(rec, stream)
+  rec.extra.src = stream.local_address and stream:local_address() or nil
+  rec.extra.dst = stream.remote_address and stream:remote_address() or nil
+end
+
+--- Inside of a tunnel the host is whom the request names.
+function M.names_host(rec, address)
+  rec.extra.host = address
 end
 
 local function body_of(rec, bytes, framing)
@@ -93,18 +90,52 @@ local function body_of(rec, bytes, framing)
   end
 end
 
+--- A request was changed before it goes to its target.
+-- @param host, target as they came; as they go: request.send_host, request.send_target
+function M.changed(rec, request, host, target)
+  local http = rec.extra.http
+  if request.send_host == host and request.send_target == target and not request.added then
+    return
+  end
+  http.originalHost, http.originalUri, http.originalRequest = host, target, http.request
+  http.originalRequest.body = body_of(rec, request.whole_before, #(request.whole_before or ""))
+  http.host, http.uri = request.send_host, request.send_target
+  http.request = {
+    contentLength = request.whole_body and #request.whole_body or http.request.contentLength,
+    header = object.header(head.lines(request, request.dropped) .. (request.added or "")),
+  }
+end
+
 --- What was kept of the request's body.
 function M.request_body(rec, bytes, framing)
   rec.extra.http.request.body = body_of(rec, bytes, framing)
 end
 
---- The head of the response; `framing` as it goes to the client, `bytes` what was kept of its body.
+local function header_in(head_text)
+  return object.header(head_text:match("\r\n(.*\r\n)\r\n") or "")
+end
+
+--- The head of the response; `framing` as it goes to the client.
 function M.response(rec, response, framing)
   local http = rec.extra.http
   http.statusCode = response.status
   http.response = {
     contentLength = length_of(response, framing),
     header = object.header(response),
+  }
+end
+
+--- The response goes to the client in another form than it came in.
+-- @param sent its head as it goes
+-- @param length of the body as it goes, when that is changed as a whole
+function M.response_changed(rec, response, framing, sent, length)
+  M.response(rec, response, framing)
+  local http = rec.extra.http
+  http.originalResponse = http.response
+  http.originalResponse.body = body_of(rec, response.whole_before, #(response.whole_before or ""))
+  http.response = {
+    contentLength = length or http.response.contentLength,
+    header = header_in(sent),
   }
 end
 
@@ -124,7 +155,7 @@ function M.replied(ctx, bytes)
   local http = ctx.recorded and ctx.recorded.http
   if http then
     http.statusCode = tonumber(bytes:match("^HTTP/1%.%d (%d+)")) or 0
-    http.response = { contentLength = 0, header = object.header(bytes:match("\r\n(.*\r\n)\r\n") or "") }
+    http.response = { contentLength = 0, header = header_in(bytes) }
   end
 end
 

@@ -59,6 +59,7 @@ local function change(engine, ctx, stream, message, framing, rules, meta)
     return nil, select(2, reader:unread())
   end
   stream:set_deadline(nil)
+  message.whole_before = bytes
   local changed, err = rules_of.apply(rules, plain, meta)
   if not changed then
     return nil, err:during "body rewriting"

@@ -3,6 +3,7 @@
 local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
 local origin = require "tidegate.handler.http.origin"
+local recording = require "tidegate.handler.http.record"
 
 local M = {}
 
@@ -40,6 +41,9 @@ function known:connect(ctx)
 end
 
 function known:origin(ctx, request, stream)
+  if request.rec then
+    recording.names_host(request.rec, request.address)
+  end
   if self.prepare then
     local ok, err, status = self.prepare(ctx, request, stream)
     if not ok then
