@@ -246,8 +246,9 @@ static enum step copy_chunk(struct tg_relay *relay, int i)
 {
     struct flow *f = &relay->flow[i];
     uint8_t *chunk = tg_pool_scratch(&relay->r->pool);
+    uint32_t grain = relay->side[1 - i]->grain;
     enum step wait = STEP_WAIT;
-    size_t most = room(relay, i, CHUNK, &wait);
+    size_t most = room(relay, i, grain > 0 && grain < CHUNK ? grain : CHUNK, &wait);
     if (most == 0)
         return wait;
     ssize_t n = tg_stream_read(relay->side[i], chunk, most);

@@ -4,8 +4,11 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Logins are asked of Lua, which may take its time; the callbacks that libssh prefers to these
@@ -16,6 +19,7 @@
     "aes128-gcm@openssh.com,aes256-gcm@openssh.com,"                                               \
     "chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr"
 #define READ_BUDGET (256u * 1024u) /* bytes taken from the socket per turn */
+#define BUSY_PACKETS 3u /* in one turn, from which on they leave together */
 #define STEPS_MOST  8              /* channels asked per turn whether they have been refused */
 
 static char *copy_of(const char *text)
@@ -46,6 +50,7 @@ static void take_channel(struct tg_ssh *m, ssh_message msg)
         ssh_message_reply_default(msg);
     if (channel == NULL)
         return;
+    tg_defer(m->base.reactor, &m->work);
     struct tg_ssh_stream *st = tg_ssh_make_stream(m, channel, TG_STREAM_OPEN);
     if (!m->options.tunnel) {
         st->target.host = copy_of(ssh_message_channel_request_open_destination(msg));
@@ -326,11 +331,31 @@ static void on_lower(void *arg, unsigned events)
     pump(arg);
 }
 
+/* libssh gives each packet to the socket by itself. */
+static void set_cork(struct tg_ssh *m, int on)
+{
+    if (setsockopt(m->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on)) != 0)
+        m->uncorkable = true;
+    m->corked = on != 0;
+}
+
+void tg_ssh_cork(struct tg_ssh *m)
+{
+    if (!m->corked && m->busy && !m->uncorkable)
+        set_cork(m, 1);
+    tg_defer(m->base.reactor, &m->work);
+}
+
 static void on_work(void *arg)
 {
     struct tg_ssh *m = arg;
-    if (!m->base.dead)
-        pump(m);
+    if (m->base.dead)
+        return;
+    pump(m);
+    if (m->corked && !m->base.dead)
+        set_cork(m, 0);
+    m->busy = m->traffic.out_packets - m->packets >= BUSY_PACKETS;
+    m->packets = m->traffic.out_packets;
 }
 
 static void on_event(void *arg)
@@ -385,6 +410,7 @@ struct tg_stream *tg_ssh_open(struct tg_session *s, const char *host, int port, 
     struct tg_ssh_stream *st = tg_ssh_make_stream(m, channel, TG_STREAM_OPENING);
     st->target = (struct tg_ssh_target){ copy_of(host), copy_of(origin), port, origin_port };
     m->opening++;
+    tg_ssh_cork(m);
     int code = try_open(st);
     if (code == SSH_OK || code == SSH_ERROR) {
         m->opening--;
@@ -393,7 +419,6 @@ struct tg_stream *tg_ssh_open(struct tg_session *s, const char *host, int port, 
         else
             tg_stream_break(&st->base, "open", TG_REFUSED, "the peer refused the channel");
     }
-    tg_defer(s->reactor, &m->work);
     return &st->base;
 }
 
@@ -480,7 +505,7 @@ static struct tg_ssh *make_session(struct tg_stream *lower, const struct tg_ssh_
     int off = 0;
     ssh_options_set(ssh, SSH_OPTIONS_PROCESS_CONFIG, &off);
     ssh_set_blocking(ssh, 0);
-    ssh_set_counters(ssh, &m->counter, NULL);
+    ssh_set_counters(ssh, &m->counter, &m->traffic);
     return m;
 }
 

@@ -54,10 +54,16 @@ struct tg_ssh {
     bool starved; /* some stream waits for its window; libssh does not tell when it opens */
     struct tg_addr
         names[2]; /* ours and the peer's, where what lies beneath has none; len 0: it has */
+    struct ssh_counter_struct traffic; /* packets of the connection */
+    uint64_t packets;                  /* sent up to this turn */
+    bool busy, corked, uncorkable;     /* packets of one turn leave together */
     bool stalled; /* the library takes nothing now, whatever the windows: keys are exchanged anew */
     uint64_t blocked_at; /* bytes heard when the socket took no more */
     char reason[TG_SSH_REASON_MAX];
 };
+
+/** Packets are about to be made: they leave together when the session's work is done. */
+void tg_ssh_cork(struct tg_ssh *m);
 
 bool tg_ssh_is_opening(const struct tg_ssh_stream *st);
 /** Tell the user of a stream what has become possible. */

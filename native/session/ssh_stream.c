@@ -6,7 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WRITE_MOST 32768u              /* bytes of one writev */
+/* Peers take packets of 32 KiB, of which libssh leaves ten bytes for heads: what is longer ends in
+ * a packet of a few bytes that costs as much as a full one. */
+#define PACKET_MOST (32768u - 10u)
+#define PACKET_HEAD 26u                /* bytes that a packet has at least besides its data */
+#define WRITE_MOST  (4u * PACKET_MOST) /* bytes of one writev */
 #define HELD_MOST  (256u * 1024u)      /* bytes a stream takes over from libssh unasked */
 #define LEFT_MOST  (1280000u + 65536u) /* libssh's window: more is a peer that ignores it */
 #define DEAF_MOST  (4u * 1024 * 1024)  /* bytes read while the socket takes none */
@@ -303,26 +307,30 @@ static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int c
     if (most > WRITE_MOST)
         most = WRITE_MOST;
 
-    uint8_t copy[WRITE_MOST];
+    uint8_t copy[PACKET_MOST];
     const void *data = iov[0].iov_base;
     size_t len = iov[0].iov_len < most ? iov[0].iov_len : most;
-    if (count > 1 && len < most) {
-        len = gather(copy, iov, count, most);
+    if (count > 1 && len < most && len < PACKET_MOST) {
+        len = gather(copy, iov, count, most < PACKET_MOST ? most : PACKET_MOST);
         data = copy;
     }
     if (len == 0)
         return 0;
+    tg_ssh_cork(m);
+    uint64_t sent = m->counter.out_bytes;
     int n = ssh_channel_write(st->channel, data, (uint32_t)len);
     if (n < 0 || !ssh_is_connected(m->ssh)) {
         tg_ssh_die(m, TG_RESET, "writing to the connection failed");
         return break_off(st, "write");
     }
-    tg_ssh_note_blocked(m);
+    /* the socket is asked only where not all seems to have left */
+    size_t packets = ((size_t)n + PACKET_MOST - 1) / PACKET_MOST;
+    if (m->counter.out_bytes - sent < (size_t)n + packets * PACKET_HEAD)
+        tg_ssh_note_blocked(m);
     if (m->blocked) {
         to_the_end(st);
         tg_ssh_update_wants(m);
     }
-    tg_defer(s->reactor, &m->work); /* libssh may have read meanwhile */
     if (n > 0)
         return n;
     m->stalled = m->starved = true;
@@ -333,8 +341,8 @@ static int stream_shutdown(struct tg_stream *s)
 {
     struct tg_ssh_stream *st = (struct tg_ssh_stream *)s;
     if (!is_over(st) && !st->end_sent && !st->closed) {
+        tg_ssh_cork(st->session);
         ssh_channel_send_eof(st->channel);
-        tg_defer(s->reactor, &st->session->work);
     }
     st->end_sent = true;
     return 0;
@@ -372,6 +380,12 @@ void tg_ssh_part(struct tg_ssh_stream *st)
     m->opening -= tg_ssh_is_opening(st);
     st->left = 0;
     ssh_remove_channel_callbacks(st->channel, &st->callbacks);
+    if (!m->base.dead && ssh_channel_is_open(st->channel)) {
+        tg_ssh_cork(m);
+        /* by itself: with a full socket libssh would leave it at that, and never close */
+        ssh_channel_send_eof(st->channel);
+        ssh_channel_close(st->channel);
+    }
     /* libssh keeps it until the peer has closed it as well */
     ssh_channel_free(st->channel);
     st->channel = NULL;
@@ -382,10 +396,8 @@ static void stream_close(struct tg_stream *s)
 {
     struct tg_ssh_stream *st = (struct tg_ssh_stream *)s;
     struct tg_ssh *m = st->session;
-    if (m != NULL) {
+    if (m != NULL)
         tg_ssh_part(st);
-        tg_defer(s->reactor, &m->work);
-    }
     tg_defer_cancel(s->reactor, &st->defer);
     while (st->in != NULL) {
         struct tg_buf *b = st->in;
@@ -429,6 +441,7 @@ struct tg_ssh_stream *tg_ssh_make_stream(struct tg_ssh *m, ssh_channel channel,
     st->base.reactor = m->base.reactor;
     st->base.state = state;
     st->base.half_close = true;
+    st->base.grain = WRITE_MOST;
     st->session = m;
     st->channel = channel;
     st->defer.cb = on_stream_defer;

@@ -83,6 +83,7 @@ struct tg_stream {
     struct tg_hold *holds; /**< counters of open streams (base/hold.h) that it is one of; NULL: none */
     struct tg_error error;
     uint64_t rx, tx; /**< bytes as the user of this stream sees them */
+    uint32_t grain;  /**< writes of so many bytes are the cheapest; 0: of any number */
     uint8_t state;   /**< enum tg_stream_state; written by tg_stream_set_state() only */
     uint8_t wanted;  /**< TG_READABLE | TG_WRITABLE: what the user waits for */
     bool eof;        /**< read() has answered 0 */
