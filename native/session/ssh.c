@@ -18,6 +18,7 @@
 #define CIPHERS                                                                                    \
     "aes128-gcm@openssh.com,aes256-gcm@openssh.com,"                                               \
     "chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr"
+#define ROUNDS_MOST 10u /* questions that one login may ask */
 #define READ_BUDGET (256u * 1024u) /* bytes taken from the socket per turn */
 #define BUSY_PACKETS 3u /* in one turn, from which on they leave together */
 #define STEPS_MOST  8              /* channels asked per turn whether they have been refused */
@@ -33,18 +34,24 @@ static char *copy_of(const char *text)
 /* --- what the peer asks
  * ----------------------------------------------------------------------------- */
 
-static bool is_wanted(const struct tg_ssh *m, int subtype)
+static bool is_wanted(const struct tg_ssh *m, ssh_message msg)
 {
+    int subtype = ssh_message_subtype(msg);
     if (!m->server)
         return subtype == SSH_CHANNEL_FORWARDED_TCPIP;
-    return subtype == (m->options.tunnel ? SSH_CHANNEL_UNKNOWN : SSH_CHANNEL_DIRECT_TCPIP);
+    if (!m->options.tunnel)
+        return subtype == SSH_CHANNEL_DIRECT_TCPIP;
+    if (subtype != SSH_CHANNEL_DIRECT_TCPIP)
+        return subtype == SSH_CHANNEL_UNKNOWN;
+    const char *to = ssh_message_channel_request_open_destination(msg);
+    return to != NULL && strcmp(to, TG_SSH_TUNNEL) == 0;
 }
 
 static void take_channel(struct tg_ssh *m, ssh_message msg)
 {
     bool room = m->backlog < TG_SSH_BACKLOG && m->base.streams < m->options.max_streams;
     ssh_channel channel = NULL;
-    if (room && m->trusted && is_wanted(m, ssh_message_subtype(msg)))
+    if (room && m->trusted && is_wanted(m, msg))
         channel = ssh_message_channel_request_open_reply_accept(msg);
     else
         ssh_message_reply_default(msg);
@@ -80,6 +87,27 @@ static void forget_secret(struct tg_ssh *m)
     m->secret = NULL;
 }
 
+/* A password may also be asked for as a question; the answer comes in a message of its own.
+ * @return whether it is held, or answered */
+static bool take_interactive(struct tg_ssh *m, ssh_message msg)
+{
+    if (!ssh_message_auth_kbdint_is_response(msg)) {
+        const char *prompts[] = { "Password: " };
+        char echo[] = { 0 };
+        ssh_message_auth_interactive_request(msg, "", "", 1, prompts, echo);
+        ssh_message_free(msg);
+        return true;
+    }
+    const char *answer = ssh_userauth_kbdint_getnanswers(m->ssh) == 1
+                             ? ssh_userauth_kbdint_getanswer(m->ssh, 0)
+                             : NULL;
+    if (answer == NULL)
+        return false;
+    m->secret = copy_of(answer);
+    hold(m, msg, TG_SSH_PASSWORD);
+    return true;
+}
+
 /* @return whether it is held */
 static bool take_login(struct tg_ssh *m, ssh_message msg)
 {
@@ -92,6 +120,8 @@ static bool take_login(struct tg_ssh *m, ssh_message msg)
     } else if (method == SSH_AUTH_METHOD_PASSWORD) {
         m->secret = copy_of(ssh_message_auth_password(msg));
         hold(m, msg, TG_SSH_PASSWORD);
+    } else if (method == SSH_AUTH_METHOD_INTERACTIVE) {
+        return take_interactive(m, msg);
     } else if (method == SSH_AUTH_METHOD_PUBLICKEY) {
         enum ssh_publickey_state_e state = ssh_message_auth_publickey_state(msg);
         if (state == SSH_PUBLICKEY_STATE_ERROR || state == SSH_PUBLICKEY_STATE_WRONG ||
@@ -200,10 +230,28 @@ static void forget_step(struct tg_ssh *m)
     m->step_key = NULL;
 }
 
+static int answer_questions(struct tg_ssh *m)
+{
+    int code = ssh_userauth_kbdint(m->ssh, NULL, NULL);
+    while (code == SSH_AUTH_INFO && m->rounds++ < ROUNDS_MOST) {
+        int count = ssh_userauth_kbdint_getnprompts(m->ssh);
+        for (int i = 0; i < count; i++)
+            ssh_userauth_kbdint_setanswer(m->ssh, (unsigned)i, m->step_text);
+        code = ssh_userauth_kbdint(m->ssh, NULL, NULL);
+    }
+    return code == SSH_AUTH_INFO ? SSH_AUTH_DENIED : code;
+}
+
 static int try_step(struct tg_ssh *m)
 {
     int code;
     switch (m->step) {
+    case TG_SSH_LOGIN_INTERACTIVE:
+        code = answer_questions(m);
+        break;
+    case TG_SSH_LOGIN_AGENT:
+        code = ssh_userauth_agent(m->ssh, NULL);
+        break;
     case TG_SSH_LOGIN_NONE:
         code = ssh_userauth_none(m->ssh, NULL);
         break;
@@ -370,11 +418,13 @@ static void on_timer(void *arg)
 {
     struct tg_ssh *m = arg;
     uint32_t next = m->options.timeout;
-    if (m->probing && m->counter.in_bytes == m->asked) {
+    bool missed = m->probing && m->counter.in_bytes == m->asked;
+    m->missed = missed ? m->missed + 1 : 0;
+    if (missed && m->missed >= m->options.retries) {
         tg_ssh_die(m, TG_TIMEOUT, "the peer does not answer any more");
         return;
     }
-    m->probing = !m->probing;
+    m->probing = missed || !m->probing;
     if (m->probing && m->trusted && !m->stepping) {
         ssh_send_keepalive(m->ssh); /* takes the answer to the last one */
         ssh_send_keepalive(m->ssh);
@@ -581,7 +631,10 @@ void tg_ssh_begin(struct tg_session *s, enum tg_ssh_step step, const char *text,
     m->step_port = port;
     m->step_key = key;
     m->result = SSH_AGAIN;
+    m->rounds = 0;
     m->stepping = true;
+    if (step == TG_SSH_LOGIN_AGENT)
+        ssh_options_set(m->ssh, SSH_OPTIONS_IDENTITY_AGENT, text);
     tg_defer(s->reactor, &m->work);
 }
 

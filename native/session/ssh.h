@@ -17,6 +17,11 @@
 #include <libssh/libssh.h>
 #include <libssh/server.h>
 
+/** Where channels of the type direct-tcpip lead that stand for gost's tunnels: libssh opens none of a
+ * foreign type.  A server of tunnels says by its banner that it takes them. */
+#define TG_SSH_TUNNEL        "gost-tunnel"
+#define TG_SSH_TUNNEL_BANNER "tidegate_tunnel"
+
 #define TG_SSH_BACKLOG 256u /**< channels that wait to be accepted; more are refused */
 
 struct tg_ssh_options {
@@ -24,17 +29,18 @@ struct tg_ssh_options {
     int methods; /**< server: SSH_AUTH_METHOD_* that are offered */
     uint32_t max_streams; /**< channels alive */
     uint32_t keepalive;   /**< ms between requests that the peer must answer; 0: none */
-    uint32_t timeout;     /**< ms of silence after one that end the session */
+    uint32_t timeout;     /**< ms of silence after one that count as a miss */
+    uint32_t retries;     /**< misses in a row that end the session */
 };
 
 #define TG_SSH_DEFAULTS                                                                            \
     {                                                                                              \
-        .methods = SSH_AUTH_METHOD_PASSWORD, .max_streams = 1024, .timeout = 15000,                \
+        .methods = SSH_AUTH_METHOD_PASSWORD, .max_streams = 1024, .timeout = 15000, .retries = 1,  \
     }
 
 enum tg_ssh_kind {
-    TG_SSH_NONE, /**< a login without a secret */
-    TG_SSH_PASSWORD,
+    TG_SSH_NONE,     /**< a login without a secret */
+    TG_SSH_PASSWORD, /**< also as the answer to a question (keyboard-interactive) */
     TG_SSH_OFFER,    /**< a public key: would it do? */
     TG_SSH_KEY,      /**< a public key, and the peer has its other half */
     TG_SSH_LISTEN,   /**< tcpip-forward */
@@ -57,7 +63,14 @@ struct tg_ssh_target {
 };
 
 /** What a client does one after the other; each ends with an event. */
-enum tg_ssh_step { TG_SSH_LOGIN_NONE, TG_SSH_LOGIN_PASSWORD, TG_SSH_LOGIN_KEY, TG_SSH_BIND };
+enum tg_ssh_step {
+    TG_SSH_LOGIN_NONE,
+    TG_SSH_LOGIN_PASSWORD,
+    TG_SSH_LOGIN_INTERACTIVE, /**< the password answers all questions */
+    TG_SSH_LOGIN_KEY,
+    TG_SSH_LOGIN_AGENT, /**< `text` is the path of its socket; the agent is waited for */
+    TG_SSH_BIND,
+};
 
 /** Serve over `lower`, which the session owns from now on.
  * @param bind has the host key @return NULL: see `err`, and `lower` is closed */

@@ -53,6 +53,9 @@ struct ssh2 {
     enum tg_ssh2_step step;
     int result;
     char *user, *secret, *passphrase, *methods;
+    LIBSSH2_AGENT *agent; /* while its keys are tried */
+    struct libssh2_agent_publickey *identity;
+    uint32_t missed; /* questions in a row that had no answer */
     bool stepping, opening, abandoned, blocked, lower_ended;
     char reason[REASON_MAX];
 };
@@ -420,6 +423,57 @@ static int ask_methods(struct ssh2 *m)
     return list == NULL && libssh2_userauth_authenticated(m->ssh) ? 0 : TG_AUTH;
 }
 
+static LIBSSH2_USERAUTH_KBDINT_RESPONSE_FUNC(on_questions)
+{
+    struct ssh2 *m = *abstract;
+    (void)name;
+    (void)name_len;
+    (void)instruction;
+    (void)instruction_len;
+    (void)prompts;
+    for (int i = 0; i < num_prompts; i++) {
+        responses[i].text = strdup(m->secret); /* the library frees it */
+        responses[i].length = responses[i].text == NULL ? 0 : (unsigned)strlen(m->secret);
+    }
+}
+
+static void leave_agent(struct ssh2 *m)
+{
+    if (m->agent == NULL)
+        return;
+    libssh2_agent_disconnect(m->agent);
+    libssh2_agent_free(m->agent);
+    m->agent = NULL;
+    m->identity = NULL;
+}
+
+static bool reach_agent(struct ssh2 *m)
+{
+    m->agent = libssh2_agent_init(m->ssh);
+    if (m->agent == NULL)
+        return false;
+    libssh2_agent_set_identity_path(m->agent, m->secret);
+    return libssh2_agent_connect(m->agent) == 0 && libssh2_agent_list_identities(m->agent) == 0;
+}
+
+/* One key of the agent after the other. */
+static int try_agent(struct ssh2 *m)
+{
+    int code = LIBSSH2_ERROR_AUTHENTICATION_FAILED;
+    bool more = m->agent != NULL;
+    if (!more)
+        more = reach_agent(m) && libssh2_agent_get_identity(m->agent, &m->identity, NULL) == 0;
+    while (more) {
+        code = libssh2_agent_userauth(m->agent, m->user, m->identity);
+        if (code == LIBSSH2_ERROR_EAGAIN)
+            return TG_AGAIN;
+        more = code != 0 &&
+               libssh2_agent_get_identity(m->agent, &m->identity, m->identity) == 0;
+    }
+    leave_agent(m);
+    return finished(m, code);
+}
+
 static int try_step(struct ssh2 *m)
 {
     unsigned user_len = (unsigned)strlen(m->user);
@@ -431,6 +485,11 @@ static int try_step(struct ssh2 *m)
     case TG_SSH2_PASSWORD:
         return finished(m, libssh2_userauth_password_ex(m->ssh, m->user, user_len, m->secret,
                                                         (unsigned)strlen(m->secret), NULL));
+    case TG_SSH2_INTERACTIVE:
+        return finished(m, libssh2_userauth_keyboard_interactive_ex(m->ssh, m->user, user_len,
+                                                                    on_questions));
+    case TG_SSH2_AGENT:
+        return try_agent(m);
     default:
         return finished(m, libssh2_userauth_publickey_frommemory(m->ssh, m->user, user_len, NULL, 0,
                                                                  m->secret, strlen(m->secret),
@@ -584,7 +643,9 @@ static void on_timer(void *arg)
     uint64_t now = m->base.reactor->now;
     uint64_t silent = now - m->heard_at;
     int next;
-    if (m->asked_at > m->heard_at) {
+    bool missed = m->asked_at > m->heard_at;
+    m->missed = missed ? m->missed + 1 : 0;
+    if (missed && m->missed >= m->options.retries) {
         die(m, TG_TIMEOUT, "the peer does not answer any more");
         return;
     }
@@ -653,6 +714,7 @@ static void ssh2_close(struct tg_session *s)
         flush(m);
     }
     s->dead = true; /* nothing is read any more */
+    leave_agent(m);
     libssh2_session_free(m->ssh);
     close(m->fd);
     tg_timer_stop(s->reactor, &m->timer);
@@ -675,15 +737,19 @@ static const struct tg_session_ops session_ops = {
     .close = ssh2_close,
 };
 
-/* What it would choose by itself begins with slower ciphers. */
-static void prefer(LIBSSH2_SESSION *ssh)
+/* What it would choose by itself begins with slower ciphers.  Those with GCM came with 1.11. */
+static void prefer(LIBSSH2_SESSION *ssh, const char *host_keys)
 {
-    static const char ciphers[] = "aes128-ctr,aes256-ctr,aes192-ctr";
+    static const char fast[] = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,"
+                               "aes128-ctr,aes256-ctr,aes192-ctr";
     static const char macs[] = "hmac-sha2-256,hmac-sha2-512";
+    const char *ciphers = libssh2_version(0x010b00) != NULL ? fast : strstr(fast, "aes128-ctr");
     libssh2_session_method_pref(ssh, LIBSSH2_METHOD_CRYPT_CS, ciphers);
     libssh2_session_method_pref(ssh, LIBSSH2_METHOD_CRYPT_SC, ciphers);
     libssh2_session_method_pref(ssh, LIBSSH2_METHOD_MAC_CS, macs);
     libssh2_session_method_pref(ssh, LIBSSH2_METHOD_MAC_SC, macs);
+    if (host_keys != NULL)
+        libssh2_session_method_pref(ssh, LIBSSH2_METHOD_HOSTKEY, host_keys);
 }
 
 struct tg_session *tg_ssh2_start(struct tg_stream *lower, const struct tg_ssh2_options *options,
@@ -706,6 +772,7 @@ struct tg_session *tg_ssh2_start(struct tg_stream *lower, const struct tg_ssh2_o
     m->base.reactor = lower->reactor;
     m->base.lower = lower;
     m->options = *options;
+    m->options.user = m->options.host_keys = NULL;
     m->last = &m->first;
     m->open_last = &m->open_first;
     m->heard_at = lower->reactor->now;
@@ -715,7 +782,7 @@ struct tg_session *tg_ssh2_start(struct tg_stream *lower, const struct tg_ssh2_o
     libssh2_session_set_blocking(m->ssh, 0);
     libssh2_session_callback_set(m->ssh, LIBSSH2_CALLBACK_SEND, (void *)on_send);
     libssh2_session_callback_set(m->ssh, LIBSSH2_CALLBACK_RECV, (void *)on_recv);
-    prefer(m->ssh);
+    prefer(m->ssh, options->host_keys);
     lower->on_ready = on_lower;
     lower->ready_arg = m;
     if (m->options.keepalive > 0) {
@@ -762,28 +829,10 @@ const char *tg_ssh2_methods(const struct tg_session *s)
     return ((const struct ssh2 *)s)->methods;
 }
 
-enum tg_ssh2_verdict tg_ssh2_is_known(const struct tg_session *s, const char *file,
-                                      const char *host, int port)
+const char *tg_ssh2_host_key(const struct tg_session *s, size_t *len)
 {
-    LIBSSH2_SESSION *ssh = ((const struct ssh2 *)s)->ssh;
-    LIBSSH2_KNOWNHOSTS *hosts = libssh2_knownhost_init(ssh);
-    size_t len;
     int type;
-    const char *key = libssh2_session_hostkey(ssh, &len, &type);
-    enum tg_ssh2_verdict verdict = TG_SSH2_NO_FILE;
-    if (hosts != NULL && key != NULL &&
-        libssh2_knownhost_readfile(hosts, file, LIBSSH2_KNOWNHOST_FILE_OPENSSH) >= 0) {
-        struct libssh2_knownhost *found = NULL;
-        int code = libssh2_knownhost_checkp(
-            hosts, host, port, key, len,
-            LIBSSH2_KNOWNHOST_TYPE_PLAIN | LIBSSH2_KNOWNHOST_KEYENC_RAW, &found);
-        verdict = code == LIBSSH2_KNOWNHOST_CHECK_MATCH      ? TG_SSH2_KNOWN
-                  : code == LIBSSH2_KNOWNHOST_CHECK_MISMATCH ? TG_SSH2_CHANGED
-                                                             : TG_SSH2_UNKNOWN;
-    }
-    if (hosts != NULL)
-        libssh2_knownhost_free(hosts);
-    return verdict;
+    return libssh2_session_hostkey(((const struct ssh2 *)s)->ssh, len, &type);
 }
 
 const char *tg_ssh2_host_hash(const struct tg_session *s)

@@ -15,11 +15,18 @@ struct tg_ssh2_options {
     uint32_t max_streams;
     uint32_t keepalive; /**< ms of silence after which the peer is asked for an answer; 0: never */
     uint32_t timeout;   /**< ms for the answer */
+    uint32_t retries;   /**< questions in a row without one that end the session */
+    const char *host_keys; /**< kinds of keys the server may show, by commas, best first; NULL: any */
 };
 
-enum tg_ssh2_step { TG_SSH2_SHAKE, TG_SSH2_NONE, TG_SSH2_PASSWORD, TG_SSH2_KEY };
-
-enum tg_ssh2_verdict { TG_SSH2_KNOWN, TG_SSH2_CHANGED, TG_SSH2_UNKNOWN, TG_SSH2_NO_FILE };
+enum tg_ssh2_step {
+    TG_SSH2_SHAKE,
+    TG_SSH2_NONE,
+    TG_SSH2_PASSWORD,
+    TG_SSH2_INTERACTIVE, /**< the password answers all questions */
+    TG_SSH2_KEY,
+    TG_SSH2_AGENT, /**< the secret is the path of its socket; the agent is waited for */
+};
 
 /** Start on `lower`, which the session owns from now on; keys are exchanged at once
  * (TG_SSH2_SHAKE is the first step).  @return NULL: see `err`, and `lower` is closed */
@@ -36,9 +43,8 @@ int tg_ssh2_result(const struct tg_session *s);
 const char *tg_ssh2_reason(const struct tg_session *s);
 /** @return names of the logins the server takes, by commas, or NULL: not known */
 const char *tg_ssh2_methods(const struct tg_session *s);
-/** Look the server's key up in a file of OpenSSH's format. */
-enum tg_ssh2_verdict tg_ssh2_is_known(const struct tg_session *s, const char *file,
-                                      const char *host, int port);
+/** @return the server's key as it is on the wire, or NULL */
+const char *tg_ssh2_host_key(const struct tg_session *s, size_t *len);
 /** @return SHA-256 of the server's key, 32 bytes, or NULL */
 const char *tg_ssh2_host_hash(const struct tg_session *s);
 /** @return ms since anything came from the peer */

@@ -5,6 +5,7 @@
 #include "stream/stream_lua.h"
 
 #include <lauxlib.h>
+#include <libssh2.h>
 #include <openssl/evp.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@ int luaopen_tidegate_native_ssh2(lua_State *L);
 
 #define SESSION_MT "tidegate.ssh2"
 #define HASH_LEN   32
+#define KEY_MAX    8192 /* bytes of a public key */
 
 /** What Lua holds.  `s` is NULL once closed; collecting the box closes the session. */
 struct box {
@@ -67,19 +69,23 @@ static uint32_t number(lua_State *L, const char *key, lua_Number scale, uint32_t
     return (uint32_t)value;
 }
 
-/** client(stream, { user=, max_streams=1024, keepalive= (s, 0: none), timeout=15 }) → session |
- * nil, err; the stream is used up */
+/** client(stream, { user=, host_keys= (kinds, by commas), max_streams=1024, keepalive= (s, 0: none),
+ * timeout=15, retries=1 }) → session | nil, err; the stream is used up */
 static int l_client(lua_State *L)
 {
     lua_settop(L, 2);
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_getfield(L, 2, "user");
     const char *user = luaL_optstring(L, -1, "");
+    lua_getfield(L, 2, "host_keys");
+    const char *host_keys = luaL_optstring(L, -1, NULL);
     struct tg_ssh2_options o = {
         .user = user,
         .max_streams = number(L, "max_streams", 1, 1024),
         .keepalive = number(L, "keepalive", 1000, 0),
         .timeout = number(L, "timeout", 1000, 15000),
+        .retries = number(L, "retries", 1, 1),
+        .host_keys = host_keys,
     };
     struct box *b = lua_newuserdata(L, sizeof(*b));
     memset(b, 0, sizeof(*b));
@@ -136,6 +142,20 @@ static int l_login_password(lua_State *L)
     return begin(L, TG_SSH2_PASSWORD, luaL_checkstring(L, 2), NULL, tg_opt_deadline(L, 3));
 }
 
+/** session:login_interactive(password[, deadline]) → true | false, why not | nil, err: it answers
+ * whatever is asked */
+static int l_login_interactive(lua_State *L)
+{
+    return begin(L, TG_SSH2_INTERACTIVE, luaL_checkstring(L, 2), NULL, tg_opt_deadline(L, 3));
+}
+
+/** session:login_agent(path of its socket[, deadline]) → true | false, why not | nil, err; the
+ * thread waits for the agent */
+static int l_login_agent(lua_State *L)
+{
+    return begin(L, TG_SSH2_AGENT, luaL_checkstring(L, 2), NULL, tg_opt_deadline(L, 3));
+}
+
 /** session:login_key({ text=, passphrase= }[, deadline]) → true | false, why not | nil, err */
 static int l_login_key(lua_State *L)
 {
@@ -162,38 +182,41 @@ static int l_methods(lua_State *L)
     return 1;
 }
 
-/** session:is_known(file, host, port) → "ok", "changed", "unknown" or "missing" (the file) */
-static int l_is_known(lua_State *L)
+#define BASE64_MAX(len) (((len) + 2) / 3 * 4 + 1)
+
+/* Kind of a key: the first string in it. */
+static void push_kind(lua_State *L, const uint8_t *key, size_t len)
 {
-    static const char *const verdicts[] = {
-        [TG_SSH2_KNOWN] = "ok",
-        [TG_SSH2_CHANGED] = "changed",
-        [TG_SSH2_UNKNOWN] = "unknown",
-        [TG_SSH2_NO_FILE] = "missing",
-    };
-    struct box *b = check_box(L);
-    const char *file = luaL_checkstring(L, 2), *host = luaL_checkstring(L, 3);
-    int port = (int)luaL_checkinteger(L, 4);
-    if (b->s == NULL || b->s->dead)
-        return fail_dead(L, b);
-    lua_pushstring(L, verdicts[tg_ssh2_is_known(b->s, file, host, port)]);
-    return 1;
+    size_t n = len < 4 ? 0 : (size_t)key[2] << 8 | key[3];
+    lua_pushlstring(L, (const char *)key + 4, n + 4 <= len ? n : 0);
 }
 
-/** session:host_key() → "host key", nil, "SHA256:…" */
+/** session:host_key() → type, base64 of the server's key, "SHA256:…" | nil, err */
 static int l_host_key(lua_State *L)
 {
     struct box *b = check_box(L);
-    unsigned char text[64];
-    const char *hash = b->s == NULL ? NULL : tg_ssh2_host_hash(b->s);
-    if (hash == NULL)
+    unsigned char text[BASE64_MAX(HASH_LEN)];
+    size_t len = 0;
+    const char *key = b->s == NULL ? NULL : tg_ssh2_host_key(b->s, &len);
+    const char *hash = key == NULL ? NULL : tg_ssh2_host_hash(b->s);
+    if (hash == NULL || len > KEY_MAX)
         return tg_push_failure_text(L, "protocol", "no host key");
+    unsigned char whole[BASE64_MAX(KEY_MAX)];
+    push_kind(L, (const uint8_t *)key, len);
+    int size = EVP_EncodeBlock(whole, (const unsigned char *)key, (int)len);
+    lua_pushlstring(L, (const char *)whole, (size_t)size);
     EVP_EncodeBlock(text, (const unsigned char *)hash, HASH_LEN);
     text[strcspn((char *)text, "=")] = '\0';
-    lua_pushliteral(L, "host key");
-    lua_pushnil(L);
     lua_pushfstring(L, "SHA256:%s", (char *)text);
     return 3;
+}
+
+/** signs_rsa() → whether this version of the library signs with RSA keys in a way that servers
+ * still take */
+static int l_signs_rsa(lua_State *L)
+{
+    lua_pushboolean(L, libssh2_version(0x010b00) != NULL);
+    return 1;
 }
 
 /** session:last_error() → what the library said last */
@@ -204,8 +227,8 @@ static int l_last_error(lua_State *L)
     return 1;
 }
 
-/** session:open([deadline]) → stream | nil, err */
-static int l_open(lua_State *L)
+/** session:open_tunnel([deadline]) → stream | nil, err */
+static int l_open_tunnel(lua_State *L)
 {
     struct box *b = check_box(L);
     uint64_t deadline = tg_opt_deadline(L, 2);
@@ -268,19 +291,22 @@ int luaopen_tidegate_native_ssh2(lua_State *L)
         { "ready", l_ready },
         { "login_none", l_login_none },
         { "login_password", l_login_password },
+        { "login_interactive", l_login_interactive },
         { "login_key", l_login_key },
+        { "login_agent", l_login_agent },
         { "methods", l_methods },
-        { "is_known", l_is_known },
         { "host_key", l_host_key },
         { "last_error", l_last_error },
-        { "open", l_open },
+        { "open_tunnel", l_open_tunnel },
         { "close", l_close },
         { "is_alive", l_is_alive },
         { "count", l_count },
         { "silence", l_silence },
         { NULL, NULL },
     };
-    static const luaL_Reg functions[] = { { "client", l_client }, { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "client", l_client },
+                                          { "signs_rsa", l_signs_rsa },
+                                          { NULL, NULL } };
     tg_class(L, SESSION_MT, methods, l_gc, NULL);
     lua_newtable(L);
     luaL_register(L, NULL, functions);

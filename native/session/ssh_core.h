@@ -47,6 +47,8 @@ struct tg_ssh {
     struct tg_defer work, event;
     struct tg_timer timer;
     enum tg_ssh_step step;
+    uint32_t missed;   /* keepalives in a row that had no answer */
+    unsigned rounds;   /* of questions in this step */
     int result, bound, step_port;
     char *step_text;
     ssh_key step_key;

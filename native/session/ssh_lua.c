@@ -9,6 +9,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
+#include <limits.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,7 +22,7 @@ int luaopen_tidegate_native_ssh(lua_State *L);
 #define SESSION_MT  "tidegate.ssh"
 #define KEY_MT      "tidegate.ssh.key"
 #define HOST_MT     "tidegate.ssh.host"
-#define MESSAGE_MAX 256
+#define GREETING_MT "tidegate.ssh.greeting"
 
 /** What Lua holds.  `s` is NULL once closed; collecting the box closes the session. */
 struct box {
@@ -93,6 +96,21 @@ static int l_public(lua_State *L)
     return 2;
 }
 
+/** key:certify(path of OpenSSH's certificate) → true | nil, err: logins show it from now on */
+static int l_certify(lua_State *L)
+{
+    struct key *k = luaL_checkudata(L, 1, KEY_MT);
+    ssh_key cert = NULL;
+    int code = ssh_pki_import_cert_file(luaL_checkstring(L, 2), &cert);
+    if (code == SSH_OK)
+        code = ssh_pki_copy_cert_to_privkey(cert, k->key);
+    ssh_key_free(cert);
+    if (code != SSH_OK)
+        return tg_push_failure_text(L, "config", "not a certificate");
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int l_key_gc(lua_State *L)
 {
     struct key *k = lua_touserdata(L, 1);
@@ -101,7 +119,7 @@ static int l_key_gc(lua_State *L)
     return 0;
 }
 
-/** host(key) → what servers of one listener share: its key */
+/** host(key[, tunnel]) → what servers of one listener share: its key and its banner */
 static int l_host(lua_State *L)
 {
     struct key *k = luaL_checkudata(L, 1, KEY_MT);
@@ -115,7 +133,8 @@ static int l_host(lua_State *L)
     if (h->bind == NULL || copy == NULL)
         return luaL_error(L, "out of memory");
     ssh_bind_options_set(h->bind, SSH_BIND_OPTIONS_PROCESS_CONFIG, &off);
-    ssh_bind_options_set(h->bind, SSH_BIND_OPTIONS_BANNER, "tidegate");
+    ssh_bind_options_set(h->bind, SSH_BIND_OPTIONS_BANNER,
+                         lua_toboolean(L, 2) ? TG_SSH_TUNNEL_BANNER : "tidegate");
     if (ssh_bind_options_set(h->bind, SSH_BIND_OPTIONS_IMPORT_KEY, copy) != SSH_OK) {
         ssh_key_free(copy);
         return tg_push_failure_text(L, "config", "this kind of key cannot be a host key");
@@ -165,13 +184,16 @@ static const char *text_of(lua_State *L, int index, const char *key)
 static void read_options(lua_State *L, int index, struct tg_ssh_options *o)
 {
     o->tunnel = flag(L, index, "tunnel");
-    o->methods = (flag(L, index, "password") ? SSH_AUTH_METHOD_PASSWORD : 0) |
+    o->methods = (flag(L, index, "password")
+                      ? SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE
+                      : 0) |
                  (flag(L, index, "public_key") ? SSH_AUTH_METHOD_PUBLICKEY : 0);
     if (o->methods == 0)
         o->methods = SSH_AUTH_METHOD_NONE;
     o->max_streams = number(L, index, "max_streams", 1, o->max_streams);
     o->keepalive = number(L, index, "keepalive", 1000, o->keepalive);
     o->timeout = number(L, index, "timeout", 1000, o->timeout);
+    o->retries = number(L, index, "retries", 1, o->retries);
 }
 
 static void wake(struct tg_waiter *w, int count)
@@ -236,17 +258,15 @@ static int l_server(lua_State *L)
     return started(L, b, &err);
 }
 
-/** client(stream, { user=, host=, port=, known_hosts= (path), max_streams=, keepalive=, timeout= })
- * → session | nil, err; the stream, which must be plain, is used up */
+/** client(stream, { user=, host_keys= (kinds, by commas), max_streams=, keepalive=, timeout=,
+ * retries= }) → session | nil, err; the stream, which must be plain, is used up */
 static int l_client(lua_State *L)
 {
     struct tg_ssh_options o = TG_SSH_DEFAULTS;
     luaL_checktype(L, 2, LUA_TTABLE);
     read_options(L, 2, &o);
     const char *user = text_of(L, 2, "user");
-    const char *host = text_of(L, 2, "host");
-    const char *known = text_of(L, 2, "known_hosts");
-    unsigned port = number(L, 2, "port", 1, 22);
+    const char *kinds = text_of(L, 2, "host_keys");
     struct box *b = new_box(L);
     struct tg_stream *lower = tg_stream_take(L, 1);
     luaL_argcheck(L, lower != NULL, 1, "the stream is closed");
@@ -255,12 +275,11 @@ static int l_client(lua_State *L)
     if (b->s == NULL)
         return tg_push_failure(L, &err);
     ssh_session ssh = tg_ssh_of(b->s);
-    if (host != NULL && *host != '\0')
-        ssh_options_set(ssh, SSH_OPTIONS_HOST, host);
-    ssh_options_set(ssh, SSH_OPTIONS_PORT, &port);
-    known = known == NULL ? "/dev/null" : known; /* the home directory is none of its business */
-    ssh_options_set(ssh, SSH_OPTIONS_KNOWNHOSTS, known);
-    ssh_options_set(ssh, SSH_OPTIONS_GLOBAL_KNOWNHOSTS, known);
+    if (kinds != NULL)
+        ssh_options_set(ssh, SSH_OPTIONS_HOSTKEYS, kinds);
+    /* the home directory is none of its business */
+    ssh_options_set(ssh, SSH_OPTIONS_KNOWNHOSTS, "/dev/null");
+    ssh_options_set(ssh, SSH_OPTIONS_GLOBAL_KNOWNHOSTS, "/dev/null");
     return started(L, b, &err);
 }
 
@@ -270,6 +289,75 @@ static int l_is_plain(lua_State *L)
     struct tg_stream *s = tg_stream_check(L, 1);
     lua_pushboolean(L, s != NULL && s->metering == NULL && tg_stream_fd(s) >= 0);
     return 1;
+}
+
+struct greeting {
+    struct tg_stream_side side;
+    struct tg_waiter waiter;
+};
+
+#define GREETING_MAX 255
+
+/* @return number of results pushed, 0 to wait on.  The bytes stay where they are. */
+static int look(lua_State *L, struct greeting *g)
+{
+    char line[GREETING_MAX];
+    struct tg_stream *s = g->side.stream;
+    if (s == NULL)
+        return fail_closed(L);
+    ssize_t n = recv(tg_stream_fd(s), line, sizeof(line), MSG_PEEK | MSG_DONTWAIT);
+    bool waits = n < 0 && (errno == EAGAIN || errno == EINTR);
+    if (n > 0 && n < GREETING_MAX && memchr(line, '\n', (size_t)n) == NULL)
+        waits = true;
+    if (waits) {
+        s->ops->blocked(s, TG_READABLE);
+        return 0;
+    }
+    lua_pushlstring(L, line, n > 0 ? (size_t)n : 0);
+    return 1;
+}
+
+static void on_greeting(void *arg)
+{
+    struct greeting *g = arg;
+    if (g->waiter.co == NULL)
+        return;
+    int count = look(g->waiter.co, g);
+    if (count == 0)
+        return;
+    tg_stream_give_back(&g->side);
+    tg_wake(&g->waiter, count);
+}
+
+static int l_greeting_gc(lua_State *L)
+{
+    struct greeting *g = lua_touserdata(L, 1);
+    tg_stream_give_back(&g->side);
+    return 0;
+}
+
+/** greeting(plain stream[, deadline]) → what the server says first, "" where it says nothing; it
+ * stays to be read | nil, err */
+static int l_greeting(lua_State *L)
+{
+    uint64_t deadline = tg_opt_deadline(L, 2);
+    struct tg_stream *s = tg_stream_check_side(L, 1, TG_READABLE);
+    luaL_argcheck(L, s != NULL && tg_stream_fd(s) >= 0, 1, "a plain stream is needed");
+    lua_settop(L, 2);
+    struct greeting *g = lua_newuserdata(L, sizeof(*g));
+    memset(g, 0, sizeof(*g));
+    luaL_getmetatable(L, GREETING_MT);
+    lua_setmetatable(L, -2);
+    tg_check_parkable(L, &g->waiter);
+    g->side = (struct tg_stream_side){ .ready = on_greeting, .arg = g };
+    tg_stream_lend(L, 1, TG_READABLE, &g->side);
+    int count = look(L, g);
+    if (count > 0) {
+        tg_stream_give_back(&g->side);
+        return count;
+    }
+    tg_stream_side_want(&g->side, true);
+    return tg_park(L, &g->waiter, deadline);
 }
 
 /** plain_pair() → two streams, each the other's peer, that both have a descriptor | nil, err */
@@ -413,6 +501,20 @@ static int l_login_password(lua_State *L)
     return begin(L, TG_SSH_LOGIN_PASSWORD, luaL_checkstring(L, 2), 0, NULL, 3);
 }
 
+/** session:login_interactive(password[, deadline]) → true | false, why not | nil, err: it answers
+ * whatever is asked */
+static int l_login_interactive(lua_State *L)
+{
+    return begin(L, TG_SSH_LOGIN_INTERACTIVE, luaL_checkstring(L, 2), 0, NULL, 3);
+}
+
+/** session:login_agent(path of its socket[, deadline]) → true | false, why not | nil, err; the
+ * thread waits for the agent */
+static int l_login_agent(lua_State *L)
+{
+    return begin(L, TG_SSH_LOGIN_AGENT, luaL_checkstring(L, 2), 0, NULL, 3);
+}
+
 /** session:login_key(key[, deadline]) → true | false, why not | nil, err; the key must be kept */
 static int l_login_key(lua_State *L)
 {
@@ -482,44 +584,29 @@ static int l_last_error(lua_State *L)
     return 1;
 }
 
-/** session:is_known() → "ok", "changed", "other", "unknown" or "missing" (the file): what the file
- * of known hosts says */
-static int l_is_known(lua_State *L)
+/** host_hash(salt, name) → HMAC-SHA1 by which OpenSSH hides names in known_hosts */
+static int l_host_hash(lua_State *L)
 {
-    struct box *b = check_box(L);
-    if (b->s == NULL || b->s->dead)
-        return fail_dead(L, b);
-    switch (ssh_session_is_known_server(tg_ssh_of(b->s))) {
-    case SSH_KNOWN_HOSTS_OK:
-        lua_pushliteral(L, "ok");
-        break;
-    case SSH_KNOWN_HOSTS_CHANGED:
-        lua_pushliteral(L, "changed");
-        break;
-    case SSH_KNOWN_HOSTS_OTHER:
-        lua_pushliteral(L, "other");
-        break;
-    case SSH_KNOWN_HOSTS_UNKNOWN:
-        lua_pushliteral(L, "unknown");
-        break;
-    default:
-        lua_pushliteral(L, "missing");
-    }
+    size_t salt_len, name_len;
+    const char *salt = luaL_checklstring(L, 1, &salt_len);
+    const char *name = luaL_checklstring(L, 2, &name_len);
+    unsigned char hash[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    luaL_argcheck(L, salt_len <= INT_MAX, 1, "too long");
+    if (HMAC(EVP_sha1(), salt, (int)salt_len, (const unsigned char *)name, name_len, hash, &len) ==
+        NULL)
+        return luaL_error(L, "no HMAC");
+    lua_pushlstring(L, (const char *)hash, len);
     return 1;
 }
 
 /* --- channels
  * ---------------------------------------------------------------------------------------- */
 
-/** session:open(host, port, origin, origin port[, deadline]) → stream | nil, err */
-static int l_open(lua_State *L)
+static int open_channel(lua_State *L, const char *host, int port, const char *origin,
+                        int origin_port, uint64_t deadline)
 {
     struct box *b = check_box(L);
-    const char *host = luaL_checkstring(L, 2);
-    int port = (int)luaL_checkinteger(L, 3);
-    const char *origin = luaL_checkstring(L, 4);
-    int origin_port = (int)luaL_checkinteger(L, 5);
-    uint64_t deadline = tg_opt_deadline(L, 6);
     struct tg_error err;
     if (b->s == NULL)
         return fail_closed(L);
@@ -528,6 +615,20 @@ static int l_open(lua_State *L)
         return tg_push_failure(L, &err);
     tg_stream_push(L, stream);
     return tg_stream_await_open(L, lua_gettop(L), deadline);
+}
+
+/** session:open(host, port, origin, origin port[, deadline]) → stream | nil, err */
+static int l_open(lua_State *L)
+{
+    return open_channel(L, luaL_checkstring(L, 2), (int)luaL_checkinteger(L, 3),
+                        luaL_checkstring(L, 4), (int)luaL_checkinteger(L, 5),
+                        tg_opt_deadline(L, 6));
+}
+
+/** session:open_tunnel([deadline]) → stream | nil, err: to a server of tunnels that is of our kind */
+static int l_open_tunnel(lua_State *L)
+{
+    return open_channel(L, TG_SSH_TUNNEL, 0, "", 0, tg_opt_deadline(L, 2));
 }
 
 /** session:accept([deadline in ms]) → stream | nil, err: waits for a channel; an error other than a
@@ -623,13 +724,15 @@ int luaopen_tidegate_native_ssh(lua_State *L)
         { "answer", l_answer },
         { "login_none", l_login_none },
         { "login_password", l_login_password },
+        { "login_interactive", l_login_interactive },
         { "login_key", l_login_key },
+        { "login_agent", l_login_agent },
         { "listen", l_listen },
         { "methods", l_methods },
         { "host_key", l_host_key },
         { "last_error", l_last_error },
-        { "is_known", l_is_known },
         { "open", l_open },
+        { "open_tunnel", l_open_tunnel },
         { "accept", l_accept },
         { "close", l_close },
         { "is_alive", l_is_alive },
@@ -638,7 +741,9 @@ int luaopen_tidegate_native_ssh(lua_State *L)
         { "silence", l_silence },
         { NULL, NULL },
     };
-    static const luaL_Reg key_methods[] = { { "public", l_public }, { NULL, NULL } };
+    static const luaL_Reg key_methods[] = { { "public", l_public },
+                                            { "certify", l_certify },
+                                            { NULL, NULL } };
     static const luaL_Reg host_methods[] = { { NULL, NULL } };
     static const luaL_Reg functions[] = {
         { "key", l_key },
@@ -647,12 +752,15 @@ int luaopen_tidegate_native_ssh(lua_State *L)
         { "client", l_client },
         { "target", l_target },
         { "is_plain", l_is_plain },
+        { "greeting", l_greeting },
+        { "host_hash", l_host_hash },
         { "plain_pair", l_plain_pair },
         { NULL, NULL },
     };
     tg_class(L, SESSION_MT, methods, l_gc, NULL);
     tg_class(L, KEY_MT, key_methods, l_key_gc, NULL);
     tg_class(L, HOST_MT, host_methods, l_host_gc, NULL);
+    tg_class(L, GREETING_MT, host_methods, l_greeting_gc, NULL);
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     return 1;

@@ -2,6 +2,7 @@
 -- spec: timeout=300
 
 local fixture = require "spec.helpers.tls"
+local files = require "spec.helpers.files"
 local helpers = require "spec.helpers"
 local origin = require "spec.helpers.origin"
 local programs = require "spec.helpers.programs"
@@ -23,15 +24,6 @@ local KINDS = {
     "http+grpc://127.0.0.1:%d?grpcInsecure=true&grpc.path=s/m-x&keepalive=true" },
   { "http2://u:p@127.0.0.1:0", "http2://u:p@127.0.0.1:%d" },
 }
-
-local function md5(path)
-  return programs.output("md5sum", { path }):match "^%x+"
-end
-
-local function random_file(path, mib)
-  programs.output("dd", { "if=/dev/urandom", "of=" .. path, "bs=1M", "count=" .. mib, "status=none" })
-  return md5(path)
-end
 
 local function dial(port)
   local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 10000))
@@ -87,11 +79,11 @@ describe("HTTP/2 transports", function()
         local p, far = pair()
         local way = "socks5h://127.0.0.1:" .. p:port(1)
         local big, copy = web.www .. "/big", web.folder .. "/copy"
-        local sum = random_file(big, 64)
+        local sum = files.random(big, 64)
         curl { "-x", way, "-o", copy, ("http://127.0.0.1:%d/big"):format(web.http) }
-        assert.equal(sum, md5(copy))
+        assert.equal(sum, files.md5(copy))
         curl { "-x", way, "-T", big, ("http://127.0.0.1:%d/up/big"):format(web.http) }
-        assert.equal(sum, md5(web.www .. "/up/big"))
+        assert.equal(sum, files.md5(web.www .. "/up/big"))
         local waits = {}
         for i = 1, 100 do
           waits[i] = helpers.spawn(function()
@@ -208,7 +200,7 @@ describe("HTTP/2 transports", function()
 
     it("serves requests of the h2 library", helpers.task(function()
       local web = origin.nginx()
-      local sum = random_file(web.www .. "/big", 8)
+      local sum = files.random(web.www .. "/big", 8)
       local p = proxy.start { "-L", "http2://u:p@127.0.0.1:0" }
       local put = get(web, "/up/new", AUTH)
       put.headers[1][2] = "PUT"

@@ -2,6 +2,7 @@
 -- gost where they are installed.
 -- spec: timeout=600
 
+local files = require "spec.helpers.files"
 local helpers = require "spec.helpers"
 local origin = require "spec.helpers.origin"
 local programs = require "spec.helpers.programs"
@@ -93,10 +94,6 @@ local PEERS = {
   },
 }
 
-local function md5(path)
-  return programs.output("md5sum", { path }):match "^%x+"
-end
-
 local function dial(port)
   local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 10000))
   s:set_deadline(task.now() + 30000)
@@ -126,11 +123,11 @@ local function exercise(port, size, half)
   local way = "socks5h://127.0.0.1:" .. port
   local big, copy = web.www .. "/big", web.folder .. "/copy"
   programs.output("dd", { "if=/dev/urandom", "of=" .. big, "bs=1M", "count=" .. size, "status=none" })
-  local sum = md5(big)
+  local sum = files.md5(big)
   origin.curl { "-x", way, "-o", copy, ("http://127.0.0.1:%d/big"):format(web.http) }
-  assert.equal(sum, md5(copy))
+  assert.equal(sum, files.md5(copy))
   origin.curl { "-x", way, "-T", big, ("http://127.0.0.1:%d/up/big"):format(web.http) }
-  assert.equal(sum, md5(web.www .. "/up/big"))
+  assert.equal(sum, files.md5(web.www .. "/up/big"))
   local waits = {}
   for i = 1, MANY do
     waits[i] = helpers.spawn(whoami, port, web.http)

@@ -1,6 +1,7 @@
 -- The SSH server for port forwarding, against OpenSSH's client and paramiko.
 -- spec: timeout=300
 
+local files = require "spec.helpers.files"
 local helpers = require "spec.helpers"
 local origin = require "spec.helpers.origin"
 local programs = require "spec.helpers.programs"
@@ -10,15 +11,6 @@ local ssh = require "spec.helpers.ssh"
 local task = require "tidegate.native.task"
 
 local curl = origin.curl
-
-local function md5(path)
-  return programs.output("md5sum", { path }):match "^%x+"
-end
-
-local function random_file(path, mib)
-  programs.output("dd", { "if=/dev/urandom", "of=" .. path, "bs=1M", "count=" .. mib, "status=none" })
-  return md5(path)
-end
 
 describe("listener sshd", function()
   local keys, p, stop
@@ -66,13 +58,13 @@ describe("listener sshd", function()
     local web = origin.nginx()
     local ports = tunnel_of { target = web.http }
     local big, copy = web.www .. "/big", web.folder .. "/copy"
-    local sum = random_file(big, 64)
+    local sum = files.random(big, 64)
     for _, port in ipairs { ports.here, ports.there } do
       local where = "http://127.0.0.1:" .. port
       curl { "-o", copy, where .. "/big" }
-      assert.equal(sum, md5(copy))
+      assert.equal(sum, files.md5(copy))
       curl { "-T", big, where .. "/up/big" }
-      assert.equal(sum, md5(web.www .. "/up/big"))
+      assert.equal(sum, files.md5(web.www .. "/up/big"))
     end
     local waits = {}
     for i = 1, 100 do
@@ -91,11 +83,11 @@ describe("listener sshd", function()
     local web = origin.nginx()
     local ports = tunnel_of { target = web.http, "-o", "RekeyLimit=1M" }
     local big, copy = web.www .. "/big", web.folder .. "/copy"
-    local sum = random_file(big, 64)
+    local sum = files.random(big, 64)
     curl { "-o", copy, ("http://127.0.0.1:%d/big"):format(ports.here) }
-    assert.equal(sum, md5(copy))
+    assert.equal(sum, files.md5(copy))
     curl { "-T", big, ("http://127.0.0.1:%d/up/big"):format(ports.here) }
-    assert.equal(sum, md5(web.www .. "/up/big"))
+    assert.equal(sum, files.md5(web.www .. "/up/big"))
   end))
 
   it("passes half-close on through -W, and abrupt ends", helpers.task(function()

@@ -5,13 +5,32 @@ local dial = require "tidegate.net.ssh.dial"
 local libssh = require "tidegate.native.ssh"
 local ssh2 = require "tidegate.native.ssh2"
 
--- Keys are read again at each login; libssh says now whether they can be.
-local function key(text, passphrase)
-  local usable, err = libssh.key(text, passphrase)
-  return usable and { text = text, passphrase = passphrase }, err
+local OURS = "^SSH%-2%.0%-tidegate_tunnel\r?\n"
+local GREETING_MAX = 255
+
+-- What the server says first; it stays to be read.
+local function greeting(stream, deadline)
+  if libssh.is_plain(stream) then
+    return libssh.greeting(stream, deadline)
+  end
+  stream:set_deadline(deadline)
+  local got = ""
+  while #got < GREETING_MAX and not got:find "\n" do
+    local more = stream:peek(#got + 1)
+    if not more then
+      break
+    end
+    got = more
+  end
+  stream:set_deadline(nil)
+  return got
 end
 
-local NATIVE = { key = key, client = ssh2.client, layered = true }
+-- libssh, which is quicker, opens no channels of gost's type; servers of our kind take another as well.
+local function choose(stream, deadline)
+  local line = greeting(stream, deadline)
+  return line and line:find(OURS) and libssh or ssh2
+end
 
 local function refine(session, err)
   local said = session:last_error()
@@ -23,18 +42,19 @@ end
 
 return component.dialer "ssh" {
   doc = "many streams over an SSH connection",
-  metadata = dial.metadata(),
+  metadata = dial.metadata "none",
   multiplex = true,
 
   open = function(self)
-    return dial.open(self, NATIVE)
+    self.choose = choose
+    return dial.open(self)
   end,
 
   close = dial.close,
 
   dial = function(self, ctx, node, _, deadline)
     return dial.channel(self, ctx, node, ctx.via, deadline, function(session)
-      local stream, err = session:open(deadline)
+      local stream, err = session:open_tunnel(deadline)
       return stream, err and refine(session, err)
     end)
   end,

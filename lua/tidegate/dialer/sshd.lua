@@ -3,7 +3,6 @@
 local component = require "tidegate.component"
 local dial = require "tidegate.net.ssh.dial"
 local failure = require "tidegate.failure"
-local native = require "tidegate.native.ssh"
 
 -- What stands for a stream until the connector asks for a channel.
 local door = {}
@@ -34,7 +33,7 @@ end
 
 return component.dialer "sshd" {
   doc = "SSH to a server that forwards ports, for the connector sshd",
-  metadata = dial.metadata(),
+  metadata = dial.metadata "SSH_AUTH_SOCK",
   multiplex = true,
 
   open = function(self)
@@ -42,7 +41,7 @@ return component.dialer "sshd" {
     if not connector or connector.type ~= "sshd" then
       return nil, failure.new("config", "the dialer sshd goes with the connector sshd only")
     end
-    return dial.open(self, native)
+    return dial.open(self)
   end,
 
   close = dial.close,

@@ -4,10 +4,13 @@ local component = require "tidegate.component"
 local forwards = require "tidegate.net.ssh.forwards"
 local listen = require "tidegate.net.ssh.listen"
 
+local schema = listen.metadata()
+schema.bind = listen.BIND
+
 local function accept(self, ctx, stream)
   local session, err = listen.accept(self, ctx, stream)
   if session then
-    forwards.start(ctx, session)
+    forwards.start(self, ctx, session)
   end
   return session, err
 end
@@ -15,7 +18,7 @@ end
 return component.listener "sshd" {
   doc = "SSH server for port forwarding; its channels go to the handler sshd",
   network = "tcp",
-  metadata = listen.metadata(),
+  metadata = schema,
   open = listen.open(false),
   accept = accept,
   accept_stream = listen.accept_stream,

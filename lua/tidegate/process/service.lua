@@ -315,6 +315,27 @@ local function walk_stream(ctx, stream)
   return serve_one(ctx, carried, "handle")
 end
 
+-- The same for who came to a socket that a client had us open.
+local function walk_peer(ctx, stream, serve)
+  stats.accepted(ctx)
+  record.client(ctx)
+  local ok, err = ctx.stages.admit(ctx)
+  if not ok then
+    return nil, refused(err)
+  end
+  ok, err = metering.accepted(ctx)
+  if not ok then
+    return nil, err
+  end
+  record.opened(ctx)
+  live.began(ctx)
+  ok, err = metering.allowed(ctx)
+  if not ok then
+    return nil, err
+  end
+  return serve(ctx, stream)
+end
+
 -- What ended a connection, by how much it matters.
 local LEVELS = {
   eof = "debug", closed = "debug", canceled = "debug", reset = "debug",
@@ -406,6 +427,7 @@ function methods:serve_streams(ctx, session, serve)
     src = rawget(ctx, "src"),
     dst = rawget(ctx, "dst"),
     user = rawget(ctx, "user"),
+    login = rawget(ctx, "login"), -- what its listener knows of that
   }
   if serve then
     ctx:own(session)
@@ -424,6 +446,15 @@ function methods:serve_streams(ctx, session, serve)
     end
     task.spawn(serve_stream, serve and self or self.seat.service, carrier, stream)
   end
+end
+
+--- Serve who came to a socket that a client had us open; in a task of its own.
+-- @param user whose socket it is, or nil
+-- @param serve function(ctx, stream) → true | nil, err: what is done with it
+function methods:serve_peer(stream, user, serve)
+  local ctx = context.new(self, stream)
+  ctx.user = user
+  return run(ctx, walk_peer, serve)
 end
 
 --- Serve one session of datagrams, as serve() does a stream.

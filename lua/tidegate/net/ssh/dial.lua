@@ -1,10 +1,14 @@
--- What the dialers ssh and sshd share: metadata, the server's key, logins, and sessions used again.
+-- What the dialers ssh and sshd share: metadata, the server's key, and sessions used again.
 --
--- The two work with different libraries, whose sessions look the same to this file.
+-- There are two libraries, whose sessions look the same to this file: libssh's lie on plain streams only,
+-- libssh2's on any.
 
 local carrier = require "tidegate.net.ssh.carrier"
 local failure = require "tidegate.failure"
 local keys = require "tidegate.net.ssh.keys"
+local known = require "tidegate.net.ssh.known"
+local login = require "tidegate.net.ssh.login"
+local native = require "tidegate.native.ssh"
 local sessions = require "tidegate.net.sessions"
 local task = require "tidegate.native.task"
 
@@ -13,11 +17,21 @@ local M = {}
 local ATTEMPTS = 3 -- sessions tried for one channel: an old one may turn out to be dead
 
 --- The metadata keys of both.
-function M.metadata()
+-- @param agent what `agent` is when it is not set
+function M.metadata(agent)
   return {
     handshakeTimeout = { type = "duration", default = 0, doc = "limit on key exchange and login; 0: none" },
     privateKeyFile = { type = "string", doc = "key to log in with" },
     passphrase = { type = "string", doc = "of the private key" },
+    passphraseFromKeyring = { type = "bool", default = false, doc = "ask the keyring for the passphrase" },
+    certificateFile = {
+      type = "string", doc = "certificate to the key; when not set, the key's name with `-cert.pub`, if it is there",
+    },
+    agent = {
+      type = "string",
+      default = agent,
+      doc = "socket of an agent whose keys are tried; `SSH_AUTH_SOCK`: the one that variable names; `none`",
+    },
     knownHosts = {
       type = "string",
       doc = "file in OpenSSH's format that the server's key must be in; not set: every key is accepted",
@@ -27,7 +41,7 @@ function M.metadata()
       type = "duration", aliases = { "keepalive.interval" }, default = 30, doc = "time between probes",
     },
     ["keepalive.timeout"] = { type = "duration", default = 15, doc = "limit on the answer" },
-    ["keepalive.retries"] = { type = "int", default = 1, doc = "known to gost; one miss ends the session" },
+    ["keepalive.retries"] = { type = "int", default = 1, doc = "probes in a row without an answer that end it" },
     ["tcp.keepalive"] = { type = "bool", default = false, doc = "use the three settings below" },
     ["tcp.keepalive.idle"] = { type = "duration", default = 15, doc = "silence before the first TCP probe" },
     ["tcp.keepalive.interval"] = { type = "duration", default = 15, doc = "time between TCP probes" },
@@ -37,27 +51,26 @@ function M.metadata()
   }
 end
 
+local function expanded(path)
+  return path and path ~= "" and keys.expand(path) or nil
+end
+
 --- Prepare an instance.
--- @param native { key(), client() of a library, layered = whether its sessions lie on any stream }
 -- @return true | nil, err
-function M.open(self, native)
+function M.open(self)
   local md = self.md
-  self.native = native
-  if md.privateKeyFile and md.privateKeyFile ~= "" then
-    local err
-    self.key, err = keys.private(md.privateKeyFile, md.passphrase, native)
-    if not self.key then
-      return nil, err
-    end
-  end
   self.user = self.auth and self.auth.username or ""
+  local err
+  self.login, err = login.new(md, self.auth)
+  if not self.login then
+    return nil, err
+  end
+  self.known_hosts = expanded(md.knownHosts)
   self.session_options = {
     user = self.user,
-    host = self.node.host,
-    port = self.node.port or 22,
-    known_hosts = md.knownHosts and md.knownHosts ~= "" and keys.expand(md.knownHosts) or nil,
     keepalive = md.keepalive and math.max(md.ttl, 1) or 0,
     timeout = math.max(md["keepalive.timeout"], 1),
+    retries = math.max(md["keepalive.retries"], 1),
   }
   self.pool = sessions.new()
   return true
@@ -69,88 +82,53 @@ function M.close(self)
   end
 end
 
-local VERDICTS = {
-  changed = "differs from the one in %s: another server, or its key has been changed",
-  other = "is of a kind that %s does not have for it",
-  unknown = "is not in %s",
-  missing = "is not in %s",
-}
-
--- Is it the server it should be?
-local function check_host(self, session)
-  local file = self.session_options.known_hosts
-  if not file then
-    return true
+-- The session's library, and what it is to know of the server.
+local function start(self, library, stream, hosts)
+  local names
+  if library == native then
+    stream, names = carrier.plain(stream)
+    if not stream then
+      return nil, names
+    end
   end
   local options = self.session_options
-  local verdict, err = session:is_known(file, options.host, options.port)
-  if not verdict then
-    return nil, err
-  elseif verdict == "ok" then
-    return true
+  options.host_keys = hosts and hosts:kinds()
+  local session, err = library.client(stream, options)
+  if session and names then
+    session:set_names(names[1], names[2])
   end
-  local kind, _, print = session:host_key()
-  return nil, failure.new("auth", ("the server's key (%s %s) %s"):format(kind or "?", tostring(print),
-    VERDICTS[verdict]:format(file)))
+  return session, err
 end
 
-local function offered(session)
-  local methods = session:methods()
-  local names = {}
-  if methods.public_key then
-    names[#names + 1] = "public keys"
+-- Exchange keys, look at the server's, log in.
+local function greet(self, session, hosts, deadline)
+  local ok, err, reason = session:ready(deadline)
+  if not ok then
+    return nil, reason and reason ~= "" and failure.new(err.code, "SSH with the server: " .. reason) or err
   end
-  if methods.password then
-    names[#names + 1] = "passwords"
+  if hosts then
+    local kind, key, print = session:host_key()
+    if not kind then
+      return nil, key
+    end
+    ok, err = hosts:check(kind, key, print)
+    if not ok then
+      return nil, err
+    end
   end
-  if methods.interactive then
-    names[#names + 1] = "keyboard-interactive"
-  end
-  return #names > 0 and table.concat(names, ", ") or "nothing we know"
-end
-
-local function refusal(self, session, tried)
-  return failure.new("auth", ("the server refuses the login of %q by %s; it takes %s"):format(
-    self.user, #tried > 0 and table.concat(tried, " and ") or "no secret", offered(session)))
-end
-
--- The key first, then the password.
-local function login(self, session, deadline)
-  local tried = {}
-  local function attempt(name, method, ...)
-    tried[#tried + 1] = name
-    return session[method](session, ...)
-  end
-  local password = self.auth and self.auth.password or ""
-  local done, err = nil, nil
-  if self.key then
-    done, err = attempt("public key", "login_key", self.key, deadline)
-  end
-  if done == false and password ~= "" or not self.key and password ~= "" then
-    done, err = attempt("password", "login_password", password, deadline)
-  end
-  if #tried == 0 then
-    done, err = session:login_none(deadline)
-  end
-  if done then
-    return true
-  elseif done == nil then
-    return nil, err
-  end
-  if #tried > 0 then
-    session:login_none(deadline) -- tells what would do
-  end
-  return nil, refusal(self, session, tried)
+  return self.login:attempt(session, self.user, deadline)
 end
 
 -- A session ready for channels.
 local function connect(self, ctx, node, via, deadline)
-  local stream, err = node:carrier(ctx, via, deadline)
-  local names
-  if stream and not self.native.layered then
-    stream, names = carrier.plain(stream)
-    err = names
+  local hosts, stream, err
+  if self.known_hosts then
+    hosts, err = known.look(self.known_hosts, self.node.host, self.node.port or 22)
+    if not hosts then
+      return nil, err
+    end
   end
+  stream, err = node:carrier(ctx, via, deadline)
   if not stream then
     return nil, err
   end
@@ -158,25 +136,14 @@ local function connect(self, ctx, node, via, deadline)
   if own and (not deadline or own < deadline) then
     deadline = own
   end
+  local library = self.choose and self.choose(stream, deadline) or native
   local session
-  session, err = self.native.client(stream, self.session_options)
+  session, err = start(self, library, stream, hosts)
   if not session then
     return nil, err
   end
-  if names then
-    session:set_names(names[1], names[2])
-  end
-  local ok, reason
-  ok, err, reason = session:ready(deadline)
-  if not ok and reason and reason ~= "" then
-    err = failure.new(err.code, "SSH with the server: " .. reason)
-  end
-  if ok then
-    ok, err = check_host(self, session)
-  end
-  if ok then
-    ok, err = login(self, session, deadline)
-  end
+  local ok
+  ok, err = greet(self, session, hosts, deadline)
   if not ok then
     session:close()
     return nil, err

@@ -1,4 +1,4 @@
--- Key files of SSH: private keys, and lists of public ones.
+-- Key files of SSH.
 
 local default = require "tidegate.tls.default"
 local failure = require "tidegate.failure"
@@ -19,7 +19,8 @@ function M.expand(path)
   return home and home .. rest or path
 end
 
-local function read(path)
+--- What is in a file, at most a mebibyte.  @return text | nil, err
+function M.read(path)
   local file, err = io.open(M.expand(path), "rb")
   if not file then
     return nil, config_error("cannot read " .. err)
@@ -29,20 +30,64 @@ local function read(path)
   return text or ""
 end
 
+-- Keys in OpenSSH's format begin with its name and that of the cipher, "none" here.
+local OPENSSH_PLAIN = "^%s*b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
+
+local function is_encrypted(text)
+  local body = text:match "BEGIN OPENSSH PRIVATE KEY%-+%s*(.*)"
+  if body then
+    return not body:find(OPENSSH_PLAIN)
+  end
+  return text:find("ENCRYPTED", 1, true) ~= nil
+end
+
+local function why_not(text, passphrase)
+  if not text:find("PRIVATE KEY", 1, true) then
+    return "not a private key"
+  elseif not is_encrypted(text) then
+    return "not a private key that can be used here"
+  elseif passphrase == nil or passphrase == "" then
+    return "the key is encrypted, it needs a passphrase (passphrase, or passphraseFromKeyring)"
+  end
+  return "wrong passphrase"
+end
+
 --- A private key (PEM, PKCS#8 or OpenSSH's own format).
--- @param module whose key() makes it; nil: libssh's
--- @return key | nil, err
-function M.private(path, passphrase, module)
-  local text, err = read(path)
+-- @return key, its text | nil, err
+function M.private(path, passphrase)
+  local text, err = M.read(path)
   if not text then
     return nil, err
   end
-  local key
-  key, err = (module or native).key(text, passphrase)
+  local key = native.key(text, passphrase)
   if not key then
-    return nil, config_error(path .. ": " .. err.message)
+    return nil, config_error(("%s: %s"):format(path, why_not(text, passphrase)))
   end
-  return key
+  return key, text
+end
+
+local function quoted(word)
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+-- Where gost's library looks: the secret service of the desktop.
+local LOOKUP = "secret-tool lookup service %s username %s"
+
+--- The passphrase of a key: the one given, or with passphraseFromKeyring the one that the keyring has for it.
+-- @param user whose it is there; "": the file is its name
+-- @return passphrase or nil | nil, err
+function M.passphrase(md, user)
+  if not md.passphraseFromKeyring then
+    return md.passphrase
+  end
+  local command = LOOKUP:format(quoted("SSH " .. md.privateKeyFile), quoted(user ~= "" and user or md.privateKeyFile))
+  local pipe = assert(io.popen(command .. " 2>&1"))
+  local found = pipe:read(FILE_MAX)
+  if pipe:close() and found and found ~= "" then
+    return (found:gsub("\n$", ""))
+  end
+  return nil, config_error(("%s: no passphrase in the keyring (%s)%s"):format(md.privateKeyFile, command,
+    found and ": " .. found:match "^[^\n]*" or ""))
 end
 
 -- A TLS key is the path of a file or its text.
@@ -50,7 +95,8 @@ local function of_tls(name)
   if name:find("-----BEGIN", 1, true) then
     return native.key(name)
   end
-  return M.private(name:match "^[^,]+")
+  local key, err = M.private(name:match "^[^,]+")
+  return key, not key and err or nil
 end
 
 --- The key a server shows: the file's, else that of the service's certificate.
@@ -60,7 +106,13 @@ end
 -- @return key | nil, err
 function M.of_host(md, tls, root)
   if md.privateKeyFile and md.privateKeyFile ~= "" then
-    return M.private(md.privateKeyFile, md.passphrase)
+    local passphrase, err = M.passphrase(md, "")
+    if err then
+      return nil, err
+    end
+    local key
+    key, err = M.private(md.privateKeyFile, passphrase)
+    return key, not key and err or nil
   elseif tls and tls.keyFile and tls.keyFile ~= "" then
     return of_tls(tls.keyFile)
   end
@@ -73,54 +125,6 @@ function M.of_host(md, tls, root)
     return nil, err
   end
   return of_tls(found.certificates[1].key)
-end
-
-local KINDS = { "^ssh%-", "^ecdsa%-sha2%-", "^sk%-" }
-
-local function is_kind(word)
-  for _, pattern in ipairs(KINDS) do
-    if word:find(pattern) then
-      return true
-    end
-  end
-  return false
-end
-
--- Options may stand in front, with spaces in quotes.  @return base64, whether there are options | nil
-local function public_of(line)
-  local bare = line:gsub('"[^"]*"', "")
-  local words = {}
-  for word in bare:gmatch "%S+" do
-    words[#words + 1] = word
-  end
-  for i = 1, 2 do
-    if words[i] and is_kind(words[i]) then
-      return words[i + 1] and words[i + 1]:match "^[%w+/]+=*$", i > 1
-    end
-  end
-end
-
---- The public keys of a file in OpenSSH's format of authorized_keys.
--- @return set of keys in base64, a line with options or nil | nil, err
-function M.authorized(path)
-  local text, err = read(path)
-  if not text then
-    return nil, err
-  end
-  local keys, restricted, number = {}, nil, 0
-  for line in (text .. "\n"):gmatch "(.-)\r?\n" do
-    number = number + 1
-    local trimmed = line:match "^%s*(.-)%s*$"
-    if trimmed ~= "" and trimmed:sub(1, 1) ~= "#" then
-      local key, options = public_of(trimmed)
-      if not key then
-        return nil, config_error(("%s:%d: not a public key"):format(path, number))
-      end
-      keys[key] = true
-      restricted = restricted or options and number or nil
-    end
-  end
-  return keys, restricted
 end
 
 return M
