@@ -26,4 +26,20 @@ function M.echo(greeting)
   end)
 end
 
+--- A server that answers "got N", N the number of bytes, when the client has finished.
+-- @param ended function: told how the client's side ended, the code of an error
+-- @return address, function that stops it
+function M.count(ended)
+  return M.accept(function(s)
+    local total, part, err = 0, s:read()
+    while part do
+      total = total + #part
+      part, err = s:read()
+    end
+    s:write("got ", tostring(total))
+    s:close()
+    ended(err.code)
+  end)
+end
+
 return M

@@ -60,10 +60,12 @@ GatewayPorts clientspecified
 LogLevel VERBOSE
 ]]
 
---- Start OpenSSH's server with these keys.  @return port, server
-function M.server(folder, more)
-  local port = programs.free_port()
-  local config = programs.file(folder, "sshd_config", SSHD:format(port, folder, folder) .. (more or ""))
+--- Start OpenSSH's server with these keys.
+-- @param more lines of its configuration; those that come first win
+-- @return port, server
+function M.server(folder, more, port)
+  port = port or programs.free_port()
+  local config = programs.file(folder, "sshd_config", (more or "") .. SSHD:format(port, folder, folder))
   programs.output("mkdir", { "-p", "/run/sshd" })
   return port, programs.start("/usr/sbin/sshd", { "-D", "-e", "-f", config }, { port = port })
 end

@@ -8,6 +8,7 @@ local origin = require "spec.helpers.origin"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local server = require "spec.helpers.server"
+local socks = require "spec.helpers.socks"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
@@ -24,23 +25,6 @@ local KINDS = {
     "http+grpc://127.0.0.1:%d?grpcInsecure=true&grpc.path=s/m-x&keepalive=true" },
   { "http2://u:p@127.0.0.1:0", "http2://u:p@127.0.0.1:%d" },
 }
-
-local function dial(port)
-  local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 10000))
-  s:set_deadline(task.now() + 20000)
-  return s
-end
-
--- A tunnel through the SOCKS5 proxy on `port`.
-local function tunnel(port, target)
-  local s = dial(port)
-  assert(s:write("\5\1\0"))
-  assert.equal("\5\0", s:read_exact(2))
-  local a, b, c, d, p = target:match "^(%d+)%.(%d+)%.(%d+)%.(%d+):(%d+)$"
-  assert(s:write("\5\1\0\1", string.char(a, b, c, d, math.floor(p / 256), p % 256)))
-  assert.equal("\5\0", s:read_exact(10):sub(1, 2))
-  return s
-end
 
 local function requests(port, list)
   local args = { "spec/interop/peers/h2_client.py", tostring(port) }
@@ -87,7 +71,7 @@ describe("HTTP/2 transports", function()
         local waits = {}
         for i = 1, 100 do
           waits[i] = helpers.spawn(function()
-            local s = tunnel(p:port(1), "127.0.0.1:" .. web.http)
+            local s = socks.connect(p:port(1), "127.0.0.1:" .. web.http)
             s:write "GET /whoami HTTP/1.0\r\nHost: a\r\n\r\n"
             local head = s:read_until("\r\n\r\n", 4096)
             s:close()
@@ -103,19 +87,11 @@ describe("HTTP/2 transports", function()
       it("passes half-close on, and abrupt ends", helpers.task(function()
         local seen = task.waiter()
         local where
-        where, stop = server.accept(function(s)
-          local parts = {}
-          local part, err = s:read()
-          while part do
-            parts[#parts + 1] = part
-            part, err = s:read()
-          end
-          s:write("got ", tostring(#table.concat(parts)))
-          s:close()
-          seen:wake(err.code)
+        where, stop = server.count(function(code)
+          seen:wake(code)
         end)
         local p = pair()
-        local s = tunnel(p:port(1), where)
+        local s = socks.connect(p:port(1), where)
         s:write(("x"):rep(100000))
         s:shutdown()
         assert.equal("got 100000", s:read_exact(10))
@@ -124,7 +100,7 @@ describe("HTTP/2 transports", function()
         s:close()
         assert.equal("eof", (seen:wait(task.now() + 5000)))
 
-        s = tunnel(p:port(1), where)
+        s = socks.connect(p:port(1), where)
         s:write "abc"
         s:close()
         assert.is_truthy(seen:wait(task.now() + 5000))
@@ -290,9 +266,9 @@ describe("HTTP/2 transports", function()
         local where
         where, stop = server.echo()
         local authority = fixture.authority "h2"
-        local files = fixture.certificate(authority, "localhost")
+        local pair = fixture.certificate(authority, "localhost")
         local p = proxy.start { "-L", ("tcp+grpc://127.0.0.1:0/%s?%s"):format(where, secure
-          and ("certFile=%s&keyFile=%s"):format(files.cert, files.key) or "grpc.insecure=true") }
+          and ("certFile=%s&keyFile=%s"):format(pair.cert, pair.key) or "grpc.insecure=true") }
         local text = ("0123456789"):rep(100000)
         local args = { "spec/interop/peers/grpc_tunnel.py", tostring(p:port(1)), "/GostTunel/Tunnel" }
         args[4] = secure and authority.cert or nil

@@ -3,26 +3,17 @@
 
 local files = require "spec.helpers.files"
 local helpers = require "spec.helpers"
+local json = require "cjson"
 local origin = require "spec.helpers.origin"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local server = require "spec.helpers.server"
+local socks = require "spec.helpers.socks"
 local ssh = require "spec.helpers.ssh"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
 local curl = origin.curl
-
-local function tunnel(port, target)
-  local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 10000))
-  s:set_deadline(task.now() + 20000)
-  assert(s:write("\5\1\0"))
-  assert.equal("\5\0", s:read_exact(2))
-  local a, b, c, d, p = target:match "^(%d+)%.(%d+)%.(%d+)%.(%d+):(%d+)$"
-  assert(s:write("\5\1\0\1", string.char(a, b, c, d, math.floor(p / 256), p % 256)))
-  assert.equal("\5\0", s:read_exact(10):sub(1, 2))
-  return s
-end
 
 describe("SSH", function()
   local keys, stop
@@ -44,6 +35,18 @@ describe("SSH", function()
     return proxy.start { "-L", "socks5://127.0.0.1:0", "-F", node }
   end
 
+  -- One process with two services, each with a chain of its own.
+  local function two_ways(...)
+    local whole = { services = {}, chains = {} }
+    for i, node in ipairs { ... } do
+      local done = proxy.run { "convert", "--to", "json", "-L", "socks5://127.0.0.1:0", "-F", node }
+      local one = json.decode(done.stdout)
+      one.services[1].name, one.services[1].handler.chain, one.chains[1].name = "s" .. i, "c" .. i, "c" .. i
+      whole.services[i], whole.chains[i] = one.services[1], one.chains[1]
+    end
+    return proxy.start({ "-C", json.encode(whole) }, { services = 2 })
+  end
+
   local function ask(p, port, path)
     return programs.run("curl", { "-s", "-m", "10", "-x", "socks5h://127.0.0.1:" .. p:port(1),
       ("http://127.0.0.1:%d%s"):format(port, path or "/whoami") }).stdout
@@ -55,21 +58,23 @@ describe("SSH", function()
     ["the transport ssh"] = {
       node = "relay+ssh://u:p@127.0.0.1:%d",
       start = function(port)
-        return proxy.start { "-L", ("relay+ssh://u:p@127.0.0.1:%d?privateKeyFile=%s/host"):format(
-          port or 0, keys) }:port(1)
+        local p = proxy.start { "-L", ("relay+ssh://u:p@127.0.0.1:%d?privateKeyFile=%s/host"):format(
+          port or 0, keys) }
+        return p:port(1), p
       end,
     },
     ["sshd to sshd"] = {
       node = "sshd://u:p@127.0.0.1:%d",
       start = function(port)
-        return proxy.start { "-L", ("sshd://u:p@127.0.0.1:%d?privateKeyFile=%s/host"):format(
-          port or 0, keys) }:port(1)
+        local p = proxy.start { "-L", ("sshd://u:p@127.0.0.1:%d?privateKeyFile=%s/host"):format(
+          port or 0, keys) }
+        return p:port(1), p
       end,
     },
     ["OpenSSH's server"] = {
       node = "sshd://root@127.0.0.1:%d?privateKeyFile=KEYS/rsa&passphrase=phrase",
-      start = function()
-        return (ssh.server(keys))
+      start = function(port)
+        return ssh.server(keys, nil, port)
       end,
     },
   }
@@ -94,7 +99,7 @@ describe("SSH", function()
         local waits = {}
         for i = 1, 100 do
           waits[i] = helpers.spawn(function()
-            local s = tunnel(p:port(1), "127.0.0.1:" .. web.http)
+            local s = socks.connect(p:port(1), "127.0.0.1:" .. web.http)
             s:write "GET /whoami HTTP/1.0\r\nHost: a\r\n\r\n"
             local head = s:read_until("\r\n\r\n", 4096)
             s:close()
@@ -110,18 +115,11 @@ describe("SSH", function()
       it("passes half-close on, and abrupt ends", helpers.task(function()
         local seen = task.waiter()
         local where
-        where, stop = server.accept(function(s)
-          local total, part, err = 0, s:read()
-          while part do
-            total = total + #part
-            part, err = s:read()
-          end
-          s:write("got ", tostring(total))
-          s:close()
-          seen:wake(err.code)
+        where, stop = server.count(function(code)
+          seen:wake(code)
         end)
         local p = pair()
-        local s = tunnel(p:port(1), where)
+        local s = socks.connect(p:port(1), where)
         s:write(("x"):rep(100000))
         s:shutdown()
         assert.equal("got 100000", s:read_exact(10))
@@ -130,7 +128,7 @@ describe("SSH", function()
         s:close()
         assert.equal("eof", (seen:wait(task.now() + 5000)))
 
-        s = tunnel(p:port(1), where)
+        s = socks.connect(p:port(1), where)
         s:write "abc"
         s:close()
         assert.is_truthy(seen:wait(task.now() + 5000))
@@ -138,21 +136,33 @@ describe("SSH", function()
     end)
   end
 
-  for _, name in ipairs { "the transport ssh", "sshd to sshd" } do
-    it("finds a server again that was away: " .. name, helpers.task(function()
-      local kind = KINDS[name]
-      local web = origin.nginx()
-      local port = programs.free_port()
+  for name, kind in pairs(KINDS) do
+    it("replaces a session that has died, and leaves others alone: " .. name, helpers.task(function()
+      local echo
+      echo, stop = server.echo()
+      local port, victim = kind.start()
+      local other = kind.start()
+      local node = kind.node:gsub("KEYS", keys)
+      local p = two_ways(node:format(port), node:format(other))
+      local function echoes(s)
+        s:write "there and back"
+        return s:read_exact(14)
+      end
+      local here, there = socks.connect(p:port(1), echo), socks.connect(p:port(2), echo)
+      assert.equal("there and back", echoes(here))
+      assert.equal("there and back", echoes(there))
+      victim:stop "sigkill"
+      assert.is_nil((here:read()))
+      here:close()
+      assert.equal("there and back", echoes(there))
       kind.start(port)
-      local p = client(kind.node:format(port))
-      assert.equal("HTTP/1.1 127.0.0.1\n", ask(p, web.http))
-      assert.equal("HTTP/1.1 127.0.0.1\n", ask(p, web.http))
-      local log = p:log()
-      proxy.stop_all()
-      kind.start(port)
-      p = client(kind.node:format(port))
-      assert.equal("HTTP/1.1 127.0.0.1\n", ask(p, web.http))
-      assert.is_nil(log:find '"level":"error"')
+      for _ = 1, 3 do
+        here = socks.connect(p:port(1), echo)
+        assert.equal("there and back", echoes(here))
+        here:close()
+      end
+      assert.equal("there and back", echoes(there))
+      there:close()
     end))
   end
 

@@ -94,15 +94,8 @@ describe("listener sshd", function()
     start()
     local seen = task.waiter()
     local where
-    where, stop = server.accept(function(s)
-      local total, part, err = 0, s:read()
-      while part do
-        total = total + #part
-        part, err = s:read()
-      end
-      s:write("got ", tostring(total))
-      s:close()
-      seen:wake(err.code)
+    where, stop = server.count(function(code)
+      seen:wake(code)
     end)
     local done = run({ key = keys .. "/user", "-W", where }, { stdin = ("x"):rep(300000) })
     assert.equal("got 300000", done.stdout)
