@@ -94,8 +94,8 @@ static bool take_interactive(struct tg_ssh *m, ssh_message msg)
     if (!ssh_message_auth_kbdint_is_response(msg)) {
         const char *prompts[] = { "Password: " };
         char echo[] = { 0 };
-        free(m->asked);
-        m->asked = copy_of(ssh_message_auth_user(msg));
+        free(m->questioned);
+        m->questioned = copy_of(ssh_message_auth_user(msg));
         ssh_message_auth_interactive_request(msg, "", "", 1, prompts, echo);
         ssh_message_free(msg);
         return true;
@@ -106,7 +106,7 @@ static bool take_interactive(struct tg_ssh *m, ssh_message msg)
     if (answer == NULL)
         return false;
     m->secret = copy_of(answer);
-    m->request.user = m->asked;
+    m->request.user = m->questioned;
     hold(m, msg, TG_SSH_PASSWORD);
     return true;
 }
@@ -504,7 +504,7 @@ static void ssh_session_close(struct tg_session *s)
         ssh_message_free(m->pending);
     forget_secret(m);
     forget_step(m);
-    free(m->asked);
+    free(m->questioned);
     if (m->kexed && ssh_is_connected(m->ssh)) {
         ssh_blocking_flush(m->ssh, 0);
         ssh_disconnect(m->ssh);

@@ -41,7 +41,7 @@ struct tg_ssh {
     ssh_message pending;
     struct tg_ssh_request request;
     char *secret;
-    char *asked; /* the user who was asked a question; the answer does not tell */
+    char *questioned; /* the user who was asked a question; the answer does not tell */
     uint64_t held;            /* bytes unread */
     uint64_t heard, heard_at; /* bytes and time of the last news */
     uint64_t asked;           /* bytes when the last keepalive left */

@@ -83,7 +83,8 @@ describe("SSH logins", function()
     programs.output("mv", { keys .. "/other-cert.pub", keys .. "/elsewhere" })
     bad(node .. "other", "by public key; it takes public keys")
     good(node .. "other&certificateFile=" .. keys .. "/elsewhere")
-    local done = proxy.run { "-L", "socks5://127.0.0.1:0", "-F", node .. "other&certificateFile=" .. keys .. "/user.pub" }
+    node = node .. "other&certificateFile=" .. keys .. "/user.pub"
+    local done = proxy.run { "-L", "socks5://127.0.0.1:0", "-F", node }
     assert.not_equal(0, done.code)
     assert.matches("user.pub: not a certificate", done.stderr)
   end))

@@ -152,4 +152,91 @@ describe("listener sshd", function()
       return programs.run("curl", { "-s", "-m", "2", ("http://127.0.0.1:%d/"):format(port) }).code == 7
     end)
   end))
+
+  -- Ask for a forward; the port that was bound, or nil.
+  local function forward(options, where, port)
+    options[#options + 1] = "-N"
+    for _, arg in ipairs { "-o", "ExitOnForwardFailure=yes", "-R", where .. ":127.0.0.1:" .. port } do
+      options[#options + 1] = arg
+    end
+    options.level = "INFO"
+    local client = programs.start("ssh", ssh.args(p:port(1), options))
+    local bound
+    helpers.eventually(function()
+      bound = tonumber(client.stderr:match "Allocated port (%d+)")
+      return bound or client.over
+    end)
+    return bound, client
+  end
+
+  it("lets clients listen where the metadata, the service and the login allow it", helpers.task(function()
+    local function by_key()
+      return { key = keys .. "/user" }
+    end
+    start()
+    assert.is_nil((forward(by_key(), "localhost:80", 1)))
+    p:logged("ports below 1024 have to be named in the metadata bind", true)
+    p:stop()
+
+    start "&bind=localhost"
+    assert.is_nil((forward(by_key(), "0.0.0.0:0", 1)))
+    p:logged("the metadata bind does not have it", true)
+    assert.is_number((forward(by_key(), "127.0.0.1:0", 1)))
+    p:stop()
+
+    start "&bypass=127.0.0.0/8"
+    assert.is_nil((forward(by_key(), "127.0.0.1:0", 1)))
+    p:logged "cannot listen on 127.0.0.1:0: bypass"
+    p:stop()
+
+    p = proxy.start { "-L", ("sshd://127.0.0.1:0?privateKeyFile=%s/host"):format(keys) }
+    assert.is_nil((forward({}, "127.0.0.1:0", 1)))
+    p:logged("clients that need no login may not listen", true)
+  end))
+
+  it("admits, limits and logs who comes to a port that a client had opened", helpers.task(function()
+    local web = origin.nginx()
+    start()
+    local port = forward({ key = keys .. "/user" }, "127.0.0.1:0", web.http)
+    local where = "127.0.0.1:" .. port
+    assert.equal("HTTP/1.1 127.0.0.1\n", curl { "http://" .. where .. "/whoami" })
+    helpers.eventually(function()
+      for line in p:log():gmatch "[^\n]+" do
+        if line:find(('"host":"%s"'):format(where), 1, true) and line:find('"clientID":"u"', 1, true) then
+          return true
+        end
+      end
+    end, "no line about the peer")
+    p:stop()
+    start "&climiter=1" -- which the SSH connection is
+    port = forward({ key = keys .. "/user" }, "127.0.0.1:0", web.http)
+    assert.not_equal(0, programs.run("curl", { "-s", "-m", "5", ("http://127.0.0.1:%d/whoami"):format(port) }).code)
+  end))
+
+  it("looks into what it forwards, where it is told to", helpers.task(function()
+    start "&sniffing=true&bypass=secret.example"
+    local web = origin.nginx()
+    local ports = tunnel_of { target = web.http }
+    local way = { "-x", "socks5h://127.0.0.1:" .. ports.socks, ("http://127.0.0.1:%d/whoami"):format(web.http) }
+    assert.equal("HTTP/1.1 127.0.0.1\n", curl(way))
+    table.insert(way, 1, "Host: secret.example")
+    table.insert(way, 1, "-H")
+    assert.not_equal(0, programs.run("curl", { "-s", "-f", "-m", "5", unpack(way) }).code)
+  end))
+
+  it("is a jump host", helpers.task(function()
+    start()
+    local port = ssh.server(keys)
+    local config = programs.file(keys, "config", ([[
+Host *
+  IdentityFile %s/user
+  IdentitiesOnly yes
+  StrictHostKeyChecking no
+  UserKnownHostsFile /dev/null
+  LogLevel ERROR
+]]):format(keys))
+    local done = programs.run("ssh", { "-F", config, "-J", "u@127.0.0.1:" .. p:port(1), "-p", tostring(port),
+      "root@127.0.0.1", "echo there" })
+    assert.equal("there\n", done.stdout)
+  end))
 end)

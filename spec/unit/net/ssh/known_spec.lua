@@ -25,8 +25,8 @@ describe("known hosts", function()
       assert.is_true(verdict("# x\n\n" .. case[1] .. line, case[2], case[3], "ssh-ed25519", A), case[1])
     end
     for _, case in ipairs {
-      { "[a.example]:2222", "a.example", 22 }, { "a.example", "b.example", 22 }, { "*.example,!a.example", "a.example", 22 },
-      { "# a.example", "a.example", 22 },
+      { "[a.example]:2222", "a.example", 22 }, { "a.example", "b.example", 22 },
+      { "*.example,!a.example", "a.example", 22 }, { "# a.example", "a.example", 22 },
     } do
       assert.matches("is not in ", verdict(case[1] .. line, case[2], case[3], "ssh-ed25519", A))
     end
