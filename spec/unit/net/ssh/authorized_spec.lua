@@ -65,8 +65,8 @@ describe("authorized keys", function()
     assert.is_false(authorized.may_open(with "restrict", "a", 1))
     assert.is_false(authorized.may_listen(with "no-port-forwarding", "a", 1))
     assert.is_true(authorized.may_open(with "restrict,port-forwarding", "a", 1))
-    local entry = with 'permitopen="db.example:5432",permitopen="[::1]:*",'
-      .. 'permitlisten="8080",permitlisten="localhost:*"'
+    local entry = with('permitopen="db.example:5432",permitopen="[::1]:*",'
+      .. 'permitlisten="8080",permitlisten="localhost:*"')
     assert.is_true(authorized.may_open(entry, "DB.example", 5432))
     assert.is_true(authorized.may_open(entry, "::1", 9))
     assert.is_false(authorized.may_open(entry, "db.example", 22))
