@@ -9,7 +9,6 @@ local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local server = require "spec.helpers.server"
 local socks = require "spec.helpers.socks"
-local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
 local PYTHON = "/usr/bin/python3"
