@@ -229,7 +229,11 @@ end
 --- @return the sorted names of all components of a kind, aliases included
 function component.known(kind)
   resolve_alias(kind, "")
-  local seen = modules_of(kind)
+  local seen = {}
+  for name in pairs(modules_of(kind)) do
+    local item, err = load_module(kind, name)
+    seen[name] = (item or err) and true -- others are parts of components
+  end
   for name in pairs(registered[kind]) do
     seen[name] = true
   end
