@@ -3,8 +3,10 @@
 
 package.path = "./?.lua;" .. package.path
 
-for _, part in ipairs { "markdown", "man", "completions" } do
-  for path, text in pairs(require("runtime.docs." .. part).pages()) do
+for _, part in ipairs {
+  "runtime.docs.markdown", "runtime.docs.man", "runtime.docs.completions", "spec.helpers.matrix_page",
+} do
+  for path, text in pairs(require(part).pages()) do
     os.execute("mkdir -p '" .. path:match "^(.*)/" .. "'")
     local file = assert(io.open(path, "wb"))
     file:write(text)

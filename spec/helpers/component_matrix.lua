@@ -84,23 +84,23 @@ M.connectors = {
 --- Dialers that give no stream of bytes, but a door for the connector of the same name.
 M.doors = { http2 = true, sshd = true, udp = true }
 
---- Components the matrix has no use for, and why.
+--- Components the matrix has no use for, and why; specs of their own try them.
 M.special = {
   listener = {
-    serial = "needs a device: serial_spec",
-    stdio = "one connection, which the process begins with: stdio_spec",
+    serial = "needs a device",
+    stdio = "is one connection, which the process begins with",
   },
   handler = {
-    redirect = "goes where the packet filter says the connection was going: redirect_spec",
-    serial = "needs a device: serial_spec",
+    redirect = "goes where the packet filter says that a connection was going",
+    serial = "needs a device",
   },
   dialer = {
-    serial = "needs a device: serial_spec",
-    direct = "reaches no listener: it goes with the connector direct, and is tried alone",
+    direct = "reaches no listener, and goes with the connector `direct`",
+    serial = "needs a device",
   },
   connector = {
-    serial = "needs a device: serial_spec",
-    direct = "speaks to no handler: it goes with the dialer direct, and is tried alone",
+    direct = "speaks to no handler, and goes with the dialer `direct`",
+    serial = "needs a device",
   },
 }
 

@@ -9,20 +9,22 @@ local M = {}
 -- Transports whose first bytes are a request that names the node.
 local NAMED = { mws = true, ohttp = true, pht = true, ws = true }
 
---- Why two hops make no sense, or nil.  The first that applies is the reason.
+--- Why two hops make no sense: a test, the reason, the rule for users.  The first that applies is the reason.
 M.senseless = {
   { function(_, _, to)
     return to.datagrams
-  end, "a node is reached through another one by a stream" },
+  end, "a node is reached through another one by a stream of bytes", "The dialer `udp` begins a chain" },
   { function(_, first, to)
     return first.handler == "sni" and not NAMED[to.dialer]
-  end, "an sni proxy goes where the first bytes say: to a Host, or to port 443 of a server name" },
+  end, "it goes where the first bytes say, to a Host or to port 443 of a server name, and theirs name the node",
+    "After an `sni` proxy come `ws`, `mws`, `ohttp` and `pht`" },
   { function(_, first, to)
     return to.unix and first.forwards ~= "unix"
-  end, "a unix socket is reached through a forwarder to it" },
+  end, "others are asked for TCP",
+    "The dialer `unix` comes after a forwarder (the connectors `unix`, `tcp`, `forward`)" },
   { function(_, first, to)
     return first.forwards == "unix" and not to.unix
-  end, "a forwarder to a unix socket leads to one" },
+  end, "it leads to that socket", "After a forwarder to a unix socket comes the dialer `unix`" },
 }
 
 local function why_not(from, first, to)
