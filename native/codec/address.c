@@ -130,6 +130,82 @@ int tg_target_split(const char *text, size_t len, struct tg_span *host, int *por
     return parse_port(text + colon + 1, len - colon - 1, port) ? 0 : TG_INVALID;
 }
 
+static struct tg_span span(const char *text, size_t len)
+{
+    return (struct tg_span){ (const uint8_t *)text, len };
+}
+
+static bool has_colon_or_bracket(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] == ':' || text[i] == '[' || text[i] == ']')
+            return true;
+    return false;
+}
+
+void tg_address_parts(const char *text, size_t len, struct tg_span *host, struct tg_span *port)
+{
+    size_t at = len;
+    while (at > 0 && text[at - 1] >= '0' && text[at - 1] <= '9')
+        at--;
+    size_t bare = at > 0 && text[at - 1] == ':' ? at - 1 : len; /* where the port's colon is */
+    bool bracket = len > 1 && text[0] == '[';
+    *port = span(text + at, bare < len ? len - at : 0);
+    *host = span(text, len);
+    if (port->len > 0 && bracket && bare > 1 && text[bare - 1] == ']') {
+        *host = span(text + 1, bare - 2);
+        return;
+    }
+    if (port->len > 0 && !has_colon_or_bracket(text, bare)) {
+        *host = span(text, bare);
+        return;
+    }
+    *port = span(text + len, 0);
+    if (bracket && text[len - 1] == ']')
+        *host = span(text + 1, len - 2);
+    else if (bracket && len > 2 && text[len - 1] == ':' && text[len - 2] == ']')
+        *host = span(text + 1, len - 3);
+    else if (len > 0 && text[len - 1] == ':' && memchr(text, ':', len - 1) == NULL)
+        *host = span(text, len - 1);
+}
+
+/* Bytes before the zone of an address, all of them when it has none. */
+static size_t without_zone(const char *text, size_t len)
+{
+    const char *percent = memchr(text, '%', len);
+    if (percent == NULL || percent + 1 == text + len)
+        return len;
+    for (const char *c = percent + 1; c < text + len; c++) {
+        bool word = (*c >= '0' && *c <= '9') || ((*c | 32) >= 'a' && (*c | 32) <= 'z');
+        if (!word && *c != '.' && *c != '_' && *c != '-')
+            return len;
+    }
+    return (size_t)(percent - text);
+}
+
+int tg_address_family(const char *text, size_t len, uint8_t ip[16])
+{
+    if (len > 0 && text[0] >= '0' && text[0] <= '9' && parse_ipv4(text, len, ip))
+        return 4;
+    return len > 0 && parse_ipv6(text, without_zone(text, len), ip) ? 6 : 0;
+}
+
+bool tg_address_is_literal(const char *text, size_t len)
+{
+    struct tg_span host, port;
+    uint8_t ip[16];
+    int value;
+    if (len == 0)
+        return false;
+    tg_address_parts(text, len, &host, &port);
+    if (!parse_port((const char *)port.data, port.len, &value))
+        return false;
+    if (text[0] != '[')
+        return parse_ipv4((const char *)host.data, host.len, ip);
+    enum tg_host_kind kind = tg_host_classify((const char *)host.data, host.len, ip);
+    return kind == TG_HOST_IPV4 || kind == TG_HOST_IPV6;
+}
+
 int tg_target_parse(struct tg_target *t, const char *text, size_t len)
 {
     struct tg_span host;

@@ -55,6 +55,19 @@ int tg_target_set_host(struct tg_target *t, const char *text, size_t len);
 int tg_target_split(const char *text, size_t len, struct tg_span *host, int *port,
                     const char **detail);
 
+/** The same for whatever may stand in a configuration, and never fails: a text that has no port, or none
+ * that is a number, is all host, and so is an IPv6 address without brackets.
+ * @param port the digits after the last colon, of any number; none (len 0): no port */
+void tg_address_parts(const char *text, size_t len, struct tg_span *host, struct tg_span *port);
+
+/** The family of an address without brackets; IPv6 may have a zone ("fe80::1%eth0").
+ * @param ip filled in: 4 or 16 bytes, as they are written
+ * @return 4, 6, or 0: a name */
+int tg_address_family(const char *text, size_t len, uint8_t ip[16]);
+
+/** @return whether a text is "IPv4:port" or "[IPv6]:port", without a zone */
+bool tg_address_is_literal(const char *text, size_t len);
+
 /** Split and set.  @return 0, TG_INVALID or TG_LIMIT */
 int tg_target_parse(struct tg_target *t, const char *text, size_t len);
 

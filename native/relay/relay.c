@@ -245,6 +245,11 @@ static enum step write_stuck(struct tg_relay *relay, int i)
 static enum step copy_chunk(struct tg_relay *relay, int i)
 {
     struct flow *f = &relay->flow[i];
+    if (tg_stream_is_empty(relay->side[i])) {
+        f->busy = 0;
+        f->held_back = false;
+        return STEP_WAIT;
+    }
     uint8_t *chunk = tg_pool_scratch(&relay->r->pool);
     uint32_t grain = relay->side[1 - i]->grain;
     enum step wait = STEP_WAIT;

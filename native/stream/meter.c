@@ -8,17 +8,25 @@
 
 enum kind {
     COUNT = 1,
-    LIMIT = 2,
-    EACH = 4,
-    QUOTA = 8,
-    SLOT = 16,
+    LIMIT,
+    EACH,
+    QUOTA,
+    SLOT,
 };
 
 struct entry {
-    enum kind kind;
+    enum kind kind; /* 0: the end of a list */
     unsigned ways;
     void *object;
     struct tg_counter *cap; /* QUOTA */
+};
+
+/* Entries by what asks for them, so that a byte meets no others. */
+enum list {
+    BUCKETS, /* and the next one: of TG_IN, of TG_OUT */
+    SPENT = 2, /* likewise: what counts bytes that moved */
+    QUOTAS = 4,
+    LISTS,
 };
 
 /* What a gauge has of its own for an EACH. */
@@ -30,9 +38,9 @@ struct tg_own_bucket {
 struct tg_meter {
     unsigned holders; /* gauges among them */
     unsigned users;
-    unsigned kinds; /* of its entries */
     unsigned count, part_count;
-    struct entry *entries;
+    struct entry *entries; /* all of them, which hold what they refer to */
+    struct entry *lists[LISTS]; /* copies; NULL: empty */
     struct tg_meter **parts; /* included ones, held */
     struct tg_bucket *own[2]; /* also among the entries, which hold them; NULL: none */
 };
@@ -64,6 +72,8 @@ void tg_meter_drop(struct tg_meter *m)
         m->parts[i]->users--;
         tg_meter_drop(m->parts[i]);
     }
+    for (unsigned i = 0; i < LISTS; i++)
+        free(m->lists[i]);
     free(m->parts);
     free(m->entries);
     free(m);
@@ -74,14 +84,44 @@ unsigned tg_meter_users(const struct tg_meter *m)
     return m->users;
 }
 
-static void add(struct tg_meter *m, struct entry entry)
+static struct entry *grow(struct entry *list, unsigned count)
 {
-    struct entry *grown = realloc(m->entries, (m->count + 1) * sizeof(*grown));
+    struct entry *grown = realloc(list, count * sizeof(*grown));
     if (grown == NULL)
         abort();
-    m->entries = grown;
+    return grown;
+}
+
+static void put(struct tg_meter *m, enum list which, const struct entry *entry)
+{
+    struct entry *list = m->lists[which];
+    unsigned count = 0;
+    while (list != NULL && list[count].kind != 0)
+        count++;
+    m->lists[which] = list = grow(list, count + 2);
+    list[count] = *entry;
+    list[count + 1] = (struct entry){ .object = NULL };
+}
+
+static void sort(struct tg_meter *m, const struct entry *entry)
+{
+    if (entry->kind == QUOTA)
+        put(m, QUOTAS, entry);
+    for (unsigned way = TG_IN; way <= TG_OUT; way++) {
+        if ((entry->ways & 1u << way) == 0)
+            continue;
+        if (entry->kind == LIMIT || entry->kind == EACH)
+            put(m, BUCKETS + way, entry);
+        else if (entry->kind == COUNT || entry->kind == QUOTA)
+            put(m, SPENT + way, entry);
+    }
+}
+
+static void add(struct tg_meter *m, struct entry entry)
+{
+    m->entries = grow(m->entries, m->count + 1);
     m->entries[m->count++] = entry;
-    m->kinds |= entry.kind;
+    sort(m, &entry);
     tg_shared_ref(entry.object);
     if (entry.cap != NULL)
         tg_shared_ref(entry.cap);
@@ -165,21 +205,20 @@ void tg_gauge_close(struct tg_gauge *g)
     *g = (struct tg_gauge){ .meters = NULL };
 }
 
-/* The next entry of some kinds that looks at one of these directions.  Begin with *at = { 0 }. */
+/* Where one is among the entries of a gauge's meters.  Begins with { 0, NULL }. */
 struct place {
-    unsigned meter, entry;
+    unsigned meter;
+    const struct entry *entry;
 };
 
-static const struct entry *next(const struct tg_gauge *g, unsigned ways, unsigned kinds,
-                                struct place *at)
+static inline const struct entry *next(const struct tg_gauge *g, enum list which, struct place *at)
 {
-    for (; at->meter < g->count; at->meter++, at->entry = 0) {
-        const struct tg_meter *m = g->meters[at->meter];
-        while ((m->kinds & kinds) != 0 && at->entry < m->count) {
-            const struct entry *e = &m->entries[at->entry++];
-            if ((e->kind & kinds) != 0 && (e->ways & ways) != 0)
-                return e;
-        }
+    if (at->entry != NULL && at->entry->kind != 0)
+        return at->entry++;
+    while (at->meter < g->count) {
+        at->entry = g->meters[at->meter++]->lists[which];
+        if (at->entry != NULL)
+            return at->entry++;
     }
     return NULL;
 }
@@ -206,7 +245,7 @@ static struct tg_bucket *own_bucket(struct tg_gauge *g, struct tg_bucket *rule)
 /* The next bucket of a direction. */
 static struct tg_bucket *next_bucket(struct tg_gauge *g, enum tg_way w, struct place *at)
 {
-    const struct entry *e = next(g, 1u << w, LIMIT | EACH, at);
+    const struct entry *e = next(g, BUCKETS + w, at);
     if (e == NULL)
         return NULL;
     return e->kind == LIMIT ? e->object : own_bucket(g, e->object);
@@ -215,8 +254,8 @@ static struct tg_bucket *next_bucket(struct tg_gauge *g, enum tg_way w, struct p
 /* A quota counts its direction, and stops both. */
 static bool is_used_up(const struct tg_gauge *g)
 {
-    struct place at = { 0 };
-    for (const struct entry *e; (e = next(g, TG_WAY_BOTH, QUOTA, &at)) != NULL;) {
+    struct place at = { 0, NULL };
+    for (const struct entry *e; (e = next(g, QUOTAS, &at)) != NULL;) {
         int64_t cap = tg_counter_read(e->cap);
         if (cap > 0 && tg_counter_read(e->object) >= cap)
             return true;
@@ -227,7 +266,7 @@ static bool is_used_up(const struct tg_gauge *g)
 /* @return ms until all that is owed is there */
 static uint32_t charge(struct tg_gauge *g, enum tg_way w, uint64_t n, uint64_t now)
 {
-    struct place at = { 0 };
+    struct place at = { 0, NULL };
     uint32_t wait = 0;
     for (struct tg_bucket *b; (b = next_bucket(g, w, &at)) != NULL;) {
         uint32_t ms = tg_bucket_charge(b, n, now);
@@ -242,7 +281,7 @@ int64_t tg_gauge_reserve(struct tg_gauge *g, enum tg_way w, uint64_t want, uint6
     if (is_used_up(g))
         return TG_BLOCKED;
     if (g->way[w].paid == 0) {
-        struct place at = { 0 };
+        struct place at = { 0, NULL };
         uint64_t n = want;
         bool limited = false;
         for (struct tg_bucket *b; (b = next_bucket(g, w, &at)) != NULL; limited = true)
@@ -260,8 +299,8 @@ int64_t tg_gauge_reserve(struct tg_gauge *g, enum tg_way w, uint64_t want, uint6
 void tg_gauge_spend(struct tg_gauge *g, enum tg_way w, uint64_t n)
 {
     g->way[w].paid -= n < g->way[w].paid ? n : g->way[w].paid;
-    struct place at = { 0 };
-    for (const struct entry *e; (e = next(g, 1u << w, COUNT | QUOTA, &at)) != NULL;)
+    struct place at = { 0, NULL };
+    for (const struct entry *e; (e = next(g, SPENT + w, &at)) != NULL;)
         if (e->kind == COUNT || tg_counter_read(e->cap) > 0)
             tg_counter_add(e->object, (int64_t)n);
 }
@@ -270,7 +309,7 @@ void tg_gauge_release(struct tg_gauge *g, enum tg_way w, uint64_t keep)
 {
     if (g->way[w].paid <= keep)
         return;
-    struct place at = { 0 };
+    struct place at = { 0, NULL };
     for (struct tg_bucket *b; (b = next_bucket(g, w, &at)) != NULL;)
         tg_bucket_return(b, g->way[w].paid - keep);
     g->way[w].paid = keep;
@@ -278,7 +317,7 @@ void tg_gauge_release(struct tg_gauge *g, enum tg_way w, uint64_t keep)
 
 int64_t tg_gauge_charge(struct tg_gauge *g, enum tg_way w, uint64_t n, uint64_t now)
 {
-    struct place at = { 0 };
+    struct place at = { 0, NULL };
     if (is_used_up(g))
         return TG_BLOCKED;
     for (struct tg_bucket *b; (b = next_bucket(g, w, &at)) != NULL;)

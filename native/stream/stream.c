@@ -196,6 +196,9 @@ static ssize_t read_metered(struct tg_stream *s, void *buf, size_t len)
 {
     if (s->metering == NULL || len == 0)
         return s->ops->read(s, buf, len);
+    s->rationed = false;
+    if (s->ops->empty != NULL && s->ops->empty(s))
+        return TG_AGAIN;
     ssize_t most = reserve(s, TG_READABLE, len);
     s->rationed = most == TG_AGAIN;
     if (most <= 0)
@@ -238,6 +241,12 @@ static ssize_t write_metered(struct tg_stream *s, const struct iovec *iov, int c
 }
 
 /* ------------------------------------------------------------------------------------------------ */
+
+bool tg_stream_is_empty(const struct tg_stream *s)
+{
+    return s->ahead == NULL && s->state == TG_STREAM_OPEN && !s->eof && s->ops->empty != NULL &&
+           s->ops->empty(s);
+}
 
 ssize_t tg_stream_read(struct tg_stream *s, void *buf, size_t len)
 {

@@ -66,6 +66,9 @@ struct tg_stream_ops {
     /** @return true when splice() may have stopped short of something that only read() gets
      * past.  NULL where fd is NULL. */
     bool (*obstructed)(const struct tg_stream *s);
+    /** @return true when read() would answer TG_AGAIN at once: not worth reserving tokens for.
+     * NULL: who knows */
+    bool (*empty)(const struct tg_stream *s);
     /** Addresses of the bottom; NULL: ask `lower`.  @return 0 or a negative code */
     int (*name_of)(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,
                    socklen_t *len);
@@ -106,6 +109,9 @@ void tg_stream_close(struct tg_stream *s);
 int tg_stream_fd(const struct tg_stream *s);
 int tg_stream_name(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,
                    socklen_t *len);
+
+/** @return true when tg_stream_read() would answer TG_AGAIN, as far as one can tell without asking */
+bool tg_stream_is_empty(const struct tg_stream *s);
 
 /** Read more into `ahead`, which holds at most `limit` bytes.
  * @return bytes added, 0 at the end of input, TG_LIMIT when full, or a negative code */

@@ -35,10 +35,15 @@ static void on_watch(void *arg, unsigned events)
     tg_stream_ready(&t->base, events); /* last: `t` may be gone now */
 }
 
+static bool tcp_empty(const struct tg_stream *s)
+{
+    return !(((const struct tcp *)s)->watch.ready & TG_READABLE);
+}
+
 static ssize_t tcp_read(struct tg_stream *s, void *buf, size_t len)
 {
     struct tcp *t = (struct tcp *)s;
-    if (!(t->watch.ready & TG_READABLE))
+    if (tcp_empty(s))
         return TG_AGAIN;
     ssize_t n;
     do
@@ -149,6 +154,7 @@ static const struct tg_stream_ops tcp_ops = {
     .fd = tcp_fd,
     .blocked = tcp_blocked,
     .obstructed = tcp_obstructed,
+    .empty = tcp_empty,
     .name_of = tcp_name_of,
 };
 

@@ -19,6 +19,12 @@ end
 
 --- @return "name@addr > name@addr > target"
 function methods:text(target)
+  local first = self[1]
+  if not first then
+    return target
+  elseif not self[2] then
+    return first.name .. "@" .. first.addr .. " > " .. target
+  end
   local parts = {}
   for i = 1, #self do
     parts[i] = self[i].name .. "@" .. self[i].addr

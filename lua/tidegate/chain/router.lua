@@ -2,6 +2,7 @@
 -- connect, and what goes between them.
 
 local addr = require "tidegate.net.addr"
+local address_codec = require "tidegate.native.address"
 local failure = require "tidegate.failure"
 local load = require "tidegate.chain.load"
 local metrics = require "tidegate.process.metrics"
@@ -12,8 +13,8 @@ local sockets = require "tidegate.chain.sockets"
 local stage = require "tidegate.stage"
 local uv = require "luv"
 
+local is_literal = address_codec.is_literal
 local string_find = string.find
-local string_match = string.match
 
 local M = {}
 
@@ -25,20 +26,11 @@ local function has_port(port)
   return port and port >= 0 and port <= 65535
 end
 
--- IP literals need no resolving: "1.2.3.4:80" and "[::1]:80" as they are.
-local function literal(address)
-  if string_match(address, "^%d+%.%d+%.%d+%.%d+:%d+$") or string_match(address, "^%[[%x:.]+%]:%d+$") then
-    local host, port = addr.split(address)
-    return has_port(port) and addr.is_ip(host)
-  end
-  return false
-end
-
 --- Turn "host:port" into what can be dialed.
 -- @param owner whose hosts and resolver are asked: a node, else the service
 -- @return "ip:port" or a list of such | nil, err
 function M.resolve(ctx, address, deadline, owner)
-  if literal(address) then
+  if is_literal(address) then
     return address
   end
 
@@ -93,7 +85,7 @@ end)
 -- @return address: the first there is; the others are for a direct dial, in ctx.found | nil, err
 function M.target(ctx, network, address, deadline, owner)
   local from = owner or ctx.service
-  if from.hosts == nil and from.resolver == nil or NO_HOST[network] or address == "" or literal(address) then
+  if from.hosts == nil and from.resolver == nil or NO_HOST[network] or address == "" or is_literal(address) then
     return address
   end
   local host = addr.split(address)

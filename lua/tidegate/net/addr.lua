@@ -1,34 +1,18 @@
 -- Addresses as text: "192.0.2.1:80", "[2001:db8::1]:80", "example.com:443", ":80", "/run/x.sock".
 
-local ffi = require "ffi"
+local codec = require "tidegate.native.address"
 
+local family = codec.family
+local parts = codec.parts
 local string_find = string.find
 local string_match = string.match
 local string_sub = string.sub
-
-ffi.cdef [[
-int inet_pton(int af, const char *src, void *dst);
-]]
-
-local AF_INET, AF_INET6 = 2, 10
-local C = ffi.C
-local scratch = ffi.new "uint8_t[16]"
 
 local M = {}
 
 --- Take a text apart.  Brackets around the host go away.
 -- @return host, port (a number, or nil when there is none); a text such as "::1" is all host
-function M.split(address)
-  local host, port = string_match(address, "^([^:%[%]]*):(%d+)$")
-  if host then
-    return host, tonumber(port)
-  end
-  host, port = string_match(address, "^%[(.*)%]:(%d+)$")
-  if host then
-    return host, tonumber(port)
-  end
-  return string_match(address, "^%[(.*)%]:?$") or string_match(address, "^([^:]*):$") or address, nil
-end
+M.split = codec.parts
 
 --- The opposite of split(); IPv6 hosts get their brackets.
 function M.join(host, port)
@@ -39,8 +23,8 @@ function M.join(host, port)
 end
 
 --- @return the host part of an address
-function M.host(address)
-  return (M.split(address))
+function M.host(text)
+  return (parts(text))
 end
 
 --- @return the address, with `port` added when it brings none
@@ -50,34 +34,15 @@ function M.with_port(address, port)
 end
 
 --- @return 4, 6 or nil: the family of an IP literal without brackets (zones are allowed)
-function M.family(host)
-  if string_find(host, ":", 1, true) then
-    local bare = string_match(host, "^([^%%]+)%%[%w._-]+$") or host
-    return C.inet_pton(AF_INET6, bare, scratch) == 1 and 6 or nil
-  end
-  if not string_find(host, "^%d+%.%d+%.%d+%.%d+$") then
-    return nil
-  end
-  return C.inet_pton(AF_INET, host, scratch) == 1 and 4 or nil
-end
+M.family = codec.family
 
 --- @return whether a text is an IP literal
 function M.is_ip(host)
-  return M.family(host) ~= nil
+  return family(host) ~= nil
 end
 
 --- @return the bytes of an IP literal, 4 or 16 of them (IPv4-mapped ones are unmapped), or nil
-function M.bytes(host)
-  local family = M.family(host)
-  if not family then
-    return nil
-  end
-  local bytes = ffi.string(scratch, family == 4 and 4 or 16)
-  if family == 6 and string_sub(bytes, 1, 12) == "\0\0\0\0\0\0\0\0\0\0\255\255" then
-    return string_sub(bytes, 13)
-  end
-  return bytes
-end
+M.bytes = codec.bytes
 
 -- Do the first `bits` bits of two byte strings agree?
 local function same_prefix(a, b, bits)

@@ -12,6 +12,18 @@ describe("net.addr", function()
     ["host:"] = { "host" },
     ["/run/x.sock"] = { "/run/x.sock" },
     ["host:name"] = { "host:name" },
+    ["[host]:80"] = { "host", 80 },
+    ["[::1]:"] = { "::1" },
+    ["[]:80"] = { "", 80 },
+    ["[]"] = { "" },
+    ["["] = { "[" },
+    ["[:80"] = { "[:80" },
+    ["a:b:80"] = { "a:b:80" },
+    ["a]:80"] = { "a]:80" },
+    ["host:99999"] = { "host", 99999 },
+    ["80"] = { "80" },
+    [":"] = { "" },
+    [""] = { "" },
   } do
     it("splits " .. text, function()
       assert.same(parts, { addr.split(text) })
@@ -30,6 +42,15 @@ describe("net.addr", function()
     assert.same(6, addr.family "fe80::1%eth0")
     for _, text in ipairs { "", "1.2.3", "256.1.1.1", "example.com", "1.2.3.4:80", "[::1]", ":::1" } do
       assert.is_nil(addr.family(text), text)
+    end
+  end)
+
+  it("takes addresses to bytes", function()
+    assert.same("\127\0\0\1", addr.bytes "127.0.0.1")
+    assert.same("\127\0\0\1", addr.bytes "::ffff:127.0.0.1")
+    assert.same(("\0"):rep(15) .. "\1", addr.bytes "::1%lo")
+    for _, text in ipairs { "", "::1%", "%lo", "::1%a b", "01.2.3.4", "localhost" } do
+      assert.is_nil(addr.bytes(text), text)
     end
   end)
 
