@@ -186,29 +186,44 @@ local function add(ctx, limiter, scope, key, times)
   end
 end
 
--- Rules are the same for all connections; scripts and plugins are asked for each.
-local function connection_key(ctx, limiter)
-  if live.is_static(limiter) then
-    return live.EACH
-  end
-  return ctx.client:byte() == AT and ctx.sid or ctx.client
+local NOBODY = {} -- whose connection is limited where that does not matter
+
+-- Which levels a service is limited at: the service, the connection.
+local function levels_of(service)
+  local only = service.limiter_scope
+  return only == "" or only == "service", only == "" or only == "conn"
 end
 
---- Limit an accepted connection.
+--- Add the meters to a list that limit all connections of a service alike: those of rules which ask for
+-- nothing.  They change with limiter.rules.
+function M.common(service, list)
+  local limiter, times = service.limiter, service.limiter_times
+  if limiter and live.is_static(limiter) then
+    local of_service, of_connection = levels_of(service)
+    if of_service then
+      list[#list + 1] = live.meter(limiter, NOBODY, "service", "$", times)
+    end
+    if of_connection then
+      list[#list + 1] = live.meter(limiter, NOBODY, "conn", live.EACH, times)
+    end
+  end
+end
+
+--- Limit an accepted connection: what common() does not say.  Scripts and plugins are asked for each.
 function M.accepted(ctx)
   local service = ctx.service
-  local limiter, times, only = service.limiter, service.limiter_times, service.limiter_scope
-  if not limiter then
-    return
-  end
-  if only == "" or only == "service" then
-    add(ctx, limiter, "service", live.is_static(limiter) and "$" or service.name, times)
-  end
-  if only == "" or only == "conn" then
-    add(ctx, limiter, "conn", connection_key(ctx, limiter), times)
-    if limiter.by_ip and limiter.rules:by_ip() then
-      add(ctx, limiter, "ip", keys.client_key(ctx), times)
+  local limiter, times = service.limiter, service.limiter_times
+  local of_service, of_connection = levels_of(service)
+  if not live.is_static(limiter) then
+    if of_service then
+      add(ctx, limiter, "service", service.name, times)
     end
+    if of_connection then
+      add(ctx, limiter, "conn", ctx.client:byte() == AT and ctx.sid or ctx.client, times)
+    end
+  end
+  if of_connection and limiter.by_ip and limiter.rules:by_ip() then
+    add(ctx, limiter, "ip", keys.client_key(ctx), times)
   end
 end
 

@@ -10,8 +10,8 @@ local M = {}
 
 local function attach(ctx, one)
   local meters = rawget(ctx, "meters")
-  if not meters then
-    meters = {}
+  if not meters or meters.common then -- that list is for all connections
+    meters = { meters and meters[1] }
     ctx.meters = meters
   end
   meters[#meters + 1] = one
@@ -19,6 +19,27 @@ local function attach(ctx, one)
   if stream and stream.add_meter then
     stream:add_meter(one)
   end
+end
+
+-- What all connections of a service have is one meter, in a list, made again when the limiter has new rules.
+local function common_of(service)
+  local limits = service.limiter
+  local rules = limits and limits.rules
+  local held = service.common_meters
+  if held and held.rules == rules then
+    return held
+  end
+  local parts = { unpack(service.meters) }
+  limiter.common(service, parts)
+  held = { common = true, rules = rules, parts[1] }
+  if #parts > 1 then
+    held[1] = meter.new()
+    for i = 1, #parts do
+      held[1]:include(parts[i])
+    end
+  end
+  service.common_meters = held
+  return held
 end
 
 --- Count and limit a connection by one more meter, until it is over; also while a relay has it.  After the
@@ -39,10 +60,20 @@ function M.accepted(ctx)
   if service.climiter and not climiter.take(service.climiter, service.climiter_name, ctx) then
     return nil, failure.new("limit", ("climiter: %s: too many connections"):format(ctx.client), { level = "debug" })
   end
-  for i = 1, #service.meters do
-    attach(ctx, service.meters[i])
+  local common = common_of(service)
+  local one = common[1]
+  if one and rawget(ctx, "meters") then
+    attach(ctx, one)
+  elseif one then
+    ctx.meters = common
+    local stream = ctx.stream
+    if stream.add_meter then
+      stream:add_meter(one)
+    end
   end
-  limiter.accepted(ctx)
+  if service.limiter then
+    limiter.accepted(ctx)
+  end
   if service.late_meters then
     ctx.own_meter = ctx:own(meter.new())
     attach(ctx, ctx.own_meter)
