@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,12 +140,13 @@ static void put_rune(struct tg_text *out, uint32_t rune)
 /* Length of the run at the front that needs no second look. */
 static size_t plain_run(const uint8_t *s, size_t len, enum quoting how)
 {
-    static const bool special[256] = {
-        [0x00 ... 0x1f] = true, ['"'] = true, ['\\'] = true, [0x7f ... 0xff] = true,
+    static const uint8_t special[256] = {
+        [0x00 ... 0x1f] = 3, ['"'] = 3, ['\\'] = 3, [0x7f ... 0xff] = 3,
+        ['<'] = 2, ['>'] = 2, ['&'] = 2,
     };
-    static const bool markup[256] = { ['<'] = true, ['>'] = true, ['&'] = true };
+    unsigned mask = how == HTML ? 2 : 1;
     size_t n = 0;
-    while (n < len && !special[s[n]] && (how != HTML || !markup[s[n]]))
+    while (n < len && !(special[s[n]] & mask))
         n++;
     return n;
 }
@@ -215,4 +217,38 @@ void tg_logline_text(struct tg_text *out, const char *s, size_t len)
         put_quoted(out, (const uint8_t *)s, len, TEXT);
     else
         tg_text_add(out, s, len);
+}
+
+void tg_logline_count(struct tg_text *out, uint64_t n)
+{
+    char text[20];
+    size_t len = 0;
+    do
+        text[sizeof(text) - ++len] = (char)('0' + n % 10);
+    while ((n /= 10) != 0);
+    tg_text_add(out, text + sizeof(text) - len, len);
+}
+
+void tg_logline_time(struct tg_text *t, struct tg_stamp *last, const struct timespec *at)
+{
+    if (last->second != at->tv_sec || last->head[0] == 0) {
+        struct tm tm;
+        localtime_r(&at->tv_sec, &tm);
+        strftime(last->head, sizeof(last->head), "%Y-%m-%dT%H:%M:%S", &tm);
+        long minutes = labs(tm.tm_gmtoff) / 60;
+        snprintf(last->zone, sizeof(last->zone), minutes == 0 ? "Z" : "%c%02u:%02u",
+                 tm.tm_gmtoff < 0 ? '-' : '+', (unsigned)minutes / 60 % 100, (unsigned)minutes % 60);
+        last->second = at->tv_sec;
+    }
+    tg_text_add(t, last->head, strlen(last->head));
+    char fraction[] = ".000000000";
+    long nanos = at->tv_nsec;
+    for (int i = 9; i > 0; i--, nanos /= 10)
+        fraction[i] = (char)('0' + nanos % 10);
+    size_t len = sizeof(fraction) - 1;
+    while (len > 1 && fraction[len - 1] == '0')
+        len--;
+    if (len > 1)
+        tg_text_add(t, fraction, len);
+    tg_text_add(t, last->zone, strlen(last->zone));
 }

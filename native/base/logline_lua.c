@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -52,18 +51,12 @@ static void put_string(struct tg_text *t, const struct form *form, lua_State *L,
 
 static void put_number(struct tg_text *t, lua_Number n)
 {
-    char *out = tg_text_room(t, 32);
     bool whole = floor(n) == n && fabs(n) < 1e18;
     if (whole && n >= 0) {
-        char digits[20];
-        size_t len = 0;
-        uint64_t rest = (uint64_t)n;
-        do
-            digits[sizeof(digits) - ++len] = (char)('0' + rest % 10);
-        while ((rest /= 10) != 0);
-        tg_text_add(t, digits + sizeof(digits) - len, len);
+        tg_logline_count(t, (uint64_t)n);
         return;
     }
+    char *out = tg_text_room(t, 32);
     t->len +=
         (size_t)(whole ? snprintf(out, 32, "%lld", (long long)n) : snprintf(out, 32, "%.14g", n));
 }
@@ -188,37 +181,6 @@ static int l_object(lua_State *L)
     return 1;
 }
 
-/* The time that was written last, but for its fraction. */
-struct stamp {
-    time_t second;
-    char head[24], zone[8];
-};
-
-/* RFC 3339 in the local zone, with as many digits of the second as matter. */
-static void put_time(struct tg_text *t, struct stamp *last, const struct timespec *at)
-{
-    if (last->second != at->tv_sec || last->head[0] == 0) {
-        struct tm tm;
-        localtime_r(&at->tv_sec, &tm);
-        strftime(last->head, sizeof(last->head), "%Y-%m-%dT%H:%M:%S", &tm);
-        long minutes = labs(tm.tm_gmtoff) / 60;
-        snprintf(last->zone, sizeof(last->zone), minutes == 0 ? "Z" : "%c%02u:%02u",
-                 tm.tm_gmtoff < 0 ? '-' : '+', (unsigned)minutes / 60 % 100, (unsigned)minutes % 60);
-        last->second = at->tv_sec;
-    }
-    tg_text_add(t, last->head, strlen(last->head));
-    char digits[] = ".000000000";
-    long nanos = at->tv_nsec;
-    for (int i = 9; i > 0; i--, nanos /= 10)
-        digits[i] = (char)('0' + nanos % 10);
-    size_t len = sizeof(digits) - 1;
-    while (len > 1 && digits[len - 1] == '0')
-        len--;
-    if (len > 1)
-        tg_text_add(t, digits, len);
-    tg_text_add(t, last->zone, strlen(last->zone));
-}
-
 /** time(ago) -> the moment so many seconds before now, as Go's RFC3339Nano */
 static int l_time(lua_State *L)
 {
@@ -234,7 +196,7 @@ static int l_time(lua_State *L)
         at.tv_sec--;
         at.tv_nsec += 1000000000;
     }
-    put_time(t, lua_touserdata(L, lua_upvalueindex(2)), &at);
+    tg_logline_time(t, lua_touserdata(L, lua_upvalueindex(2)), &at);
     lua_pushlstring(L, t->data, t->len);
     return 1;
 }
@@ -283,7 +245,7 @@ int luaopen_tidegate_native_logline(lua_State *L)
     lua_pushcfunction(L, l_gc);
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
-    memset(lua_newuserdata(L, sizeof(struct stamp)), 0, sizeof(struct stamp));
+    memset(lua_newuserdata(L, sizeof(struct tg_stamp)), 0, sizeof(struct tg_stamp));
     luaL_openlib(L, NULL, functions, 2);
     return 1;
 }

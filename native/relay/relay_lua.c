@@ -1,6 +1,7 @@
 #include "base/mem.h"
 #include "bind/ends.h"
 #include "bind/task.h"
+#include "relay/records_lua.h"
 #include "relay/relay.h"
 #include "stream/meter_lua.h"
 #include "stream/stream_lua.h"
@@ -45,6 +46,11 @@ static void on_tagged_done(void *arg, const struct tg_relay_result *result)
     struct tag *tag = arg;
     tg_ends_tell(&tag->home->ends, tag->bytes, tag->len, result);
     free(tag);
+}
+
+static void on_recorded_done(void *arg, const struct tg_relay_result *result)
+{
+    tg_record_close(arg, result);
 }
 
 static void on_awaited_done(void *arg, const struct tg_relay_result *result)
@@ -125,6 +131,24 @@ static int l_start(lua_State *L)
         memcpy(tag->bytes, bytes, len);
     }
     tg_relay_start(&home->list, a, b, options, tag != NULL ? on_tagged_done : NULL, tag);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/** record(a, b, options, store, values…) -> true | nil, err: like start(), and a record of it goes into the store
+ * at the end; the values are those of tg_record_begin() */
+static int l_record(lua_State *L)
+{
+    struct home *home = home_of(L);
+    struct tg_relay_options *options = check_options(L);
+    struct tg_stream *a = tg_stream_check(L, 1), *b = tg_stream_check(L, 2);
+    if (a == NULL || b == NULL)
+        return tg_push_failure_text(L, "closed", "relay: a stream is closed already");
+    luaL_argcheck(L, a != b, 2, "a stream cannot be joined with itself");
+    struct tg_record *record = tg_record_begin(L, 4, a, b);
+    tg_stream_take(L, 1);
+    tg_stream_take(L, 2);
+    tg_relay_start(&home->list, a, b, options, on_recorded_done, record);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -268,12 +292,13 @@ int luaopen_tidegate_native_relay(lua_State *L)
         { "start", l_start }, { "run", l_run },     { "on_end", l_on_end },
         { "count", l_count }, { "stats", l_stats }, { "cut_all", l_cut_all },
         { "list", l_list },   { "cut", l_cut },     { "pools", l_pools },
+        { "record", l_record },
         { NULL, NULL },
     };
     luaL_newmetatable(L, OPTIONS_MT);
     lua_pushcfunction(L, l_options_gc);
     lua_setfield(L, -2, "__gc");
-    lua_createtable(L, 0, 8);
+    lua_createtable(L, 0, 12);
     push_home(L);
     luaL_openlib(L, NULL, functions, 1);
     lua_pushcfunction(L, l_options);

@@ -158,6 +158,46 @@ recorders:
     assert.same({ "127.0.0.1" }, wait_lines(folder .. "/targets", 1))
   end))
 
+  -- With lines in the log a record is made in Lua, without them where the relay ends.
+  it("say the same whoever writes them", helpers.task(function()
+    local nginx = origin.nginx()
+    local function record(level)
+      local path = ("%s/%s.json"):format(folder, level)
+      local p = proxy.start({ "-C", config(([[
+services:
+- name: 'a "quoted" <näme>'
+  addr: 127.0.0.1:0
+  metadata: {labels: {zone: eu}}
+  logger: own
+  recorders:
+  - {name: out, record: recorder.service.handler}
+  handler: {type: socks5, chain: way, auth: {username: "u&v", password: p}}
+chains:
+- name: way
+  hops: [{nodes: [{name: first, addr: ":0", connector: {type: direct}, dialer: {type: direct}}]}]
+recorders:
+- {name: out, file: {path: "%s", sep: "\n"}}
+loggers:
+- {name: own, log: {level: %s}}
+]]):format(path, level)) }, { services = 1 })
+      programs.run("curl", { "-s", "--max-time", "10", "-x", ("socks5://u%%26v:p@127.0.0.1:%d"):format(p:port(1)),
+        "http://127.0.0.1:" .. nginx.http .. "/whoami" })
+      local line = wait_lines(path, 1)[1]
+      in_order(top_keys(line))
+      return line, p:port(1)
+    end
+    local function plain(line, port)
+      return (line:gsub(":" .. port .. '"', ':PORT"'):gsub('("[a-z]+":"127%.0%.0%.1):%d%d%d%d%d?"', "%1:*\"")
+        :gsub('"sid":"[0-9a-v]+"', '"sid":"*"'):gsub('"duration":%d+', '"duration":0')
+        :gsub('"time":"[^"]+"', '"time":"*"'))
+    end
+    local logged = plain(record "info")
+    assert.equal(logged, plain(record "error"))
+    assert.equal("a \"quoted\" <näme>", cjson.decode(logged).service)
+    assert.equal("u&v", cjson.decode(logged).clientID)
+    assert.equal("first@:0 > 127.0.0.1:" .. nginx.http, cjson.decode(logged).route)
+  end))
+
   it("tell of dials that fail, and of failed connections", helpers.task(function()
     local path = folder .. "/r.json"
     local nobody = plane.nobody()

@@ -104,6 +104,11 @@ function M.new(service, stream)
     stages = service.stages,
     stream = stream,
     started = now(),
+    -- Room for what most connections get, so that the table never grows.
+    asked = nil, asked_network = nil, client = nil, client_ip = nil, client_key = nil, handled = nil,
+    local_address = nil, meters = nil, network = nil, path = nil, relayed = nil, remote = nil, sid = nil,
+    target = nil, user = nil,
+    nil,
   }, mt)
 end
 
@@ -287,8 +292,16 @@ local function options_for(options)
 end
 
 stage.define("relay", function(ctx, a, b, options)
+  options = options_for(options)
+  local ok, err = record.relay(ctx, a, b, options)
+  if ok then
+    ctx.relayed = true
+    return true
+  elseif err then
+    return nil, err
+  end
   local tag = record.begin(ctx, a, b)
-  local ok, err = relay_start(a, b, options_for(options), tag)
+  ok, err = relay_start(a, b, options, tag)
   if not ok then
     record.cancel(ctx, tag)
     return nil, err

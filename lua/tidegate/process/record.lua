@@ -7,11 +7,13 @@ local addr = require "tidegate.net.addr"
 local buffer = require "string.buffer"
 local logline = require "tidegate.native.logline"
 local object = require "tidegate.policy.recorder.object"
+local relay = require "tidegate.native.relay"
 local stage = require "tidegate.stage"
 local task = require "tidegate.native.task"
 
 local floor = math.floor
 local now = task.now
+local record_relay = relay.record
 local time_ago = logline.time
 
 local INFO = 3
@@ -211,6 +213,44 @@ local function address_of(endpoint, method)
   return endpoint[method] and endpoint[method](endpoint) or nil
 end
 
+-- Nothing but a record will come of it.
+local function is_recorded_only(ctx, service)
+  return not wanted and service.log.level > INFO and not ctx.stages.hooked.record and rawget(ctx, "recorded") == nil
+end
+
+-- What records of a service begin with, by node.
+local function first_of(bound, service, node)
+  local known = bound.firsts
+  if not known then
+    known = {}
+    bound.firsts = known
+  end
+  local first = known[node or ""]
+  if not first then
+    first = object.first(node, service.name, service.md and service.md.labels)
+    if not node then
+      known[""] = first
+    end
+  end
+  return first
+end
+
+--- Begin a relay whose record, if nothing else is wanted of it, is written where it ends, without Lua.
+-- @return nothing: begin() is to be asked | true | nil, err
+function M.relay(ctx, a, b, options)
+  local service = ctx.service
+  local bound = service.recorders and service.recorders[HANDLER]
+  local store = bound and bound.recorder.store
+  if not store or not is_recorded_only(ctx, service) then
+    return
+  end
+  local sniffed = rawget(ctx, "sniffed")
+  return record_relay(a, b, options, store, first_of(bound, service, rawget(ctx, "node")),
+    rawget(ctx, "network") or "tcp", rawget(ctx, "remote"), rawget(ctx, "local_address"),
+    rawget(ctx, "client") or rawget(ctx, "src"), rawget(ctx, "target"),
+    sniffed and sniffed.protocol, rawget(ctx, "user"), ctx.route, ctx.sid, ctx.started)
+end
+
 -- When nothing but a record will come of it, most of that is written now, and travels as text.
 local function begin_record(ctx, number, b, peer, rx, tx)
   local service, sniffed = ctx.service, rawget(ctx, "sniffed")
@@ -237,7 +277,7 @@ function M.begin(ctx, a, b)
   local rx, tx = counts_of(a)
   local number = number_of(service)
   service.relays = service.relays + 1
-  if not wanted and not logs and not hooked and rawget(ctx, "recorded") == nil then
+  if handler_recorder(ctx) and is_recorded_only(ctx, service) then
     return begin_record(ctx, number, b, peer, rx, tx)
   end
   return encode_tag {

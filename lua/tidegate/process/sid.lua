@@ -2,11 +2,11 @@
 -- this VM from others, a counter.  In base 32 the first 70 bits change once a second only.
 
 local bit = require "bit"
-local ffi = require "ffi"
 local uv = require "luv"
 
 local band, bor, lshift, rshift = bit.band, bit.bor, bit.lshift, bit.rshift
 local string_byte, string_sub = string.byte, string.sub
+local time = os.time
 
 local ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 
@@ -51,11 +51,9 @@ local function begin(now)
   second, prefix, rest = now, table.concat(out), bits
 end
 
-ffi.cdef "long time(long *);"
-
 --- @return a fresh id
 function M.new()
-  local now = tonumber(ffi.C.time(nil))
+  local now = time()
   if now ~= second then
     begin(now)
   end

@@ -3,7 +3,6 @@
 -- Every worker writes by itself: whole records, in one write() on a descriptor opened for appending, so
 -- they never mix.  The write is done by the loop's helper threads: a slow disk delays nobody.
 
-local buffer = require "string.buffer"
 local failure = require "tidegate.failure"
 local file = require "tidegate.process.log.file"
 local task = require "tidegate.native.task"
@@ -27,6 +26,7 @@ function M.open(config)
     sep = config.sep or "",
     rotation = config.rotation,
     batch = BATCH,
+    bytes = AT_ONCE,
     pace = PACE,
   }, mt)
 end
@@ -51,40 +51,9 @@ local function write_all(fd, data)
   return done
 end
 
-local function join(self, list, from)
-  local text, sizes = buffer.new(), {}
-  for i = from, #list do
-    local data = list[i].data
-    text:put(data, self.sep)
-    sizes[#sizes + 1] = #data + #self.sep
-    if #text >= AT_ONCE then
-      break
-    end
-  end
-  return text:tostring(), sizes
-end
-
--- The rest of a record that a full disk cut.
-local function finish_rest(self, fd)
-  local done, err = write_all(fd, self.rest)
-  self.rest = done < #self.rest and self.rest:sub(done + 1) or nil
-  return err
-end
-
--- How many records are in the file for `done` bytes; a half one is finished later.
-local function settle(self, data, sizes, done)
-  local count, sum = 0, 0
-  while count < #sizes and sum < done do
-    count = count + 1
-    sum = sum + sizes[count]
-  end
-  if sum > done then
-    self.rest = data:sub(done + 1, sum)
-  end
-  return count
-end
-
-function methods:write(list, from)
+--- Append a text of whole records.
+-- @return bytes written | that and an error
+function methods:append(text)
   if not self.file then
     local err
     self.file, err = file.open(self.path, self.rotation)
@@ -92,16 +61,8 @@ function methods:write(list, from)
       return 0, failure.new("io", tostring(err)) -- it may be possible later
     end
   end
-  local data, sizes = join(self, list, from)
   self.file.checked = 0 -- others write to it as well: look how long it is
-  local fd = self.file:prepare(#data)
-  local err = self.rest and finish_rest(self, fd)
-  if err then
-    return 0, err
-  end
-  local done
-  done, err = write_all(fd, data)
-  return settle(self, data, sizes, done), err
+  return write_all(self.file:prepare(#text), text)
 end
 
 function methods:close()

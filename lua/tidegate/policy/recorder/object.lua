@@ -170,6 +170,12 @@ write = function(what, values)
 end
 
 local HEAD_NAMES, HEAD_MARKS, TAIL_NAMES, TAIL_MARKS = HEAD.names, HEAD.marks, TAIL.names, TAIL.marks
+local FIRST = shape { "node o", "service s", "labels map" }
+
+--- The members that are the same for all connections through a node: what relay.record() goes on from.
+function M.first(node, service, labels)
+  return to_members(FIRST.names, FIRST.marks, node, service, labels and CONVERTERS.map(labels))
+end
 
 --- What the record of a connection begins with, of which nothing but its addresses is known.
 -- @return for finish()

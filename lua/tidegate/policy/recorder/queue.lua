@@ -6,13 +6,20 @@
 -- A sink has
 --   write(self, list, from) → how many of list[from], list[from + 1] … it took | that and an error.
 --       An error with `rejected` is about the next record alone, which is then given up.
---   close(self)   optional; write() may be called again afterwards
+-- or, where records are but bytes one after the other, each with the sink's `sep` behind it,
+--   append(self, text) → how many bytes of some records' text it took | that and an error.
+--   bytes  after so many a text takes no further record
+-- and
+--   close(self)   optional; it may be asked to write again afterwards
 --   lanes, batch  how many writes at once (default 1), how many records each (default 1)
 --   pace  seconds between two writes of a lane, so that more records come together (default 0)
+-- Records for append() lie in `queue.store`, outside of Lua (tidegate.native.records), and connections that
+-- end put theirs in by themselves.
 
 local failure = require "tidegate.failure"
 local health = require "tidegate.process.health"
 local keys = require "tidegate.policy.limit.keys"
+local records = require "tidegate.native.records"
 local shared = require "tidegate.native.shared"
 local task = require "tidegate.native.task"
 
@@ -53,6 +60,9 @@ function M.new(sink, name, options)
     health = health.new("recorder/" .. name, "recorder " .. name, options.log),
     full = health.new("recorder/" .. name .. "/full", "recorder " .. name, options.log),
   }, mt)
+  if sink.append then
+    self.store = records.new(self, sink.sep or "", self.most, self.most_bytes, self.records, self.dropped)
+  end
   alive[self] = true
   return self
 end
@@ -86,6 +96,11 @@ local function lost_since(self)
     self.dropped_before = self.dropped:get()
     return count > 0 and ("%d records were dropped"):format(count) or nil
   end
+end
+
+-- How many records wait.
+local function count_waiting(self)
+  return self.store and self.store:waiting() or self.last - self.first + 1
 end
 
 -- Wait; whoever closes the queue cuts it short.
@@ -125,6 +140,31 @@ local function deliver(self, lane, batch)
   end
 end
 
+-- The same for the text of `count` records.
+local function deliver_text(self, lane, text, count)
+  local done, tries = 0, 0
+  while done < #text do
+    local ok, more, err = pcall(self.sink.append, self.sink, done > 0 and text:sub(done + 1) or text)
+    if not ok then
+      more, err = 0, failure.new("io", tostring(more), { rejected = true })
+    end
+    done = done + more
+    if not err then
+      self.health:good(lost_since(self))
+      tries = 0
+    else
+      local hopeless = err.rejected or HOPELESS[err.code]
+      self.health:bad(err, hopeless and "records are given up" or "records wait")
+      if hopeless or self.give_up and task.now() >= self.give_up then
+        drop(self, count - self.store:begun(done))
+        return
+      end
+      tries = more > 0 and 1 or tries + 1
+      pause(self, lane, PAUSES[math.min(tries, #PAUSES)])
+    end
+  end
+end
+
 local function close_sink(self)
   if self.sink.close then
     self.sink:close()
@@ -134,7 +174,7 @@ end
 -- Let records come together for the next write, unless somebody waits for the last.
 local function gather(self, lane)
   local pace = self.sink.pace
-  if pace and not self.give_up and not self.flushing and self.last - self.first + 1 < self.sink.batch then
+  if pace and not self.give_up and not self.flushing and count_waiting(self) < self.sink.batch then
     pause(self, lane, pace)
   end
 end
@@ -155,18 +195,65 @@ local function run(self, lane)
   end
 end
 
+local function run_store(self, lane)
+  local store, batch, bytes = self.store, self.sink.batch or 1, self.sink.bytes
+  local text, count = store:take(batch, bytes)
+  while text do
+    deliver_text(self, lane, text, count)
+    gather(self, lane)
+    local waiting, lossy = store:waiting()
+    if waiting == 0 and not lossy then
+      self.full:good(lost_since(self))
+    end
+    text, count = store:take(batch, bytes)
+  end
+  self.lanes = 0
+  store:rest()
+  if self.give_up then
+    close_sink(self)
+  end
+end
+
+local function too_many(self)
+  local err = failure.new("limit", ("%d records wait already"):format(count_waiting(self)))
+  self.full:bad(err, "further ones are dropped")
+  return err
+end
+
+-- Something has come into the store, or did not fit.
+records.on_arrival(function(self)
+  if not self then
+    return
+  end
+  local waiting, lossy = self.store:waiting()
+  if lossy then
+    too_many(self)
+  end
+  if self.give_up then
+    self.give_up = task.now() + PATIENCE_MS
+  end
+  if waiting > 0 and self.lanes == 0 then
+    self.lanes = 1
+    run_store(self, {})
+  end
+end)
+
 --- Queue a record; never waits.
 -- @param data bytes
 -- @param meta the metadata of the binding, for plugins and scripts
 -- @return true | nil, err (code "limit")
 function methods:record(data, meta)
+  if self.store then
+    if self.store:put(data) then
+      return true
+    end
+    return nil, too_many(self)
+  end
   local entry = { data = data, meta = meta }
   self.records:add(1)
   if self.last - self.first + 1 >= self.most or self.bytes + size_of(entry) > self.most_bytes then
     drop(self, 1)
-    local err = failure.new("limit", ("%d records wait already"):format(self.last - self.first + 1))
-    self.full:bad(err, "further ones are dropped")
-    return nil, err
+    return nil, too_many(self)
   end
   if self.give_up then
     self.give_up = task.now() + PATIENCE_MS
@@ -183,17 +270,17 @@ end
 
 --- @return how many records wait or are being written
 function methods:waiting()
-  return self.last - self.first + 1 + self.lanes
+  return count_waiting(self) + self.lanes
 end
 
 --- Wait until all is written, at most until `deadline` (ms).
 function methods:flush(deadline)
   self.flushing = true
-  while self.lanes > 0 and task.now() < deadline do
+  while self:waiting() > 0 and task.now() < deadline do
     task.sleep(0.005)
   end
   self.flushing = nil
-  return self.lanes == 0
+  return self:waiting() == 0
 end
 
 --- No more records are expected.  What waits is written, and what comes all the same (relays that outlive
@@ -203,7 +290,7 @@ function methods:close()
   for _, waiter in pairs(self.pausing) do
     waiter:wake()
   end
-  if self.lanes == 0 then
+  if self:waiting() == 0 then
     close_sink(self)
   end
 end
