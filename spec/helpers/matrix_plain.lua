@@ -64,7 +64,7 @@ M.open = {
     return ss.client(s, ss.key(secret.user, secret.password), target)
   end,
   sshd = false, -- SSH clients: spec/interop/ssh_spec.lua
-  ssu = false, -- datagrams: spec/interop/shadowsocks_spec.lua
+  ssu = false, -- datagrams: spec/interop/matrix
   tcp = nothing,
   udp = nothing,
   unix = nothing,

@@ -2,11 +2,11 @@
 -- spec: timeout=300, no-asan
 
 local helpers = require "spec.helpers"
-local matrix = require "spec.helpers.matrix"
+local interop = require "spec.helpers.interop"
 
 describe("interop matrix", function()
-  for _, peer in ipairs(matrix.peers()) do
-    local missing = matrix.missing(peer)
+  for _, peer in ipairs(interop.peers()) do
+    local missing = interop.missing(peer)
     for _, pair in ipairs(peer.pairs) do
       local name = ("%s, %s, as %s"):format(peer.name, pair.protocol, pair.role)
       if not pair.quick then -- luacheck: ignore 542 -- those are for ./dev interop
@@ -14,9 +14,9 @@ describe("interop matrix", function()
         pending(name .. ": " .. missing)
       else
         it(name, helpers.task(function()
-          local results, err, log = matrix.run(pair, matrix.QUICK)
+          local results, err, log = interop.run(pair, interop.QUICK)
           assert(results, err)
-          for _, check in ipairs(matrix.CHECKS) do
+          for _, check in ipairs(interop.CHECKS) do
             local result = results[check] or {}
             assert(result.state ~= "failed", ("%s: %s\n%s"):format(check, result.why, log))
           end

@@ -4,7 +4,7 @@
 package.path = "./?.lua;./?/init.lua;" .. package.path
 
 local json = require "cjson"
-local matrix = require "spec.helpers.matrix"
+local interop = require "spec.helpers.interop"
 local page = require "spec.runner.interop_page"
 
 local KEPT, PAGE, LOG = "build/interop.json", "docs/interop.md", "build/interop.log"
@@ -30,7 +30,7 @@ end
 
 local function line_of(pair, results)
   local words = {}
-  for _, check in ipairs(matrix.CHECKS) do
+  for _, check in ipairs(interop.CHECKS) do
     local result = results[check]
     if result and result.seconds then
       words[#words + 1] = ("%s %s %.1fs"):format(check, result.state, result.seconds)
@@ -43,7 +43,7 @@ end
 
 local function complain(results, log)
   local failed
-  for _, check in ipairs(matrix.CHECKS) do
+  for _, check in ipairs(interop.CHECKS) do
     local result = results[check]
     if result and result.state == "failed" then
       failed = true
@@ -57,28 +57,32 @@ local function complain(results, log)
   return failed
 end
 
+local function row_of(pair, results)
+  return { protocol = pair.protocol, role = pair.role, ours = pair.ours, note = pair.note, results = results }
+end
+
 -- → true when everything passed
 local function run_pair(pair, rows)
-  local results, err, log = matrix.run(pair, matrix.FULL)
+  local results, err, log = interop.run(pair, interop.FULL)
   if not results then
     say("  %-28s %-12s did not start: %s", pair.protocol, pair.role, err)
     write(LOG, log)
     results = { small = { state = "failed", why = "did not start: " .. err:gsub("\n.*", "") } }
-    rows[#rows + 1] = { protocol = pair.protocol, role = pair.role, ours = pair.ours, results = results }
+    rows[#rows + 1] = row_of(pair, results)
     return false
   end
   say("%s", line_of(pair, results))
-  rows[#rows + 1] = { protocol = pair.protocol, role = pair.role, ours = pair.ours, results = results }
+  rows[#rows + 1] = row_of(pair, results)
   return not complain(results, log)
 end
 
 local function run_peer(peer, only)
-  local reason = matrix.missing(peer)
+  local reason = interop.missing(peer)
   if reason then
     say("%s: not run: %s", peer.name, reason)
     return { name = peer.name, missing = reason, count = #peer.pairs }, true
   end
-  local kept = { name = peer.name, version = matrix.version(peer), about = peer.about, rows = {} }
+  local kept = { name = peer.name, version = interop.version(peer), about = peer.about, rows = {} }
   say("%s %s", kept.name, kept.version)
   local good = true
   for _, pair in ipairs(peer.pairs) do
@@ -91,7 +95,7 @@ end
 
 local function main(wanted, only)
   local all, good, complete = json.decode(read(KEPT) or "{}"), true, true
-  for _, peer in ipairs(matrix.peers()) do
+  for _, peer in ipairs(interop.peers()) do
     if #wanted == 0 or (" " .. table.concat(wanted, " ") .. " "):find(" " .. peer.name .. " ", 1, true) then
       local kept, passed = run_peer(peer, only)
       good = good and passed
@@ -103,7 +107,7 @@ local function main(wanted, only)
     complete = complete and all[peer.name] ~= nil
   end
   if complete and not only then
-    write(PAGE, page.write(matrix.peers(), all))
+    write(PAGE, page.write(interop.peers(), all))
     say("%s", PAGE .. " is written")
   end
   return good

@@ -1,5 +1,5 @@
 --- docs/interop.md from the results of ./dev interop.
-local matrix = require "spec.helpers.matrix"
+local interop = require "spec.helpers.interop"
 
 local M = {}
 
@@ -56,16 +56,17 @@ end
 
 local function header(peer)
   local cells = { "protocol", peer .. " is", "tidegate is" }
-  for _, check in ipairs(matrix.CHECKS) do
-    local text = COLUMNS[check]:gsub("%%d", matrix.FULL[check == "bulk" and "mib" or "many"])
+  for _, check in ipairs(interop.CHECKS) do
+    local text = COLUMNS[check]:gsub("%%d", interop.FULL[check == "bulk" and "mib" or "many"])
     cells[#cells + 1] = text
   end
   return ("| %s |\n|%s\n"):format(table.concat(cells, " | "), ("---|"):rep(#cells))
 end
 
 local function row(one, notes)
-  local cells = { one.protocol, one.role, one.ours }
-  for _, check in ipairs(matrix.CHECKS) do
+  local note = one.note and (" [%d](#notes)"):format(notes:number(one.note)) or ""
+  local cells = { one.protocol .. note, one.role, one.ours }
+  for _, check in ipairs(interop.CHECKS) do
     cells[#cells + 1] = cell(one.results[check], notes)
   end
   return "| " .. table.concat(cells, " | ") .. " |\n"
@@ -96,12 +97,12 @@ local function summary(peers, all)
   return table.concat(out)
 end
 
---- @param peers as matrix.peers()
+--- @param peers as interop.peers()
 -- @param all name → { name, version, rows } or { name, missing }
 -- @return the page's text
 function M.write(peers, all)
   local notes = setmetatable({ numbers = {} }, notes_mt)
-  local out = { fill(HEAD, matrix.FULL), summary(peers, all) }
+  local out = { fill(HEAD, interop.FULL), summary(peers, all) }
   for _, peer in ipairs(peers) do
     local kept = all[peer.name]
     if not kept.missing then

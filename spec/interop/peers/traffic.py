@@ -278,6 +278,8 @@ def check_bulk(way, order):
     size, patience, seed = order["mib"] * MIB, order.get("seconds", 240), "s%d" % time.monotonic_ns()
     with open_way(way) as conn:
         conn.settimeout(60)
+        if way.get("greet"):
+            ping(conn, "first")
         conn.sendall(("exchange %d %s\n" % (size, seed)).encode())
         sending = in_background(send_pieces, conn, "client" + seed, size)
         start = time.monotonic()
