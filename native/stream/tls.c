@@ -594,6 +594,15 @@ static int tls_shutdown(struct tg_stream *s)
     return flush(t);
 }
 
+/* Both sides have said their end.  A socket's close() tells that on; a stream of a session would be
+ * cancelled by it, which may overtake the last bytes. */
+static bool ended_well(const struct tls *t)
+{
+    const struct tg_stream *s = &t->base;
+    return s->state == TG_STREAM_OPEN && t->notified && !must_flush(t) &&
+           tg_stream_fd(s->lower) < 0 && (SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
+}
+
 static void tls_close(struct tg_stream *s)
 {
     struct tls *t = tls_of(s);
@@ -602,6 +611,8 @@ static void tls_close(struct tg_stream *s)
         t->hold = 0;
         SSL_shutdown(t->ssl); /* as FIN tells the end of TCP; nobody is left to wait for it */
     }
+    if (ended_well(t))
+        tg_stream_shutdown(s->lower);
     tg_defer_cancel(s->reactor, &t->defer);
     SSL_free(t->ssl);
     ERR_clear_error();

@@ -129,6 +129,12 @@ local function own(fn, env, sizes)
   return { ok = ok, error = not ok and tostring(err) or nil, seconds = (task.now() - start) / 1000 }
 end
 
+-- What keeps all but the client's side from being closed.
+local function partly(pair, name)
+  local why = pair.cannot and pair.cannot[name]
+  return type(why) == "table" and why.up
+end
+
 local function check(env, pair, ways, name, sizes)
   local mine = pair.checks and pair.checks[name]
   if mine then
@@ -136,21 +142,21 @@ local function check(env, pair, ways, name, sizes)
   end
   local way = ways[name == "udp" and "udp" or "tcp"]
   if way then
-    return obey(env, { way = way, check = name, mib = sizes.mib, many = sizes.many })
+    return obey(env, { way = way, check = name, mib = sizes.mib, many = sizes.many,
+      only = partly(pair, name) and "up" or nil })
   end
 end
 
--- A result is "yes", "cannot" (with why), "failed" (with why), or none when the check does not apply.
+-- A result is "yes", "partly" or "cannot" (with why), "failed" (with why), or none when the check does not apply.
 local function judge(pair, name, answer)
-  if name == "half" and answer and not answer.error then
+  if partly(pair, name) and answer and answer.up then
+    return { state = "partly", why = partly(pair, name), seconds = answer.seconds }
+  elseif name == "half" and answer and not answer.error then
     answer.ok = answer.up and answer.down
     answer.error = not answer.ok and ("half-close is passed on: of the client's side %s, of the origin's side %s")
       :format(answer.up and "yes" or "no", answer.down and "yes" or "no") or nil
   end
-  local why = pair.cannot and pair.cannot[name]
-  if type(why) == "table" then -- the client's half-close alone
-    why = (not answer or answer.up) and why.up or nil
-  end
+  local why = not partly(pair, name) and pair.cannot and pair.cannot[name]
   if answer and answer.ok then
     return { state = "yes", seconds = answer.seconds }
   elseif why then
@@ -174,7 +180,8 @@ local function run_checks(env, pair, sizes)
   local results = {}
   for _, name in ipairs(M.CHECKS) do
     local answer
-    if not (pair.cannot and pair.cannot[name] and (sizes.quick or name ~= "half")) then
+    local never = pair.cannot and pair.cannot[name] and not partly(pair, name)
+    if not never or (name == "half" and not sizes.quick) then
       answer = check(env, pair, ways, name, sizes)
     end
     results[name] = judge(pair, name, answer)

@@ -47,7 +47,8 @@ end
 local function tls_server(verify)
   return function(env)
     local port, authority = env:port(), tls.authority "matrix"
-    start(env, "tcp", port, "ssl crt CERT" .. (verify and " verify required ca-file " .. authority.cert or ""), env.origin)
+    local wanted = verify and " verify required ca-file " .. authority.cert or ""
+    start(env, "tcp", port, "ssl crt CERT" .. wanted, env.origin)
     local mine = tls.certificate(authority, "client")
     local p = env:tide("-L", "tcp://127.0.0.1:0/" .. env.origin, "-F", ("tcp+tls://127.0.0.1:%d?%s%s"):format(port,
       trusted(), verify and ("&certFile=%s&keyFile=%s"):format(mine.cert, mine.key) or ""))
@@ -63,8 +64,8 @@ local function tls_client(verify)
       files.key, verify and "&caFile=" .. authority.cert or ""))
     local port = env:port()
     local own = env:config("client.pem", "%s%s", tls.read(mine.cert), tls.read(mine.key))
-    start(env, "tcp", port, "", ("127.0.0.1:%d ssl verify required ca-file %s verifyhost localhost %s"):format(far:port(1),
-      authority.cert, verify and "crt " .. own or ""))
+    start(env, "tcp", port, "", ("127.0.0.1:%d ssl verify required ca-file %s verifyhost localhost %s"):format(
+      far:port(1), authority.cert, verify and "crt " .. own or ""))
     return { tcp = { kind = "tcp", port = port } }
   end
 end
@@ -107,4 +108,6 @@ add("PROXY v2", "client", "listener tcp", tells "send-proxy-v2")
 add("PROXY v1", "server", "dialer tcp", is_told(1))
 add("PROXY v2", "server", "dialer tcp", is_told(2))
 
-return { name = "haproxy", needs = { "haproxy" }, version = { "haproxy", "-v", pattern = "version (%S+)" }, pairs = rows }
+return {
+  name = "haproxy", needs = { "haproxy" }, version = { "haproxy", "-v", pattern = "version (%S+)" }, pairs = rows,
+}

@@ -31,7 +31,8 @@ local WS = [[
 ]]
 local STREAM = "proxy_half_close on;"
 local GRPC = {
-  half = { up = "The client's half-close is passed on; when the server's side of a call has ended, nginx ends the call." },
+  half = { up = "The client's half-close is passed on; when the server has ended its side of a call, nginx ends the "
+    .. "call." },
 }
 
 -- Start nginx with a server of a block ("http" or "stream").
@@ -108,7 +109,8 @@ end
 return {
   name = "nginx", needs = { "nginx" }, version = { "nginx", "-v", pattern = "nginx/(%S+)" },
   pairs = {
-    { protocol = "wss to ws", role = "between", ours = "dialer wss, listener ws", start = websocket "ws", quick = true },
+    { protocol = "wss to ws", role = "between", ours = "dialer wss, listener ws", start = websocket "ws",
+      quick = true },
     { protocol = "mwss to mws", role = "between", ours = "dialer mwss, listener mws", start = websocket "mws",
       quick = true },
     { protocol = "grpc_pass", role = "between", ours = "dialer grpc, listener grpc", start = grpc, quick = true,

@@ -348,8 +348,9 @@ def quietly(fn, way):
         return False
 
 
-def check_half(way, _):
-    return {"up": quietly(half_up, way), "down": quietly(half_down, way)}
+def check_half(way, order):
+    up = all(quietly(half_up, way) for _ in range(5))  # what is lost at an end is lost now and then
+    return {"up": up, "down": order.get("only") != "up" and quietly(half_down, way)}
 
 
 def check_abrupt(way, _):
