@@ -19,8 +19,8 @@ nothing of tidegate's code (`spec/interop/peers/traffic.py`):
 | abrupt end | a client's reset ends the origin's connection, an origin's the client's, and the next request works |
 | UDP | datagrams of 1 to 1200 bytes and their answers |
 
-✓ passed; "client" passed for the client's side only; – does not apply; – with a number: cannot, see the note. What was
-not run is not counted.
+✓ passed; "client" passed for the client's side only; – does not apply; – with a number: cannot, see the note.
+What was not run is not counted.
 
 ]]
 
