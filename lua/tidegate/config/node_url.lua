@@ -60,7 +60,7 @@ local function lift_hop(builder, hop, query, metadata)
   end
   local mappings = query:text("hosts")
   if mappings ~= "" then
-    hop.hosts = builder:generated("hosts", "hosts", { mappings = params.read_mappings(mappings) })
+    hop.hosts = builder:generated("hosts", "hosts", { mappings = params.read_mappings(builder, mappings) })
     taken[#taken + 1] = "hosts"
   end
   query:remove(unpack(taken))

@@ -163,12 +163,15 @@ function M.read_nameservers(text, prefer)
 end
 
 --- Read a list of host:ip.
-function M.read_mappings(text)
+function M.read_mappings(builder, text)
   local mappings = {}
   for _, item in ipairs(M.split_list(text)) do
     local name, ip = item:match("^([^:]*):(.*)$")
     if name then
       mappings[#mappings + 1] = { hostname = name, ip = ip }
+    else
+      builder:warn(("hosts: %q is no NAME:ADDRESS, it is left out; a file of names is an object of the "
+        .. "configuration: hosts: [{name: h, file: {path: %s}}]"):format(item, item))
     end
   end
   return mappings

@@ -207,7 +207,19 @@ function methods:list(item_type, node, path)
   return made
 end
 
+-- Keys of gost v2's files, whose root is another.
+local OF_V2 = { servenodes = true, chainnodes = true, retries = true, routes = true, debug = true }
+
 function methods:unknown(kind, entry, path)
+  if path == "" and OF_V2[entry.key:lower()] then
+    if not self.is_v2 then
+      self.is_v2 = true
+      self:problem(entry, entry.key, "a key of gost v2, whose files are others: give each of ServeNodes as -L and "
+        .. "each of ChainNodes as -F; `tidegate convert … --to yaml` makes a file of them", "error")
+      self.problems[#self.problems].late = true
+    end
+    return
+  end
   local known = {}
   for _, field in ipairs(kind.fields) do
     known[#known + 1] = field.name

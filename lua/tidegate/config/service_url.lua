@@ -172,7 +172,7 @@ local function lift_handler(builder, service, handler)
   local mappings = handler:text("hosts")
   if mappings ~= "" then
     service.hosts = builder:generated("hosts", "hosts",
-      { mappings = params.read_mappings(mappings) })
+      { mappings = params.read_mappings(builder, mappings) })
     handler:remove("hosts")
   end
   lift_limits(builder, service, handler)

@@ -111,6 +111,13 @@ bypasses:
     end
   end)
 
+  it("says what to do with a file of gost v2, once", function()
+    problems = {}
+    yaml('{"Retries": 1,\n"ServeNodes": [":8080"],\n"ChainNodes": []}', "json")
+    assert.equal(1, #problems)
+    assert.match("give each of ServeNodes as -L", problems[1].message, 1, true)
+  end)
+
   it("knows the line of every problem", function()
     yaml "services:\n- name: a\n  handler:\n    type: http\n    retries: many\n  lstener: {}\n"
     assert.same({ 5, "services[0].handler.retries" }, { problems[1].line, problems[1].path })

@@ -54,6 +54,12 @@ describe("config.url", function()
       end)
     end
 
+    it("warn of names without an address", function()
+      local _, problems = service "http://:1?hosts=a:1.2.3.4,hosts.txt"
+      assert.equal(1, #problems)
+      assert.match('"hosts.txt" is no NAME:ADDRESS', problems[1].message, 1, true)
+    end)
+
     it("warn where a known type stands on the wrong side", function()
       local _, problems = service "tls+ws://:1"
       assert.same("warning", problems[1].severity)
