@@ -5,8 +5,8 @@
 --   * a fenced block of the language "console" is a terminal: `$ command`, or `server$ command` to say where,
 --     and below it what is printed; "…" stands for anything.
 --
--- Commands that start a tidegate are started and kept, so are those that end in " &"; all others are run to
--- their end in a folder that has the examples, and what they print is compared.
+-- Commands that end in " &" are started and kept; all others are run to their end in a folder that has the
+-- examples, and what they print is compared.
 
 local examples = require "spec.helpers.examples"
 local helpers = require "spec.helpers"
@@ -19,7 +19,6 @@ local M = {}
 
 local PAGE = "docs/cookbook.md"
 local PATIENCE_MS = 8000
-local ENDS = { check = true, convert = true, eval = true, init = true, ["-V"] = true, ["--help"] = true }
 
 -- The commands of a terminal: list of { place, command, output }
 local function commands(lines)
@@ -204,17 +203,13 @@ function kitchen:sh(command)
   return programs.output("sh", { "-c", command }, { cwd = self.folder, env = self.env })
 end
 
-local function starts_tidegate(command)
-  local word = command:match "^[%u_=%d.:/ ]*tidegate (%S+)" or command:match "^sudo tidegate (%S+)"
-  return word and not ENDS[word]
-end
-
 -- Do one step; what it prints must be what the page says (when `patient`: soon).
 function kitchen:step(step)
   local command, wanted = self:adapted(step.command), trimmed(self:adapted(table.concat(step.output, "\n")))
-  if starts_tidegate(command) then
+  local is_kept = command:find " &$"
+  if is_kept and (command:find "^[%u_=%d.:/ ]*tidegate " or command:find "^sudo tidegate ") then
     return self:serve(command)
-  elseif command:find " &$" then
+  elseif is_kept then
     local port
     for number in command:gmatch "%d%d%d%d%d?" do
       port = port or number
