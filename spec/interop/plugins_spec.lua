@@ -115,7 +115,7 @@ for _, protocol in ipairs { "http", "grpc" } do
       assert.is_true(bypass:contains(CTX, "tcp", "blocked.test:80", { host = "h.test", path = "/p" }))
       saw(3, "Bypass", { addr = "blocked.test:80", service = "service-0", network = "tcp", client = "ann",
         host = "h.test", path = "/p" }, "POST", "addr client host network path service")
-      assert.is_false(bypass:contains({}, "udp", "open.test:80"))
+      assert.is_false(bypass:contains({}, "udp", "open.test:80", { host = "open.test:80" }))
       saw(4, "Bypass", { addr = "open.test:80", network = "udp" }, "POST", "addr client host network path service")
     end))
 
@@ -182,7 +182,10 @@ for _, protocol in ipairs { "http", "grpc" } do
       assert.same({ 1048576, 524288 }, { limiter:limit(subject, "client") })
       saw(3, "Limit", { network = "tcp", addr = "a.test:80", client = "ann", src = "1.2.3.4:5",
         service = "service-0", scope = "client" }, "POST", "addr client network scope service src")
-      assert.same({ 0, 524288 }, { limiter:limit({ user = "free" }, "service") })
+      assert.same({ 0, 524288 }, { limiter:limit({ user = "free" }, "client") })
+      limiter:limit(subject, "service")
+      saw(5, "Limit", { network = "tcp", service = "service-0", scope = "service" }, "POST",
+        "addr client network scope service src")
     end))
 
     it("observes, records and rewrites", in_task(function()
@@ -209,13 +212,15 @@ for _, protocol in ipairs { "http", "grpc" } do
       assert.is_nil(ok)
       assert.truthy(err)
 
-      assert.is_true(recorder:record("bytes \0\255", { host = "a" }))
+      local meta = { path = "a/b", host = "a", ["http.body"] = true, n = { 1, "x" } }
+      assert.is_true(recorder:record("bytes \0\255", meta))
       one = last(server, 3)
+      local metadata = '{"host":"a","http.body":true,"n":[1,"x"],"path":"a/b"}'
       if is_http() then
         assert.equal("bytes \0\255", base64.decode(one.request.data))
-        assert.same({ host = "a" }, cjson.decode(base64.decode(one.request.metadata)))
+        assert.equal(metadata, base64.decode(one.request.metadata))
       else
-        assert.same({ data = "bytes \0\255", metadata = '{"host":"a"}' }, plain(one.request))
+        assert.same({ data = "bytes \0\255", metadata = metadata }, plain(one.request))
       end
       assert.is_nil((recorder:record("bad")))
       one = last(server, 4)

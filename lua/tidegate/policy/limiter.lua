@@ -227,6 +227,12 @@ function M.accepted(ctx)
   end
 end
 
+--- @return whether somebody is asked what a client may do: a script or plugin
+function M.asks(service)
+  local limiter = service.client_limiter
+  return limiter ~= nil and not live.is_static(limiter)
+end
+
 --- Limit a client that has shown who it is.
 function M.authenticated(ctx)
   local limiter = ctx.service.client_limiter

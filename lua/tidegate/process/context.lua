@@ -194,6 +194,7 @@ function methods:allow(network, address)
   local ok, err = self.stages.request(self, network, address)
   if ok then
     stats.client(self)
+    metering.directed(self)
     return true
   end
   self.asked = nil
@@ -250,6 +251,7 @@ function methods:packets(network, address, options)
     record.dial(self, target)
   else
     stats.client(self)
+    metering.directed(self)
   end
   local endpoint, err = endpoints.open(self, network, target)
   if not endpoint then
@@ -315,11 +317,13 @@ end)
 --   keep one table for all connections, it is prepared once
 -- @return true | nil, err
 function methods:relay(a, b, options)
+  metering.directed(self) -- to where nobody had to ask for
   return self.stages.relay(self, a, b, options)
 end
 
 --- The same for two packet endpoints.
 function methods:relay_packets(a, b, options)
+  metering.directed(self)
   local tag = record.begin(self, a, b)
   local ok, err = endpoints.relay(self, a, b, metering.packet_options(self, options), tag)
   if not ok then

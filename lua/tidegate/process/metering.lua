@@ -91,9 +91,21 @@ function M.allowed(ctx)
   return true
 end
 
---- The client has shown who it is.
+--- The client has shown who it is.  Limiters that are asked anew each time want to know where it goes as well.
 function M.authenticated(ctx)
-  limiter.authenticated(ctx)
+  if limiter.asks(ctx.service) then
+    ctx.unlimited = true
+  else
+    limiter.authenticated(ctx)
+  end
+end
+
+--- It is known, and allowed, where the client goes.
+function M.directed(ctx)
+  if rawget(ctx, "unlimited") then
+    ctx.unlimited = nil
+    limiter.authenticated(ctx)
+  end
 end
 
 --- Options of a relay of datagrams with the meters of the connection.

@@ -273,6 +273,34 @@ describe("a limited service", function()
     assert.is_true(echo(built.s1, 30000, nil, "bob\n") < 460)
   end))
 
+  it("tells whom it asks about a user where the user goes", helpers.task(function()
+    local subjects = {}
+    plane.declare("handler", "going", {
+      handle = function(_, ctx, client)
+        assert(ctx:authenticate("ann", "x"))
+        local upstream = assert(ctx:connect("tcp", client:read_until("\n", 100):sub(1, -2)))
+        return ctx:relay(client, upstream)
+      end,
+    })
+    local echo_at = plane.echo()
+    local built = plane.build {
+      authers = { { name = "a", auths = { { username = "ann", password = "x" } } } },
+      services = { { name = "asked", handler = { type = "going", auther = "a" } } },
+    }
+    built.asked.client_limiter = { name = "asked-of-user", limit = function(_, subject_now, scope)
+      subjects[#subjects + 1] = ("%s %s %s %s"):format(scope, subject_now.user, subject_now.network, subject_now.target)
+      return "20KB", nil, "5KB"
+    end }
+    built.asked.client_times, built.asked.late_meters = { refresh = 30, cleanup = 60 }, true
+    local near, began = plane.client(built.asked), task.now()
+    near:write(echo_at .. "\n" .. ("x"):rep(15000))
+    near:set_deadline(began + 8000)
+    assert.equal(15000, #near:read_exact(15000))
+    near:close()
+    assert.same({ "client ann tcp " .. echo_at }, subjects)
+    assert.is_true(task.now() - began >= 300)
+  end))
+
   it("leaves nothing behind of connections that have ended", helpers.task(function()
     local built = build {
       limiters = { { name = "gone", limits = { "$$ 1MB", "10.4.0.0/16 100MB", "10.4.0.20 40KB 0 5KB" } } },

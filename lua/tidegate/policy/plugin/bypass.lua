@@ -23,7 +23,7 @@ return function(_, client)
       network = network,
       addr = address,
       client = ctx.user or "",
-      host = info.host,
+      host = info.host ~= address and info.host or nil, -- what was asked for, where another address is dialed
       path = info.path,
     })
     return reply == nil or reply.ok

@@ -8,6 +8,8 @@ local base64 = require "tidegate.net.http.base64"
 local buffer = require "string.buffer"
 local cjson = require "cjson"
 local failure = require "tidegate.failure"
+local lazy = require "tidegate.lazy"
+local object = lazy "tidegate.policy.recorder.object"
 
 local M = {}
 
@@ -229,7 +231,7 @@ function M.any(value)
   if value == nil then
     return "null"
   end
-  local ok, text = pcall(decoder.encode, value)
+  local ok, text = pcall(object.any, value)
   if not ok then
     return wrong("cannot be said in JSON: " .. tostring(text))
   end

@@ -23,11 +23,12 @@ return function(_, client)
   -- @param scope "service", "conn" or "client"
   -- @return bytes per second in, out; 0: no limit | nothing when the plugin fails: what was known holds
   function object:limit(subject, scope) -- luacheck: ignore self
+    local whole = scope == "service" -- no matter which client was the first
     local reply = client:call(LIMIT, {
       network = subject.network,
-      addr = subject.target,
-      client = subject.user,
-      src = subject.client,
+      addr = not whole and subject.target or nil,
+      client = not whole and subject.user or nil,
+      src = not whole and subject.client or nil,
       service = subject.service and subject.service.name,
       scope = scope,
     })

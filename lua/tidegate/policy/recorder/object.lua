@@ -92,6 +92,9 @@ local function any_text(value)
   return quote(tostring(value))
 end
 
+--- Any plain value as JSON, the keys of objects in order, as Go's encoder has them.
+M.any = any_text
+
 -- "x-case" → "X-Case"; what is no token is left as it came.
 local function canonical(name)
   return name:find("[^%w!#$%%&'*+%-.^_`|~]") and name or header.canonical(name)
