@@ -36,7 +36,7 @@ failure.CODES = {
 }
 
 --- Make an error.  `fields` (op, layer, addr, cause or anything the caller wants to keep) is taken
--- over, not copied.
+-- over, not copied.  `level` among them is what the error is logged at, whatever its code.
 function failure.new(code, message, fields)
   local err = fields or {}
   err.code = code
@@ -69,6 +69,7 @@ function methods:during(op, fields)
   err.op = op
   err.layer = err.layer or self.layer
   err.addr = err.addr or self.addr
+  err.level = err.level or self.level
   err.cause = self
   return setmetatable(err, mt)
 end

@@ -302,6 +302,14 @@ static const uint8_t *skip_empty_lines(const uint8_t *at, const uint8_t *end)
     return at;
 }
 
+/* Whoever speaks something else is told by what: most often two ends with different transports. */
+static const char *other_protocol(uint8_t first)
+{
+    if (first == 0x16)
+        return "the peer speaks TLS, not HTTP";
+    return (first < 0x20 && first != '\r' && first != '\n') || first >= 0x7f ? "the peer speaks no HTTP" : NULL;
+}
+
 static ssize_t decode(const uint8_t *in, size_t len, bool request, struct tg_http1_head *h,
                       struct tg_error *err)
 {
@@ -309,6 +317,9 @@ static ssize_t decode(const uint8_t *in, size_t len, bool request, struct tg_htt
     const uint8_t *at = skip_empty_lines(in, end);
     *h = (struct tg_http1_head){ .length = -1 };
     err->code = TG_OK;
+    const char *other = at < end ? other_protocol(*at) : NULL;
+    if (other != NULL)
+        return broken(err, other);
     const uint8_t *stop = line_end(at, end, err);
     ssize_t rc = TG_AGAIN;
     if (stop != NULL) {

@@ -101,7 +101,7 @@ ssize_t tg_relay_message_decode(const uint8_t *in, size_t len, struct tg_relay_m
                                 struct tg_error *err)
 {
     if (len >= 1 && in[0] != VERSION)
-        return broken(err, "the version is not 1");
+        return broken(err, "the version is not 1; the peer may speak another transport or protocol");
     if (len < TG_RELAY_HEAD)
         return TG_AGAIN;
     size_t end = TG_RELAY_HEAD + tg_u16(in + 2);

@@ -74,7 +74,7 @@ static int judge_header(struct grpc *g)
     int code = tg_h2_block_find(b, "grpc-status", &f) ? judge_status(g, &f) : 0;
     if (code == 0 && (!tg_h2_block_find(b, ":status", &f) || f.value_len != 3 ||
                       memcmp(f.value, "200", 3) != 0))
-        code = tg_stream_break(&g->base, "read", TG_PROTOCOL, "the HTTP status is not 200");
+        code = tg_stream_break(&g->base, "read", TG_PROTOCOL, "the HTTP status is not 200; the path may differ");
     if (code == 0 && (!tg_h2_block_find(b, "content-type", &f) || f.value_len < 16 ||
                       memcmp(f.value, "application/grpc", 16) != 0))
         code = tg_stream_break(&g->base, "read", TG_PROTOCOL, "the server does not speak gRPC");

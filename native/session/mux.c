@@ -434,9 +434,12 @@ static void receive(struct tg_mux *m)
             return;
         }
         if (n == 0) {
-            tg_mux_die(m, TG_EOF, "the peer closed the connection");
+            tg_mux_die(m, TG_EOF,
+                       m->spoken ? "the peer closed the connection"
+                                 : "the peer hung up without a word; its transport or mux.type may be another");
             return;
         }
+        m->spoken = true;
         m->heard = m->base.reactor->now;
         taken += (size_t)n;
         feed(m, chunk, (size_t)n);

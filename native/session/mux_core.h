@@ -74,6 +74,7 @@ struct tg_mux {
     struct tg_defer work, event;
     struct tg_timer timer;
     uint64_t heard; /* ms of the last bytes from the peer */
+    bool spoken;    /* there were some */
     uint32_t next_id;
     uint32_t held; /* bytes the streams hold unread */
     uint64_t granted; /* windows of all streams; version 2 */

@@ -48,7 +48,9 @@ static ssize_t lazy_read(struct tg_stream *s, void *buf, size_t len)
         if (n < 0)
             return tg_stream_inherit(s);
         if (n == 0)
-            return tg_stream_break(s, "reply", TG_EOF, "the server closed without an answer");
+            return tg_stream_break(s, "reply", TG_PROTOCOL,
+                                   "the server hung up without an answer; its transport or "
+                                   "protocol may be another");
         ssize_t taken = feed(l, buf, (size_t)n);
         if (taken < 0)
             return taken;
@@ -152,7 +154,7 @@ static ssize_t judge_relay(const uint8_t *head, struct tg_error *err)
     };
     uint8_t status = head[1];
     if (head[0] != 1)
-        return tg_error_put(err, NULL, NULL, TG_PROTOCOL, "the answer is no relay response");
+        return tg_error_put(err, NULL, NULL, TG_PROTOCOL, "the answer is no relay response; the transport may be another");
     if (status >= tg_countof(words))
         return tg_error_put(err, NULL, NULL, TG_PROTOCOL, "unknown status in the response");
     if (status != 0)

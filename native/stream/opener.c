@@ -136,7 +136,9 @@ static ssize_t opener_read(struct tg_stream *s, void *buf, size_t len)
         if (n < 0)
             return lower_failed(o);
         if (n == 0 && !o->answered)
-            return tg_stream_break(s, "answer", TG_EOF, "the server closed without an answer");
+            return tg_stream_break(s, "answer", TG_PROTOCOL,
+                                   "the server hung up without an answer; its transport or "
+                                   "protocol may be another");
         if (o->answered)
             return n;
         n = take_answer(o, buf, (size_t)n);

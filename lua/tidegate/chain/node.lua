@@ -237,11 +237,16 @@ function M.target(config, options)
   return self
 end
 
+-- Of a client these are ordinary ends; of a node they say that it wanted to hear something else.
+local HUNG_UP = { eof = true, reset = true, closed = true }
+
 --- Say that something went wrong on this node: "hop-0/node-1 socks5 1.2.3.4:1080: …".
 function methods:blame(err)
-  return failure.new(err.code, nil, {
+  local hung_up = HUNG_UP[err.code]
+  return failure.new(err.code, hung_up and "it hung up; its transport or protocol may be another" or nil, {
     op = self.kind and self.label .. " " .. self.kind or self.label,
     addr = self.addr,
+    level = hung_up and "warn" or nil,
     cause = err,
   })
 end

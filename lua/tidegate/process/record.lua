@@ -157,7 +157,7 @@ function M.dial(ctx, address, failed)
 end
 
 local function finish_record(bound, head, sid, up, down, redirect, seconds, err)
-  local text = err and err.code ~= "eof" and tostring(err) or nil
+  local text = err and (err.level or err.code ~= "eof") and tostring(err) or nil
   send(bound, object.finish(head, up, down, redirect, text, sid, floor(seconds * 1e9 + 0.5), time_ago(seconds)))
 end
 
@@ -308,7 +308,7 @@ local IN_ORDER = { eof = true }
 
 local function log_end(ctx, result)
   local log = ctx.log
-  local err = result.err and not IN_ORDER[result.err.code] and tostring(result.err) or nil
+  local err = result.err and (result.err.level or not IN_ORDER[result.err.code]) and tostring(result.err) or nil
   local fields = target_fields(ctx, ctx.upstream)
   local count = #fields
   if result.relayed then

@@ -1,0 +1,67 @@
+-- Two ends that were configured for different transports: what each of them tells its operator.
+
+local programs = require "spec.helpers.programs"
+local proxy = require "spec.helpers.proxy"
+local scene = require "spec.helpers.scene"
+local helpers = require "spec.helpers"
+
+local HUNG_UP = "it hung up; its transport or protocol may be another"
+local NO_ANSWER = "hung up without an answer; its transport or protocol may be another"
+local NO_TLS = "the peer does not speak TLS here"
+local OTHER_VERSION = "mux.type and mux.version must be the same"
+local SILENT = "hung up without a word; its transport or mux.type may be another"
+local RELAY = "the peer may speak another transport or protocol"
+
+local ABRUPT = { [NO_ANSWER] = true, [SILENT] = true }
+
+-- what the client speaks, what the server; what the client's log says, what the server's
+local PAIRS = {
+  { "tls", "tcp", HUNG_UP, RELAY },
+  { "ssh", "tcp", HUNG_UP, RELAY },
+  { "tcp", "tls", NO_ANSWER, NO_TLS },
+  { "ws", "tls", HUNG_UP, "the client speaks plain HTTP, not TLS" },
+  { "tcp", "mtcp", NO_ANSWER, OTHER_VERSION },
+  { "mtcp", "mtcp?mux.version=1", SILENT, OTHER_VERSION },
+  { "mtcp?mux.type=yamux", "mtcp", SILENT, OTHER_VERSION },
+  { "wss", "ws", NO_TLS, "the peer speaks TLS, not HTTP" },
+  { "ws?path=/a", "ws?path=/b", "path or host may differ", "is answered 404" },
+  { "h2", "wss", "does not agree on HTTP/2" },
+  { "ws", "ohttp", NO_ANSWER, RELAY },
+  { "ohttp", "tcp", NO_ANSWER, RELAY },
+  { "otls", "tls", "the transport may be another" },
+  { "grpc", "h2", "the path may differ", "without a configured path" },
+  { "tls", "ssh", NO_TLS, "SSH with the client: No version of SSH" },
+}
+
+local function url(protocol, transport, port)
+  local path, query = transport:match "^([^?]+)(.*)$"
+  return ("%s+%s://127.0.0.1:%d%s"):format(protocol, path, port, query)
+end
+
+-- A server that closes with bytes unread resets the connection, and what came before may be lost.
+local function says(p, text)
+  helpers.eventually(function()
+    local log = p:log()
+    return log:find(text, 1, true) or ABRUPT[text] and log:find("reset by peer", 1, true)
+  end, "no " .. text .. " in\n" .. p:log())
+end
+
+describe("transports that do not fit", function()
+  after_each(helpers.task(scene.stop_all))
+
+  for _, pair in ipairs(PAIRS) do
+    local client, server, near_says, far_says = unpack(pair, 1, 4)
+    it(("are told: %s towards %s"):format(client, server), scene.test(function()
+      local port = programs.free_port()
+      local far = proxy.start { "-L", url("relay", server, port) }
+      local near = proxy.start { "-L", "socks5://127.0.0.1:0", "-F", url("relay", client, port) }
+      local made = programs.run("curl", { "-sS", "--max-time", "10", "--noproxy", "", "-x",
+        "socks5h://127.0.0.1:" .. near:port(1), "http://127.0.0.1:" .. scene.web "hello" .. "/" })
+      assert.is_not.equal(0, made.code)
+      says(near, near_says)
+      if far_says then
+        says(far, far_says)
+      end
+    end))
+  end
+end)
