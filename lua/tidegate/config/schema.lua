@@ -559,7 +559,7 @@ object("api", {
   ref("authers", { "auther", "string", "who may use it" }),
   { "eval", "bool", "let those who are authenticated evaluate Lua; not gost's" },
   { "saveAnywhere", "bool", "let the configuration be saved in any folder; not gost's" },
-  { "origins", "[]string", "pages of other origins that may ask (https://host:port); default: of all; not gost's" },
+  { "origins", "[]string", "origins (scheme, host and port) whose pages may ask; default: all; not gost's" },
 })
 
 object("metrics", {

@@ -1,18 +1,18 @@
 -- Lua text evaluated in this VM, for people: with a limit on how long it may run.
 --
 -- What is typed shares one environment per VM, so that names stay from line to line.  It runs in a
--- coroutine of its own under a count hook: it cannot wait, and it cannot hold the VM for longer than its
--- budget.  What has to wait is run as a task instead, where the watchdog looks after it.
+-- coroutine of its own, a slice at a time (tidegate.admin.repl.turns): it cannot wait, and it cannot hold
+-- the VM.  What has to wait is run as a task instead, where the watchdog looks after it.
 
 local guard = require "tidegate.script.guard"
-local luv = require "luv"
 local print = require "tidegate.admin.repl.print"
 local process = require "tidegate.native.process"
+local turns = require "tidegate.admin.repl.turns"
 
 local M = {}
 
-local CHECK_EVERY = 500 -- instructions
-local BUDGET_MS = { control = 1000, worker = 20 }
+local BUDGET_MS = { control = 1000, worker = 20 } -- of CPU
+local COMPLETE_MS = 20
 local OUTPUT_MAX = 256 * 1024
 
 local provided = {} -- name → function() → value
@@ -36,16 +36,32 @@ local function pack(...)
   return { n = select("#", ...), ... }
 end
 
+local outputs = setmetatable({}, { __mode = "k" }) -- coroutine → where what it prints goes
+local current -- where what runs now prints, in coroutines of its own too
+
 -- print() of the evaluated text writes into its answer.
-local function capture(out)
-  return function(...)
-    local texts = {}
-    for i = 1, select("#", ...) do
-      texts[i] = tostring((select(i, ...)))
-    end
-    out[#out + 1] = table.concat(texts, "\t")
+rawset(env, "print", function(...)
+  local out = outputs[coroutine.running()] or current
+  if not out or out.size > OUTPUT_MAX then
+    return
   end
-end
+  local texts = {}
+  for i = 1, select("#", ...) do
+    texts[i] = tostring((select(i, ...)))
+  end
+  local line = table.concat(texts, "\t")
+  out[#out + 1] = line
+  out.size = out.size + #line
+end)
+
+-- A handler that runs where the error is would run where nothing can be stopped; this one runs afterwards.
+rawset(env, "xpcall", function(fn, handler, ...)
+  local results = pack(pcall(fn, ...))
+  if results[1] then
+    return unpack(results, 1, results.n)
+  end
+  return false, handler(results[2])
+end)
 
 local function compile(text)
   local chunk = loadstring("return " .. text, "=repl")
@@ -70,71 +86,77 @@ local function tidy(err)
   return (text_of(err):gsub("^repl:1: ", ""))
 end
 
-local function answer(out, ok, results)
-  if ok then
-    out[#out + 1] = results.n > 0 and print.results(results) or nil
-  else
-    out[#out + 1] = tidy(results[1])
-  end
-  local text = table.concat(out, "\n")
+local function answer(out, ok, text)
+  out[#out + 1] = text ~= "" and text or nil
+  text = table.concat(out, "\n")
   if #text > OUTPUT_MAX then
     text = text:sub(1, OUTPUT_MAX) .. "\n… cut off"
   end
   return { ok = ok, text = text }
 end
 
-local function run_limited(chunk, budget)
-  local deadline = luv.hrtime() + budget * 1e6
-  local co = coroutine.create(chunk)
-  jit.off()
-  debug.sethook(co, function()
-    if luv.hrtime() > deadline then
-      debug.sethook(co)
-      error(("stopped after %d ms"):format(budget), 2)
-    end
-  end, "", CHECK_EVERY)
-  local results = pack(coroutine.resume(co))
-  debug.sethook(co)
-  jit.on()
-  local ok = table.remove(results, 1)
-  results.n = results.n - 1
-  if ok and coroutine.status(co) ~= "dead" then
-    ok, results = false, pack "cannot wait here; use :wait EXPRESSION"
-  elseif not ok and text_of(results[1]):find("wait", 1, true) then
-    results[1] = text_of(results[1]) .. " (use :wait EXPRESSION for what waits)"
-  end
-  return ok, results
+local function shown(results)
+  return results.n > 0 and print.results(results) or ""
 end
 
-local function run_task(chunk)
+-- Values are made into text under the same limit: their __tostring may be anything.
+local function evaluated(chunk)
+  local ok, text = pcall(function()
+    return shown(pack(chunk()))
+  end)
+  return ok, ok and text or tidy(text)
+end
+
+-- @return whether it went well, its text
+local function run_limited(chunk, budget, out)
+  local what, ok, text = turns.run(budget, function()
+    return evaluated(chunk)
+  end, function(on)
+    current = on and out or nil
+  end)
+  if what == "done" then
+    local waits = not ok and text:find("wait", 1, true)
+    return ok, text .. (waits and " (use :wait EXPRESSION for what waits)" or "")
+  elseif what == "yield" then
+    return false, "cannot wait here; use :wait EXPRESSION"
+  elseif what == "time" then
+    return false, ("stopped after %d ms"):format(budget)
+  end
+  return false, tidy(ok)
+end
+
+local function run_task(chunk, out)
   local failed
+  outputs[coroutine.running()] = out
   local safe = guard.new(chunk, "what was typed into the REPL", function()
     failed = true
   end, { error = function(_, text)
     failed = text
   end })
   local results = pack(safe())
+  outputs[coroutine.running()] = nil
   if failed then
-    return false, pack(failed)
+    return false, tidy(failed)
   end
-  return true, results
+  return run_limited(function()
+    return unpack(results, 1, results.n)
+  end, BUDGET_MS.worker, out)
 end
 
---- Evaluate a text: an expression, or statements.
--- @param options nil or { wait = true: it may wait; call from a task then }
+--- Evaluate a text: an expression, or statements.  Call from a task.
+-- @param options nil or { wait = true: it may wait; budget = ms of CPU }
 -- @return { ok, text } | { more = true } when the text is not complete
 function M.run(text, options)
   local chunk, err, more = compile(text)
   if not chunk then
     return more and { more = true } or { ok = false, text = tidy(err) }
   end
-  local out = {}
-  env.print = capture(out)
+  local out = { size = 0 }
   if options and options.wait then
-    return answer(out, run_task(chunk))
+    return answer(out, run_task(chunk, out))
   end
-  local budget = process.id() == 0 and BUDGET_MS.control or BUDGET_MS.worker
-  return answer(out, run_limited(chunk, budget))
+  local budget = options and options.budget or process.id() == 0 and BUDGET_MS.control or BUDGET_MS.worker
+  return answer(out, run_limited(chunk, budget, out))
 end
 
 --- Collect all garbage of this VM.  @return { KiB before, KiB after }
@@ -179,9 +201,7 @@ local KEYWORDS = {
   "or", "repeat", "return", "then", "true", "until", "while",
 }
 
---- What a line could go on with.
--- @return the word being typed, a sorted list of whole words for it
-function M.complete(line)
+local function complete(line)
   local path, separator, prefix = line:match "([%a_][%w_.:]-)([.:])([%w_]*)$"
   local found = {}
   if path then
@@ -201,6 +221,18 @@ function M.complete(line)
   end
   table.sort(list)
   return (path and path .. separator or "") .. prefix, list
+end
+
+--- What a line could go on with.  Call from a task: indexing may run anything.
+-- @return the word being typed, a sorted list of whole words for it
+function M.complete(line)
+  local what, word, list = turns.run(COMPLETE_MS, function()
+    return complete(line)
+  end)
+  if what ~= "done" then
+    return "", {}
+  end
+  return word, list
 end
 
 return M
