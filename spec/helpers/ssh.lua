@@ -5,14 +5,19 @@ local programs = require "spec.helpers.programs"
 local M = {}
 
 --- A folder with keys: user, other (ed25519), rsa (passphrase "phrase"), host, and `authorized` for user and rsa.
-function M.keys()
+-- @param few true: no rsa, which takes a while to make
+function M.keys(few)
   local folder = programs.folder()
   local function make(name, kind, phrase)
     programs.output("ssh-keygen", { "-q", "-t", kind, "-N", phrase, "-C", name, "-f", folder .. "/" .. name })
   end
   make("user", "ed25519", "")
   make("other", "ed25519", "")
-  make("rsa", "rsa", "phrase")
+  if few then
+    programs.file(folder, "rsa.pub", "")
+  else
+    make("rsa", "rsa", "phrase")
+  end
   make("host", "ed25519", "")
   programs.output("sh", { "-c", ("cd %s && cat user.pub rsa.pub > authorized"):format(folder) })
   return folder
