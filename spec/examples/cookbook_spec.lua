@@ -215,6 +215,11 @@ local entries = {
     end,
   },
   [29] = { patient = true },
+  [31] = {
+    possible = function()
+      return programs.have "systemd-socket-activate"
+    end,
+  },
 }
 
 -- nginx in the place of http://example.com/ and https://example.com/, dnsmasq in that of 1.1.1.1.
