@@ -344,6 +344,7 @@ describe("admission", function()
     assert.is_nil(bytes)
     assert.is_truthy(err.code == "eof" or err.code == "reset")
     p:logged("admission: 127.0.0.1:%d+ is denied")
+    assert.not_matches('"level":"[iwe]%w+","msg":"127%.0%.0%.1', p:log()) -- nothing but that line
     local port = hello()
     assert.equal(200, (curl("-x", "http://127.0.0.1:" .. p:port(2), "http://127.0.0.1:" .. port .. "/")))
   end))

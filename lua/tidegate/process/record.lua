@@ -325,11 +325,15 @@ local function log_end(ctx, result)
 end
 
 -- result: up, down (bytes from and to the client), duration and relayed (seconds), err
+-- Who was turned away before the handler began leaves no more than a debug line behind.
 stage.define("record", function(ctx, result)
+  if not ctx.handled then
+    return true
+  end
   if ctx.service.log.level <= INFO then
     log_end(ctx, result)
   end
-  if ctx.handled and ctx.recorded ~= false then
+  if ctx.recorded ~= false then
     M.write(ctx, result, ctx.recorded)
   end
   return true

@@ -9,7 +9,7 @@ local buffer = require "string.buffer"
 local cjson = require "cjson"
 local failure = require "tidegate.failure"
 local lazy = require "tidegate.lazy"
-local object = lazy "tidegate.policy.recorder.object"
+local records = lazy "tidegate.policy.recorder.object"
 
 local M = {}
 
@@ -231,7 +231,7 @@ function M.any(value)
   if value == nil then
     return "null"
   end
-  local ok, text = pcall(object.any, value)
+  local ok, text = pcall(records.any, value)
   if not ok then
     return wrong("cannot be said in JSON: " .. tostring(text))
   end
