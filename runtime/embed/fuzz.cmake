@@ -11,6 +11,7 @@ file(GLOB_RECURSE fuzzed_sources CONFIGURE_DEPENDS
   ${CMAKE_SOURCE_DIR}/native/stream/stream.c ${CMAKE_SOURCE_DIR}/native/stream/pair.c
   ${CMAKE_SOURCE_DIR}/native/stream/meter.c
   ${CMAKE_SOURCE_DIR}/native/packet/packet.c ${CMAKE_SOURCE_DIR}/native/packet/framed.c
+  ${CMAKE_SOURCE_DIR}/native/packet/udp.c ${CMAKE_SOURCE_DIR}/native/packet/udp_sessions.c
   ${CMAKE_SOURCE_DIR}/native/stream/ss.c ${CMAKE_SOURCE_DIR}/native/packet/ss_udp.c
   ${CMAKE_SOURCE_DIR}/native/stream/ws.c ${CMAKE_SOURCE_DIR}/native/stream/ws_deflate.c
   ${CMAKE_SOURCE_DIR}/native/stream/opener.c ${CMAKE_SOURCE_DIR}/native/stream/obfs_http.c

@@ -59,6 +59,28 @@ local function gost_asks(env)
   return { tcp = { kind = "tcp", port = port } }
 end
 
+-- The same for datagrams.
+local function gost_listens_for_udp(scheme)
+  return function(env)
+    local far, port = env:port(), env:port()
+    env:start(GOST, { "-L", ("%s://127.0.0.1:%d?bind=true&udp=true"):format(scheme, far) }, far)
+    local p = env:tide("-L", ("rudp://127.0.0.1:%d/%s"):format(port, env.udp), "-F",
+      ("%s://127.0.0.1:%d"):format(scheme, far))
+    p:logged "bound "
+    return { udp = { kind = "udp", port = port } }
+  end
+end
+
+local function gost_asks_for_udp(scheme)
+  return function(env)
+    local far, port = env:tide("-L", scheme .. "://127.0.0.1:0?bind=true&udp=true"), env:port()
+    env:start(GOST, { "-L", ("rudp://127.0.0.1:%d/%s"):format(port, env.udp), "-F",
+      ("%s://127.0.0.1:%d"):format(scheme, far:port(1)) })
+    far:logged("<-> 127.0.0.1:" .. port, true)
+    return { udp = { kind = "udp", port = port } }
+  end
+end
+
 local rows = {}
 
 local function add(protocol, role, ours, begin)
@@ -86,6 +108,11 @@ for _, one in ipairs(TRANSPORTS) do
 end
 add("relay bind", "server", "listener rtcp", gost_listens)
 add("relay bind", "client", "handler relay", gost_asks)
+for _, scheme in ipairs { "relay", "socks5" } do
+  add(scheme .. " bind, UDP", "server", "listener rudp", gost_listens_for_udp(scheme))
+  add(scheme .. " bind, UDP", "client", "handler " .. scheme, gost_asks_for_udp(scheme))
+  rows[#rows - 1].cannot, rows[#rows].cannot = nil, nil
+end
 
 local function ss_serve(env, method, port)
   env:start(GOST, { "-L", ("ss://%s:%d"):format(shadowsocks.url(method), port),
