@@ -172,7 +172,7 @@ local function analyze(text)
   return {
     plain = not (block or special or tabs or breaks or edge or break_space or space_break),
     single = not (special or tabs or space_break or break_space),
-    literal = not (special or space_break or text:find(" $")),
+    literal = not (special or space_break or text:find(" $") or text:find("^\n*$")), -- gost's block of breaks is empty
   }
 end
 

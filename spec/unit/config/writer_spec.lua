@@ -16,7 +16,7 @@ describe("config.writer", function()
     ["0x1F"] = '"0x1F"', ["2026-01-01T00:00:00Z"] = '"2026-01-01T00:00:00Z"', ["@a"] = "'@a'",
     ["a:"] = "'a:'", ["?"] = "'?'", ["?a"] = "?a", ["<<"] = '"<<"', ["null"] = '"null"',
     [".5"] = '".5"', ["..."] = "'...'", ["h\195\169"] = "h\195\169", ["a\1"] = '"a\\x01"',
-    ["100MB"] = "100MB", ["5s"] = "5s",
+    ["100MB"] = "100MB", ["5s"] = "5s", ["\n"] = '"\\n"', ["\n\n"] = '"\\n\\n"',
   } do
     it(("writes %q in YAML"):format(value), function()
       assert.same(expected, yaml_of(value))
