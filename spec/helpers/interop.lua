@@ -73,6 +73,13 @@ function env_methods:tide(...)
   return p
 end
 
+--- The same with a configuration of one service.
+function env_methods:serve(path)
+  local p = proxy.start({ "-C", path }, { services = 1 })
+  self.proxies[#self.proxies + 1] = p
+  return p
+end
+
 --- Start a program of the peer that listens on `port`.
 function env_methods.start(_, command, args, port, options)
   for i, arg in ipairs(args) do

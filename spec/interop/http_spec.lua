@@ -37,6 +37,9 @@ local function tinyproxy(port, auth)
   programs.start("tinyproxy", { "-d", "-c", config }, { port = port })
 end
 
+local tinyproxied = programs.have "tinyproxy" and it or pending
+local squidded = programs.have "squid" and it or pending
+
 describe("http", function()
   after_each(helpers.task(function()
     proxy.stop_all()
@@ -167,50 +170,46 @@ describe("http", function()
     p:logged("the proxy says 403 Forbidden", true)
   end))
 
-  if programs.have "tinyproxy" then
-    it("chains to tinyproxy, with and without a password", helpers.task(function()
-      local web, plain, closed = origin.nginx(), programs.free_port(), programs.free_port()
-      tinyproxy(plain)
-      tinyproxy(closed, true)
-      for credentials, port in pairs { [""] = plain, ["user:pass@"] = closed } do
-        local p = proxy.start { "-L", "http://127.0.0.1:0",
-          "-F", ("http://%s127.0.0.1:%d"):format(credentials, port) }
-        for _, url in ipairs { "http://127.0.0.1:" .. web.http, "https://127.0.0.1:" .. web.https } do
-          assert.matches("127.0.0.1\n$", curl { "-k", "-x", "http://127.0.0.1:" .. p:port(1),
-            url .. "/whoami" }.stdout)
-        end
-      end
-      local p = proxy.start { "-L", "http://127.0.0.1:0", "-F", "http://u:x@127.0.0.1:" .. closed }
-      assert.equal("503", curl { "-o", "/dev/null", "-w", "%{http_code}",
-        "-x", "http://127.0.0.1:" .. p:port(1), "http://127.0.0.1:" .. web.http }.stdout)
-      p:logged "the proxy says 40[17]"
-    end))
-
-    it("serves tinyproxy as its upstream", helpers.task(function()
-      local web, port = origin.nginx(), programs.free_port()
-      local p = proxy.start { "-L", "http://127.0.0.1:0" }
-      local config = programs.file(programs.folder(), "tinyproxy.conf", table.concat({
-        "Port " .. port, "Listen 127.0.0.1", "Timeout 60", "LogLevel Critical", "MaxClients 100",
-        "Allow 127.0.0.1", "Upstream http 127.0.0.1:" .. p:port(1), "",
-      }, "\n"))
-      programs.start("tinyproxy", { "-d", "-c", config }, { port = port })
-      for _, url in ipairs { "http://127.0.0.1:" .. web.http, "https://127.0.0.1:" .. web.https } do
-        assert.matches("127.0.0.1\n$", curl { "-k", "-x", "http://127.0.0.1:" .. port,
-          url .. "/whoami" }.stdout)
-      end
-    end))
-  end
-
-  if programs.have "squid" then
-    it("chains to squid", helpers.task(function()
-      local web, port = origin.nginx(), programs.free_port()
-      squid(port)
-      local p = proxy.start { "-L", "http://127.0.0.1:0", "-F", "http://127.0.0.1:" .. port }
-      -- squid lets CONNECT reach its safe port alone unless told otherwise: "http_access allow all" does
+  tinyproxied("chains to tinyproxy, with and without a password", helpers.task(function()
+    local web, plain, closed = origin.nginx(), programs.free_port(), programs.free_port()
+    tinyproxy(plain)
+    tinyproxy(closed, true)
+    for credentials, port in pairs { [""] = plain, ["user:pass@"] = closed } do
+      local p = proxy.start { "-L", "http://127.0.0.1:0",
+        "-F", ("http://%s127.0.0.1:%d"):format(credentials, port) }
       for _, url in ipairs { "http://127.0.0.1:" .. web.http, "https://127.0.0.1:" .. web.https } do
         assert.matches("127.0.0.1\n$", curl { "-k", "-x", "http://127.0.0.1:" .. p:port(1),
           url .. "/whoami" }.stdout)
       end
-    end))
-  end
+    end
+    local p = proxy.start { "-L", "http://127.0.0.1:0", "-F", "http://u:x@127.0.0.1:" .. closed }
+    assert.equal("503", curl { "-o", "/dev/null", "-w", "%{http_code}",
+      "-x", "http://127.0.0.1:" .. p:port(1), "http://127.0.0.1:" .. web.http }.stdout)
+    p:logged "the proxy says 40[17]"
+  end))
+
+  tinyproxied("serves tinyproxy as its upstream", helpers.task(function()
+    local web, port = origin.nginx(), programs.free_port()
+    local p = proxy.start { "-L", "http://127.0.0.1:0" }
+    local config = programs.file(programs.folder(), "tinyproxy.conf", table.concat({
+      "Port " .. port, "Listen 127.0.0.1", "Timeout 60", "LogLevel Critical", "MaxClients 100",
+      "Allow 127.0.0.1", "Upstream http 127.0.0.1:" .. p:port(1), "",
+    }, "\n"))
+    programs.start("tinyproxy", { "-d", "-c", config }, { port = port })
+    for _, url in ipairs { "http://127.0.0.1:" .. web.http, "https://127.0.0.1:" .. web.https } do
+      assert.matches("127.0.0.1\n$", curl { "-k", "-x", "http://127.0.0.1:" .. port,
+        url .. "/whoami" }.stdout)
+    end
+  end))
+
+  squidded("chains to squid", helpers.task(function()
+    local web, port = origin.nginx(), programs.free_port()
+    squid(port)
+    local p = proxy.start { "-L", "http://127.0.0.1:0", "-F", "http://127.0.0.1:" .. port }
+    -- squid lets CONNECT reach its safe port alone unless told otherwise: "http_access allow all" does
+    for _, url in ipairs { "http://127.0.0.1:" .. web.http, "https://127.0.0.1:" .. web.https } do
+      assert.matches("127.0.0.1\n$", curl { "-k", "-x", "http://127.0.0.1:" .. p:port(1),
+        url .. "/whoami" }.stdout)
+    end
+  end))
 end)
