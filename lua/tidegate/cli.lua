@@ -6,6 +6,8 @@
 
 local component = require "tidegate.component"
 local convert = require "tidegate.config.convert"
+local lazy = require "tidegate.lazy"
+local doc = lazy "tidegate.admin.repl.doc"
 local file = require "tidegate.config.file"
 local flags = require "tidegate.config.flags"
 local normalize = require "tidegate.config.normalize"
@@ -248,6 +250,16 @@ local function write_starter(options, host)
   return 0
 end
 
+local function print_doc(options, host)
+  local text, err = doc.text(options.rest[1] or "")
+  if not text then
+    host.stderr(("tidegate: %s\n"):format(err))
+    return 1
+  end
+  host.stdout(text .. "\n")
+  return 0
+end
+
 -- Commands that talk to a running process.
 local TALKS = { repl = true, eval = true, top = true, upgrade = true }
 
@@ -281,6 +293,8 @@ function cli.main(argv, host)
     return write_starter(options, host)
   elseif options.command == "convert" then
     return print_converted(options, host)
+  elseif options.command == "doc" then
+    return print_doc(options, host)
   elseif options.rest[1] then
     host.stderr(("tidegate: warning: %q and what follows is ignored\n"):format(options.rest[1]))
   end

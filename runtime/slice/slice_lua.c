@@ -1,11 +1,12 @@
 /* Coroutines that run a little at a time: what people type must not hold up traffic.
  *
- * A count hook looks at the clock.  At the end of a slice it yields, so that the loop gets its turn;
- * when the time for all is used up it yields as well, and the coroutine is left where it is.  Where no
- * yield is possible (a comparator of table.sort, a coroutine within) it raises, and again with every
- * instruction, so that no pcall() gets away with it.  Memory beyond a limit is refused.
+ * A count hook looks at the clock.  At the end of a slice it yields, so that the loop gets its
+ * turn; when the time for all is used up it yields as well, and the coroutine is left where it is.
+ * Where no yield is possible (a comparator of table.sort, a coroutine within) it raises, and again
+ * with every instruction, so that no pcall() gets away with it.  Memory beyond a limit is refused.
  *
- * LuaJIT has one hook and one allocator for all coroutines of a VM; they are ours only while a slice runs.
+ * LuaJIT has one hook and one allocator for all coroutines of a VM; they are ours only while a
+ * slice runs.
  */
 
 #include <lauxlib.h>
@@ -88,9 +89,9 @@ static const char *outcome(int status)
     return status == 0 ? "done" : "error";
 }
 
-/** run(co, slice_ms, left_ms, memory) -> outcome, ms used, values: go on with a coroutine that has not
- * begun or whose slice was over.  Outcomes: "done" and what it returned; "error" and what it raised;
- * "slice": call again; "yield": it has yielded by itself; "time": it was stopped for good.
+/** run(co, slice_ms, left_ms, memory) -> outcome, ms used, values: go on with a coroutine that has
+ * not begun or whose slice was over.  Outcomes: "done" and what it returned; "error" and what it
+ * raised; "slice": call again; "yield": it has yielded by itself; "time": it was stopped for good.
  * left_ms: of all its slices; memory: bytes the VM may have */
 static int l_run(lua_State *L)
 {

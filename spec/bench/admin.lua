@@ -275,7 +275,7 @@ for _ = 1, 3 do
 end
 for i, one in ipairs(PHASES) do
   local trips, dials = found[i].trips, found[i].dials
-  local form = "%-20s echo p50 %.2f p99 %.2f p99.9 %.2f ms   dial+echo p50 %.2f p99 %.2f ms  (%d, %d requests)"
+  local form = "%-20s echo p50 %.2f p99 %.2f p99.9 %.2f ms  dial p50 %.2f p99 %.2f ms  (%d, %d asked)"
   print(form:format(one[1], percentile(trips, 0.5), percentile(trips, 0.99), percentile(trips, 0.999), percentile(dials, 0.5),
     percentile(dials, 0.99), #trips, found[i].asked))
 end

@@ -96,11 +96,16 @@ describe("the admin plane", function()
     assert.equal(200, (own:ask("POST", "/x/services/service-1/drain")))
     assert.equal(200, (own:ask("POST", "/x/services/service-1/undrain")))
     assert.equal(403, (own:ask("POST", "/x/eval", "1")))
+    local stacks
+    status, stacks = own:ask("GET", "/x/profile?seconds=0.2&worker=1")
+    assert.equal(200, status)
+    assert.is_true(stacks == "" or stacks:find "^worker 1;" ~= nil, stacks)
+    assert.equal(400, (own:ask("GET", "/x/profile?seconds=51")))
     local stranger = api.new(own.base)
     local said, head
     for _, auth in ipairs { "", "me:wrong", "other:pw" } do
       stranger.auth = auth ~= "" and auth or nil
-      for _, path in ipairs { "config", "connections", "nodes", "events", "ui/", "config/services/service-0" } do
+      for _, path in ipairs { "config", "connections", "nodes", "events", "profile", "ui/", "config/services/x" } do
         status, said, head = stranger:ask("GET", "/x/" .. path)
         assert.same({ 401, "Unauthorized" }, { status, said:match "Unauthorized" }, path)
         assert.matches("WWW%-Authenticate: Basic\r\n", head)

@@ -70,6 +70,19 @@ describe("the REPL", function()
     assert.equal(1, result.code)
   end)
 
+  it("says what components and objects take, with a process or without", function()
+    for _, name in ipairs { "socks5", "chain", "services", "tls" } do
+      local result = proxy.run { "doc", name }
+      assert.equal(0, result.code, name)
+      assert.equal(result.stdout, eval(":doc " .. name).stdout)
+    end
+    assert.matches("object service of the configuration\n  name +string", proxy.run({ "doc", "services" }).stdout)
+    assert.matches("handler socks5: .*\n\nconnector socks5: ", proxy.run({ "doc", "socks5" }).stdout)
+    local result = proxy.run { "doc", "socks6" }
+    assert.equal(1, result.code)
+    assert.matches("did you mean", result.stderr)
+  end)
+
   it("changes the level of the log", function()
     assert.equal("lines below debug are left out\n", eval(":log debug").stdout)
     programs.run("curl", { "-s", "-m", "10", "-o", "/dev/null", "-x", "http://127.0.0.1:" .. p:port(1),
@@ -80,7 +93,7 @@ describe("the REPL", function()
   it("says when there is nobody to talk to", function()
     local result = programs.run(proxy.executable, { "eval", "--socket", socket .. ".gone", "1" })
     assert.equal(1, result.code)
-    assert.matches("%.gone: ", result.stderr)
+    assert.matches("no tidegate answers at %S+%.gone ", result.stderr)
   end)
 
   it("goes with the process", function()

@@ -46,13 +46,14 @@ local TRUE = { ["1"] = true, t = true, T = true, TRUE = true, ["true"] = true, T
 local FALSE = { ["0"] = true, f = true, F = true, FALSE = true, ["false"] = true, False = true }
 
 local COMMANDS = {
-  check = true, repl = true, eval = true, top = true, upgrade = true, init = true, convert = true,
+  check = true, repl = true, eval = true, top = true, upgrade = true, doc = true, init = true, convert = true,
 }
 
 --- The commands, and what they do: { name, arguments, text }.
 flags.COMMANDS = {
   { "", "[flags]", "serve" },
   { "check", "[flags]", "find all that is wrong with a configuration, exit with 0 or 2" },
+  { "doc", "NAME", "what a listener, handler, dialer, connector or object of the configuration takes" },
   { "init", "[FILE]", "write a commented configuration to begin with (default tidegate.yml, - for stdout)" },
   { "convert", "--to FORMAT [flags] [FILE...]", "print a configuration as yaml, json, lua or url" },
   { "repl", "[flags]", "talk to a running process" },

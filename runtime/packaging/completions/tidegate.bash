@@ -26,7 +26,7 @@ _tidegate()
     -api|--api|-metrics|--metrics|-R|--R|-workers|--workers|-drain|--drain|-n|--n|-every|--every) ;;
     *)
         local words="-L -F -C -O -D -DD -V -api -metrics -R -workers -drain -repl -socket -worker -n -once -every -sort -to -rocks-tree -dev-lua"
-        [ "$COMP_CWORD" = 1 ] && words="check init convert repl top upgrade eval $words"
+        [ "$COMP_CWORD" = 1 ] && words="check doc init convert repl top upgrade eval $words"
         case $word in
         --*) words=${words// -/ --} ;;
         esac

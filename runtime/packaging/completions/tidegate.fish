@@ -1,6 +1,7 @@
 # Completion of tidegate for fish; made by ./dev docs.
 
 complete -c tidegate -n __fish_use_subcommand -f -a check -d 'find all that is wrong with a configuration, exit with 0 or 2'
+complete -c tidegate -n __fish_use_subcommand -f -a doc -d 'what a listener, handler, dialer, connector or object of the configuration takes'
 complete -c tidegate -n __fish_use_subcommand -f -a init -d 'write a commented configuration to begin with (default tidegate.yml, - for stdout)'
 complete -c tidegate -n __fish_use_subcommand -f -a convert -d 'print a configuration as yaml, json, lua or url'
 complete -c tidegate -n __fish_use_subcommand -f -a repl -d 'talk to a running process'

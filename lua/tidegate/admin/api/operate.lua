@@ -4,12 +4,15 @@ local answer = require "tidegate.admin.api.answer"
 local cjson = require "cjson"
 local evaluate = require "tidegate.admin.repl.evaluate"
 local events = require "tidegate.admin.events"
+local http = require "tidegate.admin.http"
+local profile = require "tidegate.process.profile"
 local task = require "tidegate.native.task"
 
 local M = {}
 
 local EVAL_MS = 30000
 local BEAT_MS = 15000 -- of silence before a comment is sent, by which a watcher that has left is noticed
+local PROFILE_SECONDS, PROFILE_SECONDS_MAX = 10, 50 -- a service waits for a minute
 local KINDS = { open = true, close = true, state = true, log = true }
 
 local function drain(control, arguments, on)
@@ -93,6 +96,18 @@ local function watch(request)
   }
 end
 
+local function take_profile(control, request)
+  local seconds = tonumber(request.query.seconds or PROFILE_SECONDS)
+  if not seconds or seconds <= 0 or seconds > PROFILE_SECONDS_MAX then
+    return answer.error(40001, ("seconds must be more than 0 and at most %d"):format(PROFILE_SECONDS_MAX))
+  end
+  local list, err = control.profile(request.query.worker or "all", seconds)
+  if not list then
+    return answer.error(40001, err)
+  end
+  return http.text(200, profile.fold(list), "text/plain; charset=utf-8")
+end
+
 --- Add the routes.
 -- @param control see tidegate.process.face
 -- @param settings { eval, open = anybody may ask }
@@ -109,6 +124,14 @@ function M.add(routes, control, settings)
     tag = "operate", doc = "evaluate Lua, the body; off unless api.eval is true",
     query = { worker = "control (default), all, or the number of a worker" },
     data = { { ok = true, text = "2" } },
+  })
+  routes:add("GET", "/profile", function(request)
+    return take_profile(control, request)
+  end, {
+    tag = "operate", doc = "where Lua spends its time, as folded stacks for flame graphs",
+    query = {
+      seconds = "how long, default 10, at most 50", worker = "all (default), control, or the number of a worker",
+    },
   })
   routes:add("GET", "/events", function(request)
     return watch(request)

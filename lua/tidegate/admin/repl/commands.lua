@@ -1,6 +1,6 @@
 -- What a line that begins with a colon does.  Commands run in the control thread.
 
-local component = require "tidegate.component"
+local doc = require "tidegate.admin.repl.doc"
 local luv = require "luv"
 local nearest = require "tidegate.config.nearest"
 local print = require "tidegate.admin.repl.print"
@@ -9,23 +9,7 @@ local M = {}
 
 local commands = {}
 
--- Columns as wide as their widest text.
-local function columns(rows)
-  local widths, lines = {}, {}
-  for _, row in ipairs(rows) do
-    for i, text in ipairs(row) do
-      widths[i] = math.max(widths[i] or 0, #tostring(text))
-    end
-  end
-  for i, row in ipairs(rows) do
-    local texts = {}
-    for j, text in ipairs(row) do
-      texts[j] = j == #row and tostring(text) or ("%-" .. widths[j] .. "s"):format(tostring(text))
-    end
-    lines[i] = table.concat(texts, "  ")
-  end
-  return table.concat(lines, "\n")
-end
+local columns = print.columns
 
 commands.help = { "", "this list", function()
   local rows, names = {}, {}
@@ -182,42 +166,14 @@ commands.gc = { "", "collect garbage in every VM", function(_, control)
   return columns(rows)
 end }
 
-local function describe_keys(schema)
-  local names, rows = {}, {}
-  for name in pairs(schema) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    local key = schema[name]
-    rows[#rows + 1] = {
-      "  " .. name, key.type, key.default ~= nil and "default " .. print.text(key.default) or "", key.doc or "",
-    }
-  end
-  return #rows > 0 and columns(rows) or "  no metadata"
-end
-
-commands.doc = { "NAME", "what a listener, handler, dialer or connector takes", function(argument)
-  local texts, all = {}, {}
-  for _, kind in ipairs(component.KINDS) do
-    local item = component.find(kind, argument)
-    if item then
-      texts[#texts + 1] = ("%s %s: %s\n%s"):format(kind, item.name, item.doc or "", describe_keys(item.metadata))
-    end
-    for _, name in ipairs(component.known(kind)) do
-      all[#all + 1] = name
-    end
-  end
-  if #texts == 0 then
-    return nil, ("there is no component %q%s"):format(argument, nearest.hint(argument, all))
-  end
-  return table.concat(texts, "\n\n")
+commands.doc = { "NAME", "what a component or an object of the configuration takes", function(argument)
+  return doc.text(argument)
 end }
 
 --- Add a command.
 -- @param fn function(argument, control) → text | nil, what is wrong
-function M.add(name, argument, doc, fn)
-  commands[name] = { argument, doc, fn }
+function M.add(name, argument, what, fn)
+  commands[name] = { argument, what, fn }
 end
 
 --- @return the sorted names of all commands, with their colons

@@ -112,4 +112,22 @@ function M.results(results)
   return table.concat(lines, "\n")
 end
 
+--- Rows of values as text, columns as wide as their widest.
+function M.columns(rows)
+  local widths, lines = {}, {}
+  for _, row in ipairs(rows) do
+    for i, text in ipairs(row) do
+      widths[i] = math.max(widths[i] or 0, #tostring(text))
+    end
+  end
+  for i, row in ipairs(rows) do
+    local texts = {}
+    for j, text in ipairs(row) do
+      texts[j] = j == #row and tostring(text) or ("%-" .. widths[j] .. "s"):format(tostring(text))
+    end
+    lines[i] = table.concat(texts, "  ")
+  end
+  return table.concat(lines, "\n")
+end
+
 return M
