@@ -176,7 +176,7 @@ describe("configuration", function()
     ]])
     local result = proxy.run { "-C", programs.file(folder, "a.yaml", ([[
 services: [{name: s, addr: "127.0.0.1:0", handler: {type: http, chain: c}},
-  {name: t, addr: "127.0.0.1:0", handler: {type: moody}}]
+  {name: t, addr: "127.0.0.1:0", handler: {type: moody}}, {name: u, addr: "192.0.2.1:1", handler: {type: http}}]
 chains: [{name: c, hops: [{name: h}]}, {name: d, hops: [{name: i, nodes: [%s]}]}]
 hops: [{name: h, nodes: [%s]}]
 scripts: ["%s"]
@@ -186,7 +186,9 @@ scripts: ["%s"]
     for line in result.stderr:gmatch "[^\n]+" do
       lines[#lines + 1] = line:match "%S+ %S+$"
     end
-    assert.same({ "its key", "its key", "no mood" }, lines, result.stderr)
+    assert.same({ "its key", "its key", "no mood" }, { unpack(lines, #lines - 2) }, result.stderr)
+    assert.matches("^tidegate: service u: [^\n]*192%.0%.2%.1:1", result.stderr)
+    assert.equal(4, #lines)
     assert.matches("one lacks.*two lacks", result.stderr)
   end))
 

@@ -18,6 +18,12 @@ local function say(level, text, fields)
   log.default():log(level, text, fields)
 end
 
+local function release(keys)
+  for _, key in ipairs(keys) do
+    sockets.release(key)
+  end
+end
+
 -- Sockets for every service of a configuration.
 -- @return bound, fresh keys | nil, problems
 local function bind_all(config)
@@ -40,9 +46,7 @@ local function bind_all(config)
   if #problems == 0 then
     return bound, fresh
   end
-  for _, key in ipairs(fresh) do
-    sockets.release(key)
-  end
+  release(fresh)
   return nil, problems
 end
 
@@ -109,16 +113,29 @@ local function without_drained(config, drained)
   return out
 end
 
+-- The sockets of a configuration, when nothing else has been found wrong with it.
+-- @param problems list to add to
+-- @return bound, fresh keys
+local function try_to_bind(config, problems)
+  local bound, fresh = bind_all(config)
+  if bound then
+    return bound, fresh
+  end
+  for _, text in ipairs(fresh) do
+    problems[#problems + 1] = text
+  end
+  return {}, {}
+end
+
 -- @return true | nil, a list of problems
 local function try_to_apply(state, whole)
   local config = next(state.drained) and without_drained(whole, state.drained) or whole
-  local data, missing = loaders.ready(config)
-  if not data then
-    return nil, missing
-  end
-  local bound, fresh = bind_all(config)
-  if not bound then
-    return nil, fresh
+  local data, problems = loaders.ready(config)
+  problems = problems or {}
+  local bound, fresh = try_to_bind(config, problems)
+  if not data then -- without what is missing the workers would find more amiss than there is
+    release(fresh)
+    return nil, problems
   end
   state.generation = state.generation + 1
   local places, signatures = {}, signature.of_services(config)
@@ -128,14 +145,14 @@ local function try_to_apply(state, whole)
       signature = signatures[name],
     }
   end
-  local problems = ask_workers {
+  for _, text in ipairs(ask_workers {
     type = "prepare", generation = state.generation, config = config, places = places, data = data,
-  }
+  }) do
+    problems[#problems + 1] = text
+  end
   if #problems > 0 then
     ask_workers { type = "forget", generation = state.generation }
-    for _, key in ipairs(fresh) do
-      sockets.release(key)
-    end
+    release(fresh)
     return nil, problems
   end
 
