@@ -113,7 +113,7 @@ local function without_drained(config, drained)
   return out
 end
 
--- The sockets of a configuration, when nothing else has been found wrong with it.
+-- The sockets of a configuration, or what keeps them from being had.
 -- @param problems list to add to
 -- @return bound, fresh keys
 local function try_to_bind(config, problems)
