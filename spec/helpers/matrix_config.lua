@@ -21,7 +21,7 @@ function M.begin()
 end
 
 local FAR = { connector = "relay", handler = "relay", metadata = { bind = true } }
-local TCP = { listener = "tcp", dialer = "tcp" }
+local BESIDE = { listener = "unix", dialer = "unix", unix = true }
 
 local function auth(user, password)
   return user and { username = user, password = password } or nil
@@ -109,9 +109,8 @@ end
 
 --- A service for those that listen elsewhere, and the chain that leads to it; both are named "base".
 function M.base()
-  local service = M.server("base", TCP, FAR)
-  service.addr = ("127.0.0.1:%d"):format(programs.free_port())
-  return service, M.chain("base", { M.node("base", service.addr, TCP, FAR) })
+  local service = M.server("base", BESIDE, FAR)
+  return service, M.chain("base", { M.node("base", service.addr, BESIDE, FAR) })
 end
 
 return M

@@ -144,7 +144,7 @@ function M.with(fn)
     local ok, err = xpcall(fn, debug.traceback, self)
     local left = ok and not pcall(helpers.eventually, function()
       return self.live == 0
-    end)
+    end, "connections are left", PATIENCE / 1000)
     self:close()
     if not ok then
       error(err, 0)
@@ -408,6 +408,11 @@ function M.all(jobs, processes)
   end
   for i = 1, AT_ONCE do
     waiting[i](PATIENCE * 5)
+  end
+  for _, p in ipairs(processes) do
+    local log = p:log()
+    local at = log:find('"msg":"raised', 1, true)
+    failures[#failures + 1] = at and log:sub(at, at + 500)
   end
   if #failures > 0 then
     error(("%d of %d went wrong:\n%s\n%s"):format(#failures, #jobs, table.concat(failures, "\n"),

@@ -9,7 +9,7 @@ local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local world = require "spec.helpers.matrix_world"
 
-local GROUP = 250 -- ways in one set of processes
+local GROUP = 125 -- ways in one set of processes
 
 -- The service of a hop; forwarders lead to one place only.
 local function key(transport, protocol, goal)
