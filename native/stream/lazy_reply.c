@@ -144,9 +144,14 @@ struct tg_stream *tg_lazy_reply_open(struct tg_stream *lower, const struct tg_la
 static ssize_t judge_relay(const uint8_t *head, struct tg_error *err)
 {
     static const char *const words[] = {
-        [1] = "bad request",      [2] = "unauthorized",         [3] = "forbidden",
-        [4] = "timeout",          [5] = "service unavailable",  [6] = "host unreachable",
-        [7] = "network unreachable", [8] = "internal server error",
+        [1] = "bad request",
+        [2] = "unauthorized: user or password are wrong",
+        [3] = "forbidden",
+        [4] = "timeout",
+        [5] = "service unavailable",
+        [6] = "host unreachable",
+        [7] = "network unreachable",
+        [8] = "internal server error",
     };
     static const enum tg_code codes[] = {
         [1] = TG_PROTOCOL, [2] = TG_AUTH,        [3] = TG_BLOCKED,     [4] = TG_TIMEOUT,

@@ -19,7 +19,7 @@ local CARRIED = { tcp = true, udp = true, unix = true, serial = true }
 
 local REFUSALS = {
   { "protocol", "bad request" },
-  { "auth", "unauthorized" },
+  { "auth", "unauthorized: user or password are wrong" },
   { "blocked", "forbidden" },
   { "timeout", "timeout" },
   { "refused", "service unavailable" },

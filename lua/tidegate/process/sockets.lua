@@ -200,6 +200,16 @@ local function open_fresh(wanted)
   return fds, err
 end
 
+local REMEDIES = {
+  inuse = "somebody else listens there, ss -lntup shows who",
+  denied = "ports below 1024 take root or CAP_NET_BIND_SERVICE",
+}
+
+local function with_remedy(err, network)
+  local remedy = network ~= "unix" and REMEDIES[err.code]
+  return remedy and failure.new(err.code, ("%s; %s"):format(tostring(err), remedy)) or err
+end
+
 --- Find or open the sockets of a service.
 -- @return { key, fds, address, network, fresh } | nil, err
 function M.obtain(service)
@@ -218,7 +228,7 @@ function M.obtain(service)
   if not fds then
     fds, err = open_fresh(wanted)
     if not fds then
-      return nil, err:during("listen on " .. (service.addr or ":0"))
+      return nil, with_remedy(err:during("listen on " .. (service.addr or ":0")), wanted.network)
     end
   end
   local address = listener.address(fds[1]) or wanted.address
