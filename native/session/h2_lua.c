@@ -3,7 +3,8 @@
 #include "session/h2_http1.h"
 
 #include "base/mem.h"
-#include "bind/task.h"
+#include "bind/class.h"
+#include "session/session_lua.h"
 #include "stream/stream_lua.h"
 
 #include <lauxlib.h>
@@ -15,12 +16,6 @@ int luaopen_tidegate_native_h2(lua_State *L);
 #define WAIT_MT "tidegate.h2.wait"
 #define FIELDS_MAX 128
 
-/** What Lua holds.  `s` is NULL once closed; collecting the box closes the session. */
-struct box {
-    struct tg_session *s;
-    struct tg_waiter acceptor;
-};
-
 /** A task that waits for the header of a stream; lies on its stack. */
 struct wait {
     struct tg_waiter waiter;
@@ -28,50 +23,27 @@ struct wait {
     bool keep;
 };
 
-static struct box *check_box(lua_State *L)
+static struct tg_session_box *check_box(lua_State *L)
 {
     return luaL_checkudata(L, 1, SESSION_MT);
 }
 
-static int fail_closed(lua_State *L)
-{
-    return tg_push_failure_text(L, "closed", "the session is closed");
-}
-
 /* --- options and fields ---------------------------------------------------------------------------- */
-
-static uint32_t number(lua_State *L, const char *key, lua_Number scale, uint32_t otherwise)
-{
-    lua_getfield(L, 2, key);
-    lua_Number value = luaL_optnumber(L, -1, otherwise / scale) * scale;
-    lua_pop(L, 1);
-    if (!(value >= 0 && value <= UINT32_MAX))
-        luaL_error(L, "session option %s is out of range", key);
-    return (uint32_t)value;
-}
-
-static bool flag(lua_State *L, const char *key)
-{
-    lua_getfield(L, 2, key);
-    bool value = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
 
 static void read_options(lua_State *L, struct tg_h2_options *o)
 {
-    o->client = flag(L, "client");
-    o->connect_protocol = flag(L, "connect_protocol");
-    o->ping_idle = flag(L, "ping_idle");
-    o->max_streams = number(L, "max_streams", 1, o->max_streams);
-    o->window = number(L, "window", 1, o->window);
-    o->max_window = number(L, "max_window", 1, o->max_window);
-    o->session_window = number(L, "session_window", 1, o->session_window);
-    o->max_frame = number(L, "max_frame", 1, o->max_frame);
-    o->max_headers = number(L, "max_headers", 1, o->max_headers);
-    o->keepalive = number(L, "keepalive", 1000, o->keepalive);
-    o->timeout = number(L, "timeout", 1000, o->timeout);
-    o->idle = number(L, "idle", 1000, o->idle);
+    o->client = tg_session_flag(L, 2, "client");
+    o->connect_protocol = tg_session_flag(L, 2, "connect_protocol");
+    o->ping_idle = tg_session_flag(L, 2, "ping_idle");
+    o->max_streams = tg_session_number(L, 2, "max_streams", 1, o->max_streams);
+    o->window = tg_session_number(L, 2, "window", 1, o->window);
+    o->max_window = tg_session_number(L, 2, "max_window", 1, o->max_window);
+    o->session_window = tg_session_number(L, 2, "session_window", 1, o->session_window);
+    o->max_frame = tg_session_number(L, 2, "max_frame", 1, o->max_frame);
+    o->max_headers = tg_session_number(L, 2, "max_headers", 1, o->max_headers);
+    o->keepalive = tg_session_number(L, 2, "keepalive", 1000, o->keepalive);
+    o->timeout = tg_session_number(L, 2, "timeout", 1000, o->timeout);
+    o->idle = tg_session_number(L, 2, "idle", 1000, o->idle);
 }
 
 /* { name, value, name, value … } at `index`; the strings stay in the table.  @return their number */
@@ -121,29 +93,6 @@ static int push_block(lua_State *L, const struct tg_h2_block *b)
 
 /* --- sessions ----------------------------------------------------------------------------------------- */
 
-/* @return number of results pushed, 0 to wait on */
-static int step_accept(lua_State *L, struct box *b)
-{
-    if (b->s == NULL)
-        return fail_closed(L);
-    struct tg_stream *stream = tg_session_accept(b->s);
-    if (stream != NULL) {
-        tg_stream_push(L, stream);
-        return 1;
-    }
-    return b->s->dead ? tg_push_failure(L, &b->s->error) : 0;
-}
-
-static void on_event(void *arg)
-{
-    struct box *b = arg;
-    if (b->acceptor.co == NULL)
-        return;
-    int count = step_accept(b->acceptor.co, b);
-    if (count > 0)
-        tg_wake(&b->acceptor, count);
-}
-
 /** start(stream, { client=, max_streams=1000, window=, max_window=, session_window=, max_frame=,
  * max_headers=, keepalive= (s, 0: none), timeout=30, idle= (s), ping_idle=, connect_protocol= })
  * → session; it takes the stream over */
@@ -153,28 +102,22 @@ static int l_start(lua_State *L)
     lua_settop(L, 2);
     luaL_checktype(L, 2, LUA_TTABLE);
     read_options(L, &o);
-    struct box *b = lua_newuserdata(L, sizeof(*b));
-    memset(b, 0, sizeof(*b));
-    luaL_getmetatable(L, SESSION_MT);
-    lua_setmetatable(L, -2);
-    struct tg_stream *lower = tg_stream_take(L, 1);
-    luaL_argcheck(L, lower != NULL, 1, "the stream is closed");
+    struct tg_stream *lower;
+    struct tg_session_box *b = tg_session_push(L, SESSION_MT, 1, &lower);
     b->s = tg_h2_start(lower, &o);
-    b->s->on_event = on_event;
-    b->s->event_arg = b;
-    return 1;
+    return tg_session_started(L, b, NULL);
 }
 
 /** session:request({ ":method", "GET", … }[, ended]) → stream | nil, err; its response comes with
  * headers() */
 static int l_request(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     struct tg_h2_field fields[FIELDS_MAX];
     unsigned count = read_fields(L, 2, fields);
     struct tg_error err;
     if (b->s == NULL)
-        return fail_closed(L);
+        return tg_session_fail(L, b);
     struct tg_stream *stream = tg_h2_request(b->s, fields, count, lua_toboolean(L, 3), &err);
     if (stream == NULL)
         return tg_push_failure(L, &err);
@@ -182,43 +125,10 @@ static int l_request(lua_State *L)
     return 1;
 }
 
-/** session:accept([deadline in ms]) → stream | nil, err: waits for a request; an error other than
- * a timeout is the session's end */
-static int l_accept(lua_State *L)
-{
-    struct box *b = check_box(L);
-    lua_Number deadline = luaL_optnumber(L, 2, 0);
-    tg_check_parkable(L, &b->acceptor);
-    int count = step_accept(L, b);
-    return count > 0 ? count : tg_park(L, &b->acceptor, deadline > 0 ? (uint64_t)deadline : 0);
-}
-
-/** session:close(); may be repeated */
-static int l_close(lua_State *L)
-{
-    struct box *b = check_box(L);
-    if (b->s == NULL)
-        return 0;
-    tg_session_close(b->s);
-    b->s = NULL;
-    if (b->acceptor.co != NULL)
-        tg_wake(&b->acceptor, fail_closed(b->acceptor.co));
-    return 0;
-}
-
-static int l_gc(lua_State *L)
-{
-    struct box *b = lua_touserdata(L, 1);
-    if (b->s != NULL)
-        tg_session_close(b->s);
-    b->s = NULL;
-    return 0;
-}
-
 /** session:drain(): no new streams; it ends with the last one */
 static int l_drain(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     if (b->s != NULL)
         tg_h2_drain(b->s);
     return 0;
@@ -227,23 +137,15 @@ static int l_drain(lua_State *L)
 /** session:is_alive() → false once it takes no more streams */
 static int l_is_alive(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     lua_pushboolean(L, b->s != NULL && !tg_h2_is_draining(b->s));
-    return 1;
-}
-
-/** session:count() → streams alive */
-static int l_count(lua_State *L)
-{
-    struct box *b = check_box(L);
-    lua_pushinteger(L, b->s == NULL ? 0 : (lua_Integer)b->s->streams);
     return 1;
 }
 
 /** session:room() → how many requests the peer would take now */
 static int l_room(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     lua_pushnumber(L, b->s == NULL ? 0 : tg_h2_room(b->s));
     return 1;
 }
@@ -251,7 +153,7 @@ static int l_room(lua_State *L)
 /** session:silence() → ms since the peer was last heard of */
 static int l_silence(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     lua_pushnumber(L, b->s == NULL ? 0 : (lua_Number)tg_h2_silence(b->s));
     return 1;
 }
@@ -259,7 +161,7 @@ static int l_silence(lua_State *L)
 /** session:refusals() → how many streams have failed that expect_ok() */
 static int l_refusals(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     lua_pushnumber(L, b->s == NULL ? 0 : tg_h2_refusals(b->s));
     return 1;
 }
@@ -267,11 +169,9 @@ static int l_refusals(lua_State *L)
 /** session:failure() → why it ended, or nil while it has not */
 static int l_failure(lua_State *L)
 {
-    struct box *b = check_box(L);
-    if (b->s == NULL)
-        fail_closed(L);
-    else if (b->s->dead)
-        tg_push_failure(L, &b->s->error);
+    struct tg_session_box *b = check_box(L);
+    if (b->s == NULL || b->s->dead)
+        tg_session_fail(L, b);
     else
         lua_pushnil(L);
     return 1;
@@ -454,24 +354,12 @@ static int l_http1(lua_State *L)
     return 2;
 }
 
-static void new_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc)
-{
-    luaL_newmetatable(L, name);
-    lua_pushcfunction(L, gc);
-    lua_setfield(L, -2, "__gc");
-    lua_newtable(L);
-    luaL_register(L, NULL, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
-}
-
 int luaopen_tidegate_native_h2(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        { "request", l_request }, { "accept", l_accept },     { "close", l_close },
-        { "drain", l_drain },     { "is_alive", l_is_alive }, { "count", l_count },
-        { "room", l_room },       { "failure", l_failure },
-        { "silence", l_silence }, { "refusals", l_refusals }, { NULL, NULL },
+        { "request", l_request }, { "drain", l_drain },     { "is_alive", l_is_alive },
+        { "room", l_room },       { "failure", l_failure }, { "silence", l_silence },
+        { "refusals", l_refusals }, { NULL, NULL },
     };
     static const luaL_Reg none[] = { { NULL, NULL } };
     static const luaL_Reg functions[] = {
@@ -480,8 +368,8 @@ int luaopen_tidegate_native_h2(lua_State *L)
         { "grpc", l_grpc },         { "http1", l_http1 },     { "expect_ok", l_expect_ok },
         { NULL, NULL },
     };
-    new_class(L, SESSION_MT, methods, l_gc);
-    new_class(L, WAIT_MT, none, l_wait_gc);
+    tg_session_class(L, SESSION_MT, methods);
+    tg_class(L, WAIT_MT, none, l_wait_gc, NULL);
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     return 1;

@@ -1,7 +1,6 @@
 #include "session/ssh2.h"
 
-#include "bind/class.h"
-#include "bind/task.h"
+#include "session/session_lua.h"
 #include "stream/stream_lua.h"
 
 #include <lauxlib.h>
@@ -15,29 +14,20 @@ int luaopen_tidegate_native_ssh2(lua_State *L);
 #define HASH_LEN   32
 #define KEY_MAX    8192 /* bytes of a public key */
 
-/** What Lua holds.  `s` is NULL once closed; collecting the box closes the session. */
-struct box {
-    struct tg_session *s;
-    struct tg_waiter asker;
-};
-
-static struct box *check_box(lua_State *L)
+static struct tg_session_box *check_box(lua_State *L)
 {
     return luaL_checkudata(L, 1, SESSION_MT);
 }
 
-static int fail_dead(lua_State *L, struct box *b)
+static int fail_dead(lua_State *L, struct tg_session_box *b)
 {
-    if (b->s == NULL)
-        tg_push_failure_text(L, "closed", "the session is closed");
-    else
-        tg_push_failure(L, &b->s->error);
+    tg_session_fail(L, b);
     lua_pushstring(L, b->s == NULL ? "" : tg_ssh2_reason(b->s));
     return 3;
 }
 
 /* @return number of results pushed, 0 to wait on */
-static int step_result(lua_State *L, struct box *b)
+static int step_result(lua_State *L, struct tg_session_box *b)
 {
     if (b->s == NULL || b->s->dead)
         return fail_dead(L, b);
@@ -49,85 +39,48 @@ static int step_result(lua_State *L, struct box *b)
     return 2;
 }
 
-static void on_event(void *arg)
-{
-    struct box *b = arg;
-    if (b->asker.co == NULL)
-        return;
-    int count = step_result(b->asker.co, b);
-    if (count > 0)
-        tg_wake(&b->asker, count);
-}
-
-static uint32_t number(lua_State *L, const char *key, lua_Number scale, uint32_t otherwise)
-{
-    lua_getfield(L, 2, key);
-    lua_Number value = luaL_optnumber(L, -1, otherwise / scale) * scale;
-    lua_pop(L, 1);
-    if (!(value >= 0 && value <= UINT32_MAX))
-        luaL_error(L, "session option %s is out of range", key);
-    return (uint32_t)value;
-}
-
 /** client(stream, { user=, host_keys= (kinds, by commas), max_streams=1024, keepalive= (s, 0: none),
  * timeout=15, retries=1 }) → session | nil, err; the stream is used up */
 static int l_client(lua_State *L)
 {
     lua_settop(L, 2);
     luaL_checktype(L, 2, LUA_TTABLE);
-    lua_getfield(L, 2, "user");
-    const char *user = luaL_optstring(L, -1, "");
-    lua_getfield(L, 2, "host_keys");
-    const char *host_keys = luaL_optstring(L, -1, NULL);
+    const char *user = tg_session_text(L, 2, "user");
     struct tg_ssh2_options o = {
-        .user = user,
-        .max_streams = number(L, "max_streams", 1, 1024),
-        .keepalive = number(L, "keepalive", 1000, 0),
-        .timeout = number(L, "timeout", 1000, 15000),
-        .retries = number(L, "retries", 1, 1),
-        .host_keys = host_keys,
+        .user = user == NULL ? "" : user,
+        .max_streams = tg_session_number(L, 2, "max_streams", 1, 1024),
+        .keepalive = tg_session_number(L, 2, "keepalive", 1000, 0),
+        .timeout = tg_session_number(L, 2, "timeout", 1000, 15000),
+        .retries = tg_session_number(L, 2, "retries", 1, 1),
+        .host_keys = tg_session_text(L, 2, "host_keys"),
     };
-    struct box *b = lua_newuserdata(L, sizeof(*b));
-    memset(b, 0, sizeof(*b));
-    luaL_getmetatable(L, SESSION_MT);
-    lua_setmetatable(L, -2);
-    struct tg_stream *lower = tg_stream_take(L, 1);
-    luaL_argcheck(L, lower != NULL, 1, "the stream is closed");
+    struct tg_stream *lower;
+    struct tg_session_box *b = tg_session_push(L, SESSION_MT, 1, &lower);
     struct tg_error err;
     b->s = tg_ssh2_start(lower, &o, &err);
-    if (b->s == NULL)
-        return tg_push_failure(L, &err);
-    b->s->on_event = on_event;
-    b->s->event_arg = b;
-    return 1;
-}
-
-static int await(lua_State *L, struct box *b, uint64_t deadline)
-{
-    int count = step_result(L, b);
-    return count > 0 ? count : tg_park(L, &b->asker, deadline);
+    return tg_session_started(L, b, &err);
 }
 
 /** session:ready([deadline]) → true | nil, err, what the library says: keys have been exchanged */
 static int l_ready(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     uint64_t deadline = tg_opt_deadline(L, 2);
     tg_check_parkable(L, &b->asker);
-    return await(L, b, deadline);
+    return tg_session_ask(L, b, step_result, deadline);
 }
 
 static int begin(lua_State *L, enum tg_ssh2_step step, const char *secret, const char *passphrase,
                  uint64_t deadline)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     tg_check_parkable(L, &b->asker);
     if (b->s == NULL || b->s->dead)
         return fail_dead(L, b);
     if (tg_ssh2_result(b->s) == TG_AGAIN)
         return tg_push_failure_text(L, "busy", "the last step has not ended");
     tg_ssh2_begin(b->s, step, secret, passphrase);
-    return await(L, b, deadline);
+    return tg_session_ask(L, b, step_result, deadline);
 }
 
 /** session:login_none([deadline]) → true | false, why not | nil, err */
@@ -169,7 +122,7 @@ static int l_login_key(lua_State *L)
 /** session:methods() → { password = bool, public_key = bool, interactive = bool } */
 static int l_methods(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     const char *list = b->s == NULL ? NULL : tg_ssh2_methods(b->s);
     list = list == NULL ? "" : list;
     lua_createtable(L, 0, 3);
@@ -194,7 +147,7 @@ static void push_kind(lua_State *L, const uint8_t *key, size_t len)
 /** session:host_key() → type, base64 of the server's key, "SHA256:…" | nil, err */
 static int l_host_key(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     unsigned char text[BASE64_MAX(HASH_LEN)];
     size_t len = 0;
     const char *key = b->s == NULL ? NULL : tg_ssh2_host_key(b->s, &len);
@@ -222,7 +175,7 @@ static int l_signs_rsa(lua_State *L)
 /** session:last_error() → what the library said last */
 static int l_last_error(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     lua_pushstring(L, b->s == NULL ? "" : tg_ssh2_reason(b->s));
     return 1;
 }
@@ -230,10 +183,10 @@ static int l_last_error(lua_State *L)
 /** session:open_tunnel([deadline]) → stream | nil, err */
 static int l_open_tunnel(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     uint64_t deadline = tg_opt_deadline(L, 2);
     if (b->s == NULL)
-        return tg_push_failure_text(L, "closed", "the session is closed");
+        return tg_session_fail(L, b);
     struct tg_error err;
     struct tg_stream *stream = tg_session_open(b->s, &err);
     if (stream == NULL)
@@ -242,45 +195,10 @@ static int l_open_tunnel(lua_State *L)
     return tg_stream_await_open(L, lua_gettop(L), deadline);
 }
 
-static int l_gc(lua_State *L)
-{
-    struct box *b = lua_touserdata(L, 1);
-    if (b->s != NULL)
-        tg_session_close(b->s);
-    b->s = NULL;
-    return 0;
-}
-
-/** session:close(); may be repeated */
-static int l_close(lua_State *L)
-{
-    struct box *b = check_box(L);
-    l_gc(L);
-    if (b->asker.co != NULL)
-        tg_wake(&b->asker, fail_dead(b->asker.co, b));
-    return 0;
-}
-
-/** session:is_alive() → false once it is closed or dead */
-static int l_is_alive(lua_State *L)
-{
-    struct box *b = check_box(L);
-    lua_pushboolean(L, b->s != NULL && !b->s->dead);
-    return 1;
-}
-
-/** session:count() → channels alive */
-static int l_count(lua_State *L)
-{
-    struct box *b = check_box(L);
-    lua_pushinteger(L, b->s == NULL ? 0 : (lua_Integer)b->s->streams);
-    return 1;
-}
-
 /** session:silence() → ms since anything came from the peer */
 static int l_silence(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     lua_pushnumber(L, b->s == NULL ? 0 : (lua_Number)tg_ssh2_silence(b->s));
     return 1;
 }
@@ -298,16 +216,13 @@ int luaopen_tidegate_native_ssh2(lua_State *L)
         { "host_key", l_host_key },
         { "last_error", l_last_error },
         { "open_tunnel", l_open_tunnel },
-        { "close", l_close },
-        { "is_alive", l_is_alive },
-        { "count", l_count },
         { "silence", l_silence },
         { NULL, NULL },
     };
     static const luaL_Reg functions[] = { { "client", l_client },
                                           { "signs_rsa", l_signs_rsa },
                                           { NULL, NULL } };
-    tg_class(L, SESSION_MT, methods, l_gc, NULL);
+    tg_session_class(L, SESSION_MT, methods);
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     return 1;

@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 #include "bind/class.h"
-#include "bind/task.h"
+#include "session/session_lua.h"
 #include "stream/stream_lua.h"
 #include "stream/tcp.h"
 
@@ -24,14 +24,6 @@ int luaopen_tidegate_native_ssh(lua_State *L);
 #define HOST_MT     "tidegate.ssh.host"
 #define GREETING_MT "tidegate.ssh.greeting"
 
-/** What Lua holds.  `s` is NULL once closed; collecting the box closes the session. */
-struct box {
-    struct tg_session *s;
-    struct tg_waiter acceptor; /* for channels */
-    struct tg_waiter asker;    /* for keys to be exchanged, for requests, for steps of a client */
-    int (*step)(lua_State *L, struct box *b); /* what the asker waits for */
-};
-
 struct key {
     ssh_key key;
 };
@@ -40,19 +32,9 @@ struct host {
     ssh_bind bind;
 };
 
-static struct box *check_box(lua_State *L)
+static struct tg_session_box *check_box(lua_State *L)
 {
     return luaL_checkudata(L, 1, SESSION_MT);
-}
-
-static int fail_closed(lua_State *L)
-{
-    return tg_push_failure_text(L, "closed", "the session is closed");
-}
-
-static int fail_dead(lua_State *L, struct box *b)
-{
-    return b->s == NULL ? fail_closed(L) : tg_push_failure(L, &b->s->error);
 }
 
 /* --- keys
@@ -154,92 +136,19 @@ static int l_host_gc(lua_State *L)
 /* --- starting
  * ---------------------------------------------------------------------------------------- */
 
-static uint32_t number(lua_State *L, int index, const char *key, lua_Number scale,
-                       uint32_t otherwise)
-{
-    lua_getfield(L, index, key);
-    lua_Number value = luaL_optnumber(L, -1, otherwise / scale) * scale;
-    lua_pop(L, 1);
-    if (!(value >= 0 && value <= UINT32_MAX))
-        luaL_error(L, "session option %s is out of range", key);
-    return (uint32_t)value;
-}
-
-static bool flag(lua_State *L, int index, const char *key)
-{
-    lua_getfield(L, index, key);
-    bool value = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
-
-static const char *text_of(lua_State *L, int index, const char *key)
-{
-    lua_getfield(L, index, key);
-    const char *text = luaL_optstring(L, -1, NULL);
-    lua_pop(L, 1); /* it stays in the table */
-    return text;
-}
-
 static void read_options(lua_State *L, int index, struct tg_ssh_options *o)
 {
-    o->tunnel = flag(L, index, "tunnel");
-    o->methods = (flag(L, index, "password")
+    o->tunnel = tg_session_flag(L, index, "tunnel");
+    o->methods = (tg_session_flag(L, index, "password")
                       ? SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE
                       : 0) |
-                 (flag(L, index, "public_key") ? SSH_AUTH_METHOD_PUBLICKEY : 0);
+                 (tg_session_flag(L, index, "public_key") ? SSH_AUTH_METHOD_PUBLICKEY : 0);
     if (o->methods == 0)
         o->methods = SSH_AUTH_METHOD_NONE;
-    o->max_streams = number(L, index, "max_streams", 1, o->max_streams);
-    o->keepalive = number(L, index, "keepalive", 1000, o->keepalive);
-    o->timeout = number(L, index, "timeout", 1000, o->timeout);
-    o->retries = number(L, index, "retries", 1, o->retries);
-}
-
-static void wake(struct tg_waiter *w, int count)
-{
-    if (count > 0)
-        tg_wake(w, count);
-}
-
-/* @return number of results pushed, 0 to wait on */
-static int step_accept(lua_State *L, struct box *b)
-{
-    if (b->s == NULL)
-        return fail_closed(L);
-    struct tg_stream *stream = tg_session_accept(b->s);
-    if (stream != NULL) {
-        tg_stream_push(L, stream);
-        return 1;
-    }
-    return b->s->dead ? tg_push_failure(L, &b->s->error) : 0;
-}
-
-static void on_event(void *arg)
-{
-    struct box *b = arg;
-    if (b->acceptor.co != NULL)
-        wake(&b->acceptor, step_accept(b->acceptor.co, b));
-    if (b->asker.co != NULL)
-        wake(&b->asker, b->step(b->asker.co, b));
-}
-
-static struct box *new_box(lua_State *L)
-{
-    struct box *b = lua_newuserdata(L, sizeof(*b));
-    memset(b, 0, sizeof(*b));
-    luaL_getmetatable(L, SESSION_MT);
-    lua_setmetatable(L, -2);
-    return b;
-}
-
-static int started(lua_State *L, struct box *b, const struct tg_error *err)
-{
-    if (b->s == NULL)
-        return tg_push_failure(L, err);
-    b->s->on_event = on_event;
-    b->s->event_arg = b;
-    return 1;
+    o->max_streams = tg_session_number(L, index, "max_streams", 1, o->max_streams);
+    o->keepalive = tg_session_number(L, index, "keepalive", 1000, o->keepalive);
+    o->timeout = tg_session_number(L, index, "timeout", 1000, o->timeout);
+    o->retries = tg_session_number(L, index, "retries", 1, o->retries);
 }
 
 /** server(stream, host, { password=, public_key=, tunnel=, max_streams=, keepalive= (s), timeout=
@@ -250,12 +159,11 @@ static int l_server(lua_State *L)
     struct host *h = luaL_checkudata(L, 2, HOST_MT);
     luaL_checktype(L, 3, LUA_TTABLE);
     read_options(L, 3, &o);
-    struct box *b = new_box(L);
-    struct tg_stream *lower = tg_stream_take(L, 1);
-    luaL_argcheck(L, lower != NULL, 1, "the stream is closed");
+    struct tg_stream *lower;
+    struct tg_session_box *b = tg_session_push(L, SESSION_MT, 1, &lower);
     struct tg_error err;
     b->s = tg_ssh_server(lower, h->bind, &o, &err);
-    return started(L, b, &err);
+    return tg_session_started(L, b, &err);
 }
 
 /** client(stream, { user=, host_keys= (kinds, by commas), max_streams=, keepalive=, timeout=,
@@ -265,11 +173,10 @@ static int l_client(lua_State *L)
     struct tg_ssh_options o = TG_SSH_DEFAULTS;
     luaL_checktype(L, 2, LUA_TTABLE);
     read_options(L, 2, &o);
-    const char *user = text_of(L, 2, "user");
-    const char *kinds = text_of(L, 2, "host_keys");
-    struct box *b = new_box(L);
-    struct tg_stream *lower = tg_stream_take(L, 1);
-    luaL_argcheck(L, lower != NULL, 1, "the stream is closed");
+    const char *user = tg_session_text(L, 2, "user");
+    const char *kinds = tg_session_text(L, 2, "host_keys");
+    struct tg_stream *lower;
+    struct tg_session_box *b = tg_session_push(L, SESSION_MT, 1, &lower);
     struct tg_error err;
     b->s = tg_ssh_client(lower, user == NULL || *user == '\0' ? "root" : user, &o, &err);
     if (b->s == NULL)
@@ -280,7 +187,7 @@ static int l_client(lua_State *L)
     /* the home directory is none of its business */
     ssh_options_set(ssh, SSH_OPTIONS_KNOWNHOSTS, "/dev/null");
     ssh_options_set(ssh, SSH_OPTIONS_GLOBAL_KNOWNHOSTS, "/dev/null");
-    return started(L, b, &err);
+    return tg_session_started(L, b, &err);
 }
 
 /** is_plain(stream) → whether a session can lie on it directly */
@@ -304,7 +211,7 @@ static int look(lua_State *L, struct greeting *g)
     char line[GREETING_MAX];
     struct tg_stream *s = g->side.stream;
     if (s == NULL)
-        return fail_closed(L);
+        return tg_push_failure_text(L, "closed", "the stream is closed");
     ssize_t n = recv(tg_stream_fd(s), line, sizeof(line), MSG_PEEK | MSG_DONTWAIT);
     bool waits = n < 0 && (errno == EAGAIN || errno == EINTR);
     if (n > 0 && n < GREETING_MAX && memchr(line, '\n', (size_t)n) == NULL)
@@ -388,20 +295,10 @@ static int l_plain_pair(lua_State *L)
 /* --- waiting for what is no channel
  * ----------------------------------------------------------------- */
 
-static int ask(lua_State *L, struct box *b, int (*step)(lua_State *, struct box *), int deadline)
-{
-    lua_Number at = luaL_optnumber(L, deadline, 0);
-    int count = b->s == NULL ? fail_closed(L) : step(L, b);
-    if (count > 0)
-        return count;
-    b->step = step;
-    return tg_park(L, &b->asker, at > 0 ? (uint64_t)at : 0);
-}
-
-static int step_ready(lua_State *L, struct box *b)
+static int step_ready(lua_State *L, struct tg_session_box *b)
 {
     if (b->s == NULL || b->s->dead) {
-        fail_dead(L, b);
+        tg_session_fail(L, b);
         lua_pushstring(L, b->s == NULL ? "" : tg_ssh_reason(b->s));
         return 3;
     }
@@ -414,19 +311,19 @@ static int step_ready(lua_State *L, struct box *b)
 /** session:ready([deadline]) → true | nil, err, what the library says: keys have been exchanged */
 static int l_ready(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     tg_check_parkable(L, &b->asker);
-    return ask(L, b, step_ready, 2);
+    return tg_session_ask(L, b, step_ready, tg_opt_deadline(L, 2));
 }
 
-static int step_request(lua_State *L, struct box *b)
+static int step_request(lua_State *L, struct tg_session_box *b)
 {
     static const char *const kinds[] = {
         [TG_SSH_NONE] = "none", [TG_SSH_PASSWORD] = "password", [TG_SSH_OFFER] = "offer",
         [TG_SSH_KEY] = "key",   [TG_SSH_LISTEN] = "listen",     [TG_SSH_UNLISTEN] = "unlisten",
     };
     if (b->s == NULL || b->s->dead)
-        return fail_dead(L, b);
+        return tg_session_fail(L, b);
     const struct tg_ssh_request *r = tg_ssh_request(b->s);
     if (r == NULL)
         return 0;
@@ -445,25 +342,25 @@ static int step_request(lua_State *L, struct box *b)
  * user, public key in base64 | "listen" or "unlisten", host, port | nil, err: what a client asks */
 static int l_request(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     tg_check_parkable(L, &b->asker);
-    return ask(L, b, step_request, 2);
+    return tg_session_ask(L, b, step_request, tg_opt_deadline(L, 2));
 }
 
 /** session:answer(yes[, port]): to the request */
 static int l_answer(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     int port = (int)luaL_optinteger(L, 3, 0);
     if (b->s != NULL)
         tg_ssh_answer(b->s, lua_toboolean(L, 2), port);
     return 0;
 }
 
-static int step_result(lua_State *L, struct box *b)
+static int step_result(lua_State *L, struct tg_session_box *b)
 {
     if (b->s == NULL || b->s->dead)
-        return fail_dead(L, b);
+        return tg_session_fail(L, b);
     int code = tg_ssh_result(b->s);
     if (code == SSH_AGAIN)
         return 0;
@@ -478,15 +375,15 @@ static int step_result(lua_State *L, struct box *b)
 static int begin(lua_State *L, enum tg_ssh_step step, const char *text, int port, ssh_key key,
                  int deadline)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     luaL_optnumber(L, deadline, 0);
     tg_check_parkable(L, &b->asker);
     if (b->s == NULL || b->s->dead)
-        return fail_dead(L, b);
+        return tg_session_fail(L, b);
     if (tg_ssh_result(b->s) == SSH_AGAIN)
         return tg_push_failure_text(L, "busy", "the last step has not ended");
     tg_ssh_begin(b->s, step, text, port, key);
-    return ask(L, b, step_result, deadline);
+    return tg_session_ask(L, b, step_result, tg_opt_deadline(L, deadline));
 }
 
 /** session:login_none([deadline]) → true | false, why not | nil, err */
@@ -536,7 +433,7 @@ static int l_listen(lua_State *L)
 /** session:methods() → { password = bool, public_key = bool, interactive = bool, none = bool } */
 static int l_methods(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     int methods = b->s == NULL || b->s->dead ? 0 : ssh_userauth_list(tg_ssh_of(b->s), NULL);
     lua_createtable(L, 0, 4);
     lua_pushboolean(L, methods & SSH_AUTH_METHOD_PASSWORD);
@@ -551,13 +448,13 @@ static int l_methods(lua_State *L)
 /** session:host_key() → type, base64 of the server's key, "SHA256:…" | nil, err */
 static int l_host_key(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     ssh_key key = NULL;
     char *text = NULL, *print = NULL;
     unsigned char *hash = NULL;
     size_t len = 0;
     if (b->s == NULL || b->s->dead)
-        return fail_dead(L, b);
+        return tg_session_fail(L, b);
     if (ssh_get_server_publickey(tg_ssh_of(b->s), &key) == SSH_OK &&
         ssh_pki_export_pubkey_base64(key, &text) == SSH_OK &&
         ssh_get_publickey_hash(key, SSH_PUBLICKEY_HASH_SHA256, &hash, &len) == SSH_OK)
@@ -579,7 +476,7 @@ static int l_host_key(lua_State *L)
 /** session:last_error() → what the library said last */
 static int l_last_error(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     lua_pushstring(L, b->s == NULL ? "" : ssh_get_error(tg_ssh_of(b->s)));
     return 1;
 }
@@ -606,10 +503,10 @@ static int l_host_hash(lua_State *L)
 static int open_channel(lua_State *L, const char *host, int port, const char *origin,
                         int origin_port, uint64_t deadline)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     struct tg_error err;
     if (b->s == NULL)
-        return fail_closed(L);
+        return tg_push_failure_text(L, "closed", "the stream is closed");
     struct tg_stream *stream = tg_ssh_open(b->s, host, port, origin, origin_port, &err);
     if (stream == NULL)
         return tg_push_failure(L, &err);
@@ -631,17 +528,6 @@ static int l_open_tunnel(lua_State *L)
     return open_channel(L, TG_SSH_TUNNEL, 0, "", 0, tg_opt_deadline(L, 2));
 }
 
-/** session:accept([deadline in ms]) → stream | nil, err: waits for a channel; an error other than a
- * timeout is the session's end */
-static int l_accept(lua_State *L)
-{
-    struct box *b = check_box(L);
-    lua_Number deadline = luaL_optnumber(L, 2, 0);
-    tg_check_parkable(L, &b->acceptor);
-    int count = step_accept(L, b);
-    return count > 0 ? count : tg_park(L, &b->acceptor, deadline > 0 ? (uint64_t)deadline : 0);
-}
-
 /** target(stream) → host, port, origin's host, its port: of a channel; nil: it has none */
 static int l_target(lua_State *L)
 {
@@ -658,60 +544,20 @@ static int l_target(lua_State *L)
     return 4;
 }
 
-/** session:close(); may be repeated */
-static int l_close(lua_State *L)
-{
-    struct box *b = check_box(L);
-    if (b->s == NULL)
-        return 0;
-    tg_session_close(b->s);
-    b->s = NULL;
-    if (b->acceptor.co != NULL)
-        tg_wake(&b->acceptor, fail_closed(b->acceptor.co));
-    if (b->asker.co != NULL)
-        tg_wake(&b->asker, fail_closed(b->asker.co));
-    return 0;
-}
-
-static int l_gc(lua_State *L)
-{
-    struct box *b = lua_touserdata(L, 1);
-    if (b->s != NULL)
-        tg_session_close(b->s);
-    b->s = NULL;
-    return 0;
-}
-
 /** session:set_names(local address, remote address): where what lies beneath has none */
 static int l_set_names(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     const char *own = luaL_checkstring(L, 2), *remote = luaL_checkstring(L, 3);
     if (b->s != NULL)
         tg_ssh_set_names(b->s, own, remote);
     return 0;
 }
 
-/** session:is_alive() → false once it is closed or dead */
-static int l_is_alive(lua_State *L)
-{
-    struct box *b = check_box(L);
-    lua_pushboolean(L, b->s != NULL && !b->s->dead);
-    return 1;
-}
-
-/** session:count() → channels alive */
-static int l_count(lua_State *L)
-{
-    struct box *b = check_box(L);
-    lua_pushinteger(L, b->s == NULL ? 0 : (lua_Integer)b->s->streams);
-    return 1;
-}
-
 /** session:silence() → ms since anything came from the peer */
 static int l_silence(lua_State *L)
 {
-    struct box *b = check_box(L);
+    struct tg_session_box *b = check_box(L);
     lua_pushnumber(L, b->s == NULL ? 0 : (lua_Number)tg_ssh_silence(b->s));
     return 1;
 }
@@ -733,10 +579,6 @@ int luaopen_tidegate_native_ssh(lua_State *L)
         { "last_error", l_last_error },
         { "open", l_open },
         { "open_tunnel", l_open_tunnel },
-        { "accept", l_accept },
-        { "close", l_close },
-        { "is_alive", l_is_alive },
-        { "count", l_count },
         { "set_names", l_set_names },
         { "silence", l_silence },
         { NULL, NULL },
@@ -757,7 +599,7 @@ int luaopen_tidegate_native_ssh(lua_State *L)
         { "plain_pair", l_plain_pair },
         { NULL, NULL },
     };
-    tg_class(L, SESSION_MT, methods, l_gc, NULL);
+    tg_session_class(L, SESSION_MT, methods);
     tg_class(L, KEY_MT, key_methods, l_key_gc, NULL);
     tg_class(L, HOST_MT, host_methods, l_host_gc, NULL);
     tg_class(L, GREETING_MT, host_methods, l_greeting_gc, NULL);

@@ -84,7 +84,7 @@ end
 local function refusal(self, session, user, tried)
   local text = ("the server refuses the login of %q by %s; it takes %s"):format(user,
     #tried > 0 and table.concat(tried, " and ") or "no secret", offered(session))
-  if self.key and not session.accept and self.key:public() == "ssh-rsa" and not ssh2.signs_rsa() then
+  if self.key and not session.listen and self.key:public() == "ssh-rsa" and not ssh2.signs_rsa() then
     text = text .. "; libssh2 before 1.11 signs with RSA keys only by SHA-1, which servers refuse: use another kind"
   end
   return failure.new("auth", text)
@@ -98,7 +98,7 @@ local function ways(self, session)
       list[#list + 1] = { name, method, secret }
     end
   end
-  local libssh2 = not session.accept
+  local libssh2 = not session.listen
   if not libssh2 then
     add(self.certified, "certificate", "login_key")
   end
