@@ -111,3 +111,56 @@ bool tg_buf_reserve(struct tg_pool *p, struct tg_buf **b, size_t more)
     *b = grown;
     return true;
 }
+
+struct tg_buf *tg_bufs_room(struct tg_pool *p, struct tg_bufs *q, size_t wanted, size_t most)
+{
+    if (q->first != NULL && tg_buf_room(q->last) > 0)
+        return q->last;
+    struct tg_buf *fresh = tg_buf_get(p, wanted < most ? wanted : most);
+    fresh->next = NULL;
+    if (q->first == NULL)
+        q->first = fresh;
+    else
+        q->last->next = fresh;
+    q->last = fresh;
+    return fresh;
+}
+
+void tg_bufs_add(struct tg_pool *p, struct tg_bufs *q, const uint8_t *data, size_t len,
+                 size_t most)
+{
+    while (len > 0) {
+        struct tg_buf *b = tg_bufs_room(p, q, len, most);
+        size_t n = tg_buf_room(b) < len ? tg_buf_room(b) : len;
+        memcpy(b->data + b->end, data, n);
+        b->end += (uint32_t)n;
+        data += n;
+        len -= n;
+    }
+}
+
+size_t tg_bufs_take(struct tg_pool *p, struct tg_bufs *q, uint8_t *out, size_t len)
+{
+    size_t n = 0;
+    while (n < len && q->first != NULL) {
+        struct tg_buf *b = q->first;
+        size_t part = tg_buf_len(b) < len - n ? tg_buf_len(b) : len - n;
+        memcpy(out + n, b->data + b->start, part);
+        b->start += (uint32_t)part;
+        n += part;
+        if (tg_buf_len(b) == 0) {
+            q->first = b->next;
+            tg_buf_put(p, b);
+        }
+    }
+    return n;
+}
+
+void tg_bufs_clear(struct tg_pool *p, struct tg_bufs *q)
+{
+    while (q->first != NULL) {
+        struct tg_buf *b = q->first;
+        q->first = b->next;
+        tg_buf_put(p, b);
+    }
+}

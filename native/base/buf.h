@@ -52,3 +52,19 @@ static inline size_t tg_buf_room(const struct tg_buf *b)
 /** Make `*b` have room for `more` bytes after its content, by moving it to the
  * front or into a larger buffer.  @return false: out of memory, nothing changed */
 bool tg_buf_reserve(struct tg_pool *p, struct tg_buf **b, size_t more);
+
+/** Bytes in several buffers, in order.  All zero: none. */
+struct tg_bufs {
+    struct tg_buf *first, *last;
+};
+
+/** @return the buffer at the end, with room; a new one is of `wanted` bytes, but `most` at the
+ * most (TG_BUF_LARGE or less) */
+struct tg_buf *tg_bufs_room(struct tg_pool *p, struct tg_bufs *q, size_t wanted, size_t most);
+/** Append bytes; `most` as above. */
+void tg_bufs_add(struct tg_pool *p, struct tg_bufs *q, const uint8_t *data, size_t len,
+                 size_t most);
+/** Take bytes off the front.  @return how many, `len` or all there were */
+size_t tg_bufs_take(struct tg_pool *p, struct tg_bufs *q, uint8_t *out, size_t len);
+/** Drop all. */
+void tg_bufs_clear(struct tg_pool *p, struct tg_bufs *q);

@@ -22,7 +22,7 @@ struct tg_h2_stream {
     struct tg_h2 *session; /**< NULL: it is gone */
     struct tg_h2_stream *next, **link;           /**< list of the session's streams */
     struct tg_h2_stream *turn_next, **turn_link; /**< list of those who want to write */
-    struct tg_buf *in, *in_last;
+    struct tg_bufs in;
     struct tg_h2_block *headers, *trailers; /**< of the peer */
     struct tg_h2_block *last_words;         /**< trailers of ours, to be sent behind the body */
     const struct iovec *offer; /**< what writev() offers right now */

@@ -159,7 +159,7 @@ static bool make_head(struct http1 *x, struct tg_stream *lower)
     bool ok = tg_h2_headers(lower) != NULL && add_line(x, &t, tg_h2_headers(lower));
     if (ok) {
         add_fields(&t, tg_h2_headers(lower), &has_length);
-        x->input_over = st->fin_received && st->in == NULL && !x->connect;
+        x->input_over = st->fin_received && st->in.first == NULL && !x->connect;
         x->chunk_input = !x->connect && !has_length && !x->input_over;
         add_text(&t, x->chunk_input ? "transfer-encoding: chunked\r\n\r\n" : "\r\n");
         ok = tg_stream_unread(&x->base, t.data, t.len) == 0;

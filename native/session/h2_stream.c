@@ -25,7 +25,7 @@ static bool is_over(const struct tg_h2_stream *st)
 static unsigned ready_of(const struct tg_h2_stream *st)
 {
     unsigned events = 0;
-    if (st->in != NULL || st->fin_received || st->refused || is_over(st))
+    if (st->in.first != NULL || st->fin_received || st->refused || is_over(st))
         events |= TG_READABLE;
     if (is_over(st))
         events |= TG_WRITABLE;
@@ -170,28 +170,9 @@ bool tg_h2_is_over(const struct tg_stream *s, struct tg_error *err)
 
 void tg_h2_stream_take(struct tg_h2_stream *st, const uint8_t *data, size_t len)
 {
-    struct tg_pool *pool = &st->base.reactor->pool;
     st->held += (uint32_t)len;
     tg_h2_hold(st->session, (int32_t)len);
-    while (len > 0) {
-        struct tg_buf *last = st->in_last;
-        size_t room = st->in == NULL ? 0 : tg_buf_room(last);
-        if (room == 0) {
-            struct tg_buf *fresh = tg_buf_get(pool, len < READ_CHUNK ? len : READ_CHUNK);
-            fresh->next = NULL;
-            if (st->in == NULL)
-                st->in = fresh;
-            else
-                last->next = fresh;
-            st->in_last = last = fresh;
-            room = tg_buf_room(last);
-        }
-        size_t n = len < room ? len : room;
-        memcpy(last->data + last->end, data, n);
-        last->end += (uint32_t)n;
-        data += n;
-        len -= n;
-    }
+    tg_bufs_add(&st->base.reactor->pool, &st->in, data, len, READ_CHUNK);
     tg_h2_stream_check(st);
 }
 
@@ -244,20 +225,9 @@ static bool ended_well(const struct tg_h2_stream *st)
 static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
 {
     struct tg_h2_stream *st = (struct tg_h2_stream *)s;
-    size_t n = 0;
     if (st->refused)
         return tg_stream_break(s, "request", TG_PROTOCOL, st->refusal);
-    while (n < len && st->in != NULL) {
-        struct tg_buf *b = st->in;
-        size_t part = tg_buf_len(b) < len - n ? tg_buf_len(b) : len - n;
-        memcpy((uint8_t *)buf + n, b->data + b->start, part);
-        b->start += (uint32_t)part;
-        n += part;
-        if (tg_buf_len(b) == 0) {
-            st->in = b->next;
-            tg_buf_put(&s->reactor->pool, b);
-        }
-    }
+    size_t n = tg_bufs_take(&s->reactor->pool, &st->in, buf, len);
     if (n > 0) {
         note_consumed(st, n);
         return (ssize_t)n;
@@ -400,11 +370,7 @@ void tg_h2_stream_part(struct tg_h2_stream *st)
 
 static void drop_input(struct tg_h2_stream *st)
 {
-    while (st->in != NULL) {
-        struct tg_buf *b = st->in;
-        st->in = b->next;
-        tg_buf_put(&st->base.reactor->pool, b);
-    }
+    tg_bufs_clear(&st->base.reactor->pool, &st->in);
 }
 
 void tg_h2_stream_free(struct tg_h2_stream *st)

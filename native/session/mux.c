@@ -71,7 +71,7 @@ static bool is_over(const struct tg_mux_stream *st)
 
 static bool is_readable(const struct tg_mux_stream *st)
 {
-    return st->in != NULL || st->fin_received || st->reset || is_over(st);
+    return st->in.first != NULL || st->fin_received || st->reset || is_over(st);
 }
 
 static uint32_t window_left(const struct tg_mux_stream *st)
@@ -321,31 +321,12 @@ static struct tg_mux_stream *make_stream(struct tg_mux *m, uint32_t id);
 static void take_payload(struct tg_mux *m, const uint8_t *data, size_t len)
 {
     struct tg_mux_stream *st = tg_mux_find(m, m->frame_id);
-    struct tg_pool *pool = &m->base.reactor->pool;
     if (st == NULL || st->fin_received || st->reset)
         return;
     m->held += (uint32_t)len;
     st->held += (uint32_t)len;
     note_received(m, st, len);
-    while (len > 0) {
-        struct tg_buf *last = st->in_last;
-        size_t room = st->in == NULL ? 0 : tg_buf_room(last);
-        if (room == 0) {
-            struct tg_buf *fresh = tg_buf_get(pool, len < READ_CHUNK ? len : READ_CHUNK);
-            fresh->next = NULL;
-            if (st->in == NULL)
-                st->in = fresh;
-            else
-                last->next = fresh;
-            st->in_last = last = fresh;
-            room = tg_buf_room(last);
-        }
-        size_t n = len < room ? len : room;
-        memcpy(last->data + last->end, data, n);
-        last->end += (uint32_t)n;
-        data += n;
-        len -= n;
-    }
+    tg_bufs_add(&st->base.reactor->pool, &st->in, data, len, READ_CHUNK);
     check(st);
 }
 
@@ -521,18 +502,7 @@ static void note_consumed(struct tg_mux_stream *st, size_t n)
 static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
 {
     struct tg_mux_stream *st = (struct tg_mux_stream *)s;
-    size_t n = 0;
-    while (n < len && st->in != NULL) {
-        struct tg_buf *b = st->in;
-        size_t part = tg_buf_len(b) < len - n ? tg_buf_len(b) : len - n;
-        memcpy((uint8_t *)buf + n, b->data + b->start, part);
-        b->start += (uint32_t)part;
-        n += part;
-        if (tg_buf_len(b) == 0) {
-            st->in = b->next;
-            tg_buf_put(&s->reactor->pool, b);
-        }
-    }
+    size_t n = tg_bufs_take(&s->reactor->pool, &st->in, buf, len);
     if (n > 0) {
         note_consumed(st, n);
         return (ssize_t)n;
@@ -675,11 +645,7 @@ static void stream_close(struct tg_stream *s)
             update_wants(m);
     }
     tg_defer_cancel(s->reactor, &st->defer);
-    while (st->in != NULL) {
-        struct tg_buf *b = st->in;
-        st->in = b->next;
-        tg_buf_put(&s->reactor->pool, b);
-    }
+    tg_bufs_clear(&s->reactor->pool, &st->in);
     free(st);
 }
 

@@ -40,7 +40,7 @@ struct tg_mux_stream {
     struct tg_mux_stream *next;  /* in the table's chain */
     struct tg_mux_stream *turn_next, **turn_link; /* in the list of those who want to write */
     struct tg_mux_stream *accept_next;
-    struct tg_buf *in, *in_last;
+    struct tg_bufs in;
     struct tg_defer defer;
     uint32_t id;
     uint32_t held;      /* bytes in `in` */

@@ -21,7 +21,7 @@ struct tg_ssh_stream {
     ssh_channel channel;
     struct ssh_channel_callbacks_struct callbacks;
     struct tg_ssh_target target;
-    struct tg_buf *in, *in_last;
+    struct tg_bufs in;
     uint32_t held; /* bytes in `in` */
     uint32_t left; /* bytes in libssh's own buffer */
     struct tg_defer defer;

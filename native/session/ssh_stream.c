@@ -37,7 +37,7 @@ static unsigned ready_of(const struct tg_ssh_stream *st)
         return TG_READABLE | TG_WRITABLE;
     if (tg_ssh_is_opening(st))
         return 0;
-    if (st->in != NULL || st->left > 0 || st->ended || st->closed)
+    if (st->in.first != NULL || st->left > 0 || st->ended || st->closed)
         events |= TG_READABLE;
     if (st->closed || (!st->session->blocked && !st->session->stalled &&
                        ssh_channel_window_size(st->channel) > 0))
@@ -122,35 +122,6 @@ void tg_ssh_note_blocked(struct tg_ssh *m)
 /* --- what libssh calls while it reads ------------------------------------------------------------
  */
 
-static struct tg_buf *room_in(struct tg_ssh_stream *st, size_t wanted)
-{
-    struct tg_buf *last = st->in_last;
-    if (st->in != NULL && tg_buf_room(last) > 0)
-        return last;
-    struct tg_buf *fresh =
-        tg_buf_get(&st->base.reactor->pool, wanted < TG_BUF_LARGE ? wanted : TG_BUF_LARGE);
-    fresh->next = NULL;
-    if (st->in == NULL)
-        st->in = fresh;
-    else
-        last->next = fresh;
-    st->in_last = fresh;
-    return fresh;
-}
-
-static void keep(struct tg_ssh_stream *st, const uint8_t *data, size_t len)
-{
-    st->held += (uint32_t)len;
-    while (len > 0) {
-        struct tg_buf *b = room_in(st, len);
-        size_t n = tg_buf_room(b) < len ? tg_buf_room(b) : len;
-        memcpy(b->data + b->end, data, n);
-        b->end += (uint32_t)n;
-        data += n;
-        len -= n;
-    }
-}
-
 /* @return how much of what libssh holds was taken.  It opens the window again for what is taken, so
  * a stream that nobody reads stops taking. */
 static int on_data(ssh_session s, ssh_channel channel, void *data, uint32_t len, int is_stderr,
@@ -169,7 +140,8 @@ static int on_data(ssh_session s, ssh_channel channel, void *data, uint32_t len,
         st->left = len;
         return 0;
     }
-    keep(st, data, len);
+    tg_bufs_add(&st->base.reactor->pool, &st->in, data, len, TG_BUF_LARGE);
+    st->held += len;
     tg_ssh_check(st);
     return (int)len;
 }
@@ -223,7 +195,7 @@ static void forget_held(struct tg_ssh_stream *st, size_t n)
 static void take_left(struct tg_ssh_stream *st)
 {
     while (st->left > 0 && !is_over(st)) {
-        struct tg_buf *b = room_in(st, st->left);
+        struct tg_buf *b = tg_bufs_room(&st->base.reactor->pool, &st->in, st->left, TG_BUF_LARGE);
         uint32_t room = (uint32_t)tg_buf_room(b);
         int n = ssh_channel_read_timeout(st->channel, b->data + b->end,
                                          room < st->left ? room : st->left, 0, 0);
@@ -239,23 +211,12 @@ static void take_left(struct tg_ssh_stream *st)
 static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
 {
     struct tg_ssh_stream *st = (struct tg_ssh_stream *)s;
-    size_t n = 0;
-    if (st->in == NULL && st->left > 0) {
+    if (st->in.first == NULL && st->left > 0) {
         take_left(st);
         if (st->session != NULL)
             tg_defer(s->reactor, &st->session->work); /* the window's news */
     }
-    while (n < len && st->in != NULL) {
-        struct tg_buf *b = st->in;
-        size_t part = tg_buf_len(b) < len - n ? tg_buf_len(b) : len - n;
-        memcpy((uint8_t *)buf + n, b->data + b->start, part);
-        b->start += (uint32_t)part;
-        n += part;
-        if (tg_buf_len(b) == 0) {
-            st->in = b->next;
-            tg_buf_put(&s->reactor->pool, b);
-        }
-    }
+    size_t n = tg_bufs_take(&s->reactor->pool, &st->in, buf, len);
     if (n > 0) {
         st->held -= (uint32_t)n;
         forget_held(st, n);
@@ -399,11 +360,7 @@ static void stream_close(struct tg_stream *s)
     if (m != NULL)
         tg_ssh_part(st);
     tg_defer_cancel(s->reactor, &st->defer);
-    while (st->in != NULL) {
-        struct tg_buf *b = st->in;
-        st->in = b->next;
-        tg_buf_put(&s->reactor->pool, b);
-    }
+    tg_bufs_clear(&s->reactor->pool, &st->in);
     free(st->target.host);
     free(st->target.origin);
     free(st);
