@@ -1,0 +1,181 @@
+-- What many streams on one connection do to each other: build/tidegate-spec spec/bench/mux.lua [SECONDS]
+--
+-- For every transport that multiplexes, a pair of tidegates (SOCKS5, then relay over the transport) with
+-- 1,000 tunnels: memory of both ends per idle tunnel, p50 and p99 of a ping on one of them while the
+-- others rest, and beside one that moves all it can; then the throughput of one tunnel whose transport
+-- crosses a path with 100 ms of round trip, against the same path without any transport.
+
+package.path = "./?.lua;./?/init.lua;" .. package.path
+
+local programs = require "spec.helpers.programs"
+local proxy = require "spec.helpers.proxy"
+local scene = require "spec.helpers.scene"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
+local uv = require "luv"
+
+io.stdout:setvbuf "line"
+
+local SECONDS = tonumber(arg and arg[1]) or 4
+local TUNNELS = 1000
+local DELAY_MS = 50 -- each way
+local TRANSPORTS = { "mtcp", "mtcp?mux.type=yamux", "mtls", "mws", "h2c", "h2", "grpc" }
+
+
+local function echo(s)
+  local part = s:read()
+  while part and s:write(part) do
+    part = s:read()
+  end
+  s:close()
+end
+
+-- An endless source in a process of its own.  @return port
+local function source()
+  local port = programs.free_port()
+  programs.start("/usr/bin/python3", { "spec/interop/peers/clients.py", "source", tostring(port) }, { ready = "ready" })
+  return port
+end
+
+local function tunnel(entry, port)
+  local s = assert(stream.dial("127.0.0.1:" .. entry, nil, task.now() + 10000))
+  s:write("\5\1\0", "\5\1\0\1\127\0\0\1", string.char(math.floor(port / 256), port % 256))
+  assert(s:read_exact(12))
+  return s
+end
+
+-- @return p50, p99 in ms of 64 bytes there and back, 200 times a second
+local function pings(s, seconds)
+  local took, text = {}, ("p"):rep(64)
+  local stop = uv.hrtime() + seconds * 1e9
+  while uv.hrtime() < stop do
+    local before = uv.hrtime()
+    s:write(text)
+    assert(s:read_exact(64))
+    took[#took + 1] = (uv.hrtime() - before) / 1e6
+    task.sleep(0.005)
+  end
+  table.sort(took)
+  return took[math.ceil(#took * 0.5)], took[math.ceil(#took * 0.99)]
+end
+
+-- @return bytes a second, after the first second
+local function rate(s, seconds)
+  local bytes, from = 0, nil
+  local begin = task.now()
+  while task.now() < begin + (seconds + 1) * 1000 do
+    local part = s:read(1048576)
+    if not part then
+      break
+    end
+    if task.now() > begin + 1000 then
+      from = from or task.now()
+      bytes = bytes + #part
+    end
+  end
+  return from and bytes / ((task.now() - from) / 1000) or 0
+end
+
+-- One direction of a long path: what is read goes out DELAY_MS later, however much it is.
+local function late(from, to)
+  local queue, first, last, over = {}, 1, 0, false
+  local news = task.waiter()
+  task.spawn(function()
+    local part = from:read(262144)
+    while part do
+      last = last + 1
+      queue[last] = { part, task.now() + DELAY_MS }
+      news:wake()
+      part = from:read(262144)
+    end
+    over = true
+    news:wake()
+  end)
+  while true do
+    local item = queue[first]
+    if item then
+      queue[first] = nil
+      first = first + 1
+      local wait = item[2] - task.now()
+      if wait > 0 then
+        task.sleep(wait / 1000)
+      end
+      if not to:write(item[1]) then
+        break
+      end
+    elseif over then
+      break
+    else
+      news:wait()
+    end
+  end
+  to:shutdown()
+end
+
+local function long_path(port)
+  return scene.serve(function(client)
+    local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 5000))
+    task.spawn(late, client, s)
+    late(s, client)
+    s:close()
+    client:close()
+  end)
+end
+
+local function url(protocol, transport, port)
+  local path, query = transport:match "^([^?]+)(.*)$"
+  return ("%s+%s://127.0.0.1:%d%s"):format(protocol, path, port, query)
+end
+
+local function streams_together(transport, echo_port, source_port)
+  local port = programs.free_port()
+  local far = proxy.start { "-L", url("relay", transport, port), "--workers", "1" }
+  local near = proxy.start { "-L", "socks5://127.0.0.1:0", "-F", url("relay", transport, port), "--workers", "1" }
+  local entry = near:port(1)
+  local tunnels = { tunnel(entry, echo_port) }
+  pings(tunnels[1], 0.2)
+  local memory = far:rss() + near:rss()
+  for i = 2, TUNNELS do
+    tunnels[i] = tunnel(entry, echo_port)
+    tunnels[i]:write "x"
+    assert(tunnels[i]:read_exact(1))
+  end
+  memory = (far:rss() + near:rss() - memory) * 1024 / (TUNNELS - 1)
+  local quiet50, quiet99 = pings(tunnels[500], SECONDS)
+  local bulk = programs.start("sh", { "-c",
+    ("exec nc -X 5 -x 127.0.0.1:%s 127.0.0.1 %d >/dev/null"):format(entry, source_port) })
+  task.sleep(0.5)
+  local busy50, busy99 = pings(tunnels[500], SECONDS)
+  bulk:stop "sigkill"
+  for _, s in ipairs(tunnels) do
+    s:close()
+  end
+  proxy.stop_all()
+  return memory, quiet50, quiet99, busy50, busy99
+end
+
+local function far_away(transport, source_port)
+  local port = programs.free_port()
+  proxy.start { "-L", url("relay", transport, port) }
+  local near = proxy.start { "-L", "socks5://127.0.0.1:0", "-F", url("relay", transport, long_path(port)) }
+  local got = rate(tunnel(near:port(1), source_port), SECONDS)
+  proxy.stop_all()
+  return got
+end
+
+local HEAD = "%-22s %9s %8s %8s %9s %9s %7s %9s"
+local ROW = "%-22s %9.0f %8.2f %8.2f %9.2f %9.2f %7.1f %9.0f"
+
+local echo_port, source_port = tonumber(scene.serve(echo)), source()
+local bare = stream.dial("127.0.0.1:" .. long_path(source_port), nil, task.now() + 5000)
+local most = rate(bare, SECONDS)
+bare:close()
+print(("a path of %d ms alone: %.0f MB/s"):format(2 * DELAY_MS, most / 1e6))
+print(HEAD:format("", "B/tunnel", "p50 ms", "p99 ms", "p50 busy", "p99 busy", "p99 x", "far MB/s"))
+for _, transport in ipairs(TRANSPORTS) do
+  local memory, quiet50, quiet99, busy50, busy99 = streams_together(transport, echo_port, source_port)
+  local far = far_away(transport, source_port)
+  print(ROW:format(transport, memory, quiet50, quiet99, busy50, busy99, busy99 / quiet99, far / 1e6))
+end
+programs.stop_all()
+os.exit(0)
