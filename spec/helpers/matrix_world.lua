@@ -372,8 +372,9 @@ function M.refused(s)
   end
 end
 
--- What the services named have complained of.
-local function complaints(processes, names)
+--- What the services named have complained of.
+-- @param names name → true
+function M.complaints(processes, names)
   local found = {}
   for _, p in ipairs(processes) do
     for line in p:log():gmatch "[^\n]+" do
@@ -416,7 +417,7 @@ function M.all(jobs, processes)
   end
   if #failures > 0 then
     error(("%d of %d went wrong:\n%s\n%s"):format(#failures, #jobs, table.concat(failures, "\n"),
-      complaints(processes, names)), 0)
+      M.complaints(processes, names)), 0)
   end
 end
 

@@ -1,3 +1,4 @@
+-- spec: timeout=300
 -- Every transport as the first hop before every transport as the second one, with every connector in both places:
 -- three whole tidegates, a client and two servers.  Of protocols not all combinations are there, but all pairs of
 -- a hop's transport and its protocol, and of what the two hops have: see spec/helpers/matrix_hops.lua.

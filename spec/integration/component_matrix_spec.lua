@@ -1,3 +1,4 @@
+-- spec: timeout=300
 -- Every listener with every handler, over every dialer by every connector that makes sense: two whole tidegates,
 -- a server and a client, for each transport.  What makes sense says spec/helpers/component_matrix.lua.
 
@@ -92,14 +93,33 @@ function work:web(one)
   end
 end
 
+local ABOUT_PASSWORDS = { "password", "credentials", "unauthorized", "user id", "407" }
+
+-- A job with another password: refused, and both ends say why.
+function work:wrong(one, which)
+  self:add(one, { network = "tcp", target = self.target.tcp, wrong = which }, function(address)
+    refused(address)
+    for i, name in ipairs { one.name, ("%s-wrong-%s"):format(one.name, which) } do
+      local said
+      helpers.eventually(function()
+        local text = world.complaints({ self.processes[i] }, { [name] = true })
+        for _, word in ipairs(ABOUT_PASSWORDS) do
+          said = said or text:find(word, 1, true)
+        end
+        return said or i == 2 and one.handler == "ss" -- whose client is not told
+      end, name .. " says nothing of passwords")
+    end
+  end)
+end
+
 -- What is refused is told from what works: a password, a target.
 function work:refusals(protocols)
   if self.transport.auth then
-    self:add(protocols[1], { network = "tcp", target = self.target.tcp, wrong = "dialer" }, refused)
+    self:wrong(protocols[1], "dialer")
   end
   for _, one in ipairs(self.transport.name == "tcp" and protocols or {}) do
     if one.secret and one.bytes then
-      self:add(one, { network = "tcp", target = self.target.tcp, wrong = "connector" }, refused)
+      self:wrong(one, "connector")
     end
     if one.bytes and not one.serves and not one.forwards then
       self:add(one, { network = "tcp", target = NOBODY, label = "nobody" }, refused)
@@ -211,7 +231,8 @@ describe("components", function()
       local todo, near = work_for(transport, at, target), nil
       todo:all(protocols)
       near, todo.doors = world.start(client_config(todo.ways))
-      world.all(todo.jobs, { far, near })
+      todo.processes = { far, near }
+      world.all(todo.jobs, todo.processes)
     end))
   end
 
