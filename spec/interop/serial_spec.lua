@@ -153,6 +153,37 @@ chains:
     stop()
   end))
 
+  it("goes elsewhere after a reload", helpers.task(function()
+    local one, stop_one = server.echo "one"
+    local two, stop_two = server.echo "two"
+    local ends, folder = line(), programs.folder()
+    local function config(address)
+      return programs.file(folder, "c.yml", ([[
+services:
+- name: line
+  addr: %s/b
+  listener: {type: serial}
+  handler: {type: serial, chain: c}
+chains:
+- name: c
+  hops: [{name: h, nodes: [{name: n, addr: "%s", connector: {type: tcp}, dialer: {type: tcp}}]}]
+]]):format(ends, address))
+    end
+    local p = proxy.start({ "-C", config(one) }, { services = 1 })
+    local near = proxy.start { "-L", "tcp://127.0.0.1:0/:0", "-F", ("serial://%s/a"):format(ends) }
+    local s = assert(stream.dial("127.0.0.1:" .. near:port(1)))
+    s:set_deadline(task.now() + 10000)
+    assert.equal("one", s:read_exact(3))
+    config(two)
+    p:kill "sighup"
+    assert.equal("two", s:read_exact(3))
+    s:close()
+    assert.equal(0, (p:stop()))
+    proxy.stop_all()
+    stop_one()
+    stop_two()
+  end))
+
   it("ends a silent line", helpers.task(function()
     local address, stop = server.echo()
     local ends = line()

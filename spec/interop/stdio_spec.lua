@@ -74,6 +74,22 @@ describe("stdio", function()
     stop()
   end))
 
+  it("survives a reload", helpers.task(function()
+    local address, stop = server.echo()
+    local folder = programs.folder()
+    local done = shell([[printf "scripts: [$2/s.lua]\n" >$2/c.yml
+      printf 'services: [{name: s, addr: "", listener: {type: stdio}, handler: {type: tcp},' >>$2/c.yml
+      printf 'forwarder: {nodes: [{name: t, addr: "%s"}]}}]\n' $1 >>$2/c.yml
+      echo >$2/s.lua
+      wait_for() { until grep -q "$1" "$2"; do sleep 0.05; done; }
+      touch $2/out $2/log
+      (echo before; wait_for before $2/out; kill -HUP $(cat $2/pid); wait_for reloaded $2/log; echo after) |
+        sh -c 'echo $$ >$0/pid; exec $T -C $0/c.yml' $2 >$2/out 2>$2/log
+      echo $?; cat $2/out]], address, folder)
+    assert.equal("0\nbefore\nafter\n", done.stdout)
+    stop()
+  end))
+
   it("ends with 1 when the target cannot be reached, and says why", helpers.task(function()
     local done = shell("echo | $T -L stdio://127.0.0.1:1; echo $?")
     assert.equal("1\n", done.stdout)

@@ -21,11 +21,10 @@ return component.listener "serial" {
     return line ~= nil, err
   end,
 
-  serve_alone = function(self, service)
-    local options = { silence = self.md.timeout * 1000 }
+  serve_alone = function(_, service)
     return alone.serve(service, {
-      open = function(closed)
-        return serial.open(service.addr, options, closed)
+      open = function(now, closed)
+        return serial.open(now.addr, { silence = now.listener.md.timeout * 1000 }, closed)
       end,
     })
   end,

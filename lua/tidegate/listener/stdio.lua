@@ -16,7 +16,7 @@ return component.listener "stdio" {
   serve_alone = function(_, service)
     return alone.serve(service, {
       stays = true,
-      open = function(closed)
+      open = function(_, closed)
         if taken then
           return nil, failure.new("config", "standard input and output are another service's")
         end

@@ -17,7 +17,7 @@ end
 -- Serve one connection, and wait until it is gone.  @return whether it was served | nil, err
 local function serve_one(self)
   local gone = task.waiter()
-  local stream, handle = self.how.open(function()
+  local stream, handle = self.how.open(self.service, function()
     gone:wake(true)
   end)
   if not stream then
@@ -74,8 +74,16 @@ function methods:close()
   self.sleeper:wake(true)
 end
 
+--- Let another service have what comes.  What runs ends for it, unless it stays.
+function methods:adopt(service)
+  self.service = service
+  if self.handle and not self.how.stays then
+    self.handle:cut()
+  end
+end
+
 --- Serve, in one worker, what `how.open` finds, until the acceptor returned is closed.
--- @param how { open = function(closed) → stream, handle | nil, err; stays = a connection that runs is left alone;
+-- @param how { open = function(service, closed) → stream, handle | nil, err; stays = a connection that runs is left alone;
 --   over = function(served): there is one connection only, and this is done after it }
 function M.serve(service, how)
   local self = setmetatable({ service = service, how = how, sleeper = task.waiter() }, mt)

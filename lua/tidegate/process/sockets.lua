@@ -89,7 +89,7 @@ local function describe(service)
     return nil, err or failure.new("config", ("unknown listener: %s"):format(kind))
   end
   if not item.network then
-    return { key = "none " .. service.name, network = "none" }
+    return { key = ("none %s %s"):format(kind, service.name), network = "none" }
   end
   local md = metadata.parse(LISTENER_KEYS, service.listener and service.listener.metadata or {})
   local netns = metadata.parse(SERVICE_KEYS, service.metadata or {}).netns
