@@ -18,6 +18,7 @@ local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
+local tls = require "spec.helpers.tls"
 local uv = require "luv"
 
 local M = {}
@@ -78,6 +79,32 @@ function env_methods:serve(path)
   local p = proxy.start({ "-C", path }, { services = 1 })
   self.proxies[#self.proxies + 1] = p
   return p
+end
+
+--- What both ends of TLS need.  @return the authority's certificate, the server's files (for localhost), the client's
+function env_methods:certificates()
+  if not self.files then
+    local authority = tls.authority "matrix"
+    self.files = { authority.cert, tls.certificate(authority, "localhost"), tls.certificate(authority, "client") }
+  end
+  return unpack(self.files)
+end
+
+--- Start a tidegate that reaches the TLS server on `port`, with a certificate of its own if `mutual`.  @return the way
+function env_methods:to_tls(port, mutual)
+  local authority, _, mine = self:certificates()
+  local p = self:tide("-L", "tcp://127.0.0.1:0/" .. self.origin, "-F",
+    ("tcp+tls://127.0.0.1:%d?secure=true&serverName=localhost&caFile=%s%s"):format(port, authority,
+      mutual and ("&certFile=%s&keyFile=%s"):format(mine.cert, mine.key) or ""))
+  return { tcp = { kind = "tcp", port = p:port(1) } }
+end
+
+--- Start a tidegate that ends TLS in front of the origin, and wants a certificate if `mutual`.  @return its port
+function env_methods:from_tls(mutual)
+  local authority, server = self:certificates()
+  local p = self:tide("-L", ("tcp+tls://127.0.0.1:0/%s?certFile=%s&keyFile=%s%s"):format(self.origin, server.cert,
+    server.key, mutual and "&caFile=" .. authority or ""))
+  return p:port(1)
 end
 
 --- Start a program of the peer that listens on `port`.

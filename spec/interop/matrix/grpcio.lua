@@ -1,7 +1,5 @@
 -- Google's gRPC in Python, by a bridge that makes a call of each TCP connection.
 
-local tls = require "spec.helpers.tls"
-
 local CANNOT = {
   half = { up = "The client's half-close is passed on; the origin's cannot be: in gRPC the server's end is the end of "
     .. "the call." },
@@ -9,25 +7,23 @@ local CANNOT = {
 
 local function client(secure)
   return function(env)
-    local authority = tls.authority "matrix"
-    local files = tls.certificate(authority, "localhost")
+    local authority, files = env:certificates()
     local p = env:tide("-L", ("tcp+grpc://127.0.0.1:0/%s?%s"):format(env.origin,
       secure and ("certFile=%s&keyFile=%s"):format(files.cert, files.key) or "grpc.insecure=true"))
     local port = env:port()
-    env:python("grpc_bridge.py", { "client", port, p:port(1), secure and authority.cert or nil }, port)
+    env:python("grpc_bridge.py", { "client", port, p:port(1), secure and authority or nil }, port)
     return { tcp = { kind = "tcp", port = port } }
   end
 end
 
 local function server(secure)
   return function(env)
-    local authority = tls.authority "matrix"
-    local files = tls.certificate(authority, "localhost")
+    local authority, files = env:certificates()
     local port = env:port()
     env:python("grpc_bridge.py", { "server", port, env.origin_port, secure and files.cert or nil,
       secure and files.key or nil }, port)
     local p = env:tide("-L", "tcp://127.0.0.1:0/x:1", "-F", ("tcp+grpc://localhost:%d?%s"):format(port,
-      secure and "secure=true&caFile=" .. authority.cert or "grpc.insecure=true"))
+      secure and "secure=true&caFile=" .. authority or "grpc.insecure=true"))
     return { tcp = { kind = "tcp", port = p:port(1) } }
   end
 end

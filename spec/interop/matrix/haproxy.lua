@@ -22,15 +22,14 @@ backend b
 
 -- Start haproxy; `bind` may hold %s for the certificate.
 local function start(env, mode, port, bind, server)
-  local authority = tls.authority "matrix"
-  local files = tls.certificate(authority, "localhost")
+  local _, files = env:certificates()
   local both = env:config("both.pem", "%s%s", tls.read(files.cert), tls.read(files.key))
   local path = env:config("haproxy.cfg", "%s", CONFIG:format(mode, port, bind:gsub("CERT", both), mode, server))
   env:start("haproxy", { "-db", "-f", path }, port)
 end
 
-local function trusted()
-  return "secure=true&serverName=localhost&caFile=" .. tls.authority "matrix".cert
+local function trusted(env)
+  return "secure=true&serverName=localhost&caFile=" .. env:certificates()
 end
 
 -- Between two of us: TLS to haproxy, in clear behind it.
@@ -39,33 +38,26 @@ local function between(near, far, bind, server, keys)
     local back, port = env:tide("-L", ("socks5+%s://127.0.0.1:0?%s"):format(far, keys or "")), env:port()
     start(env, "http", port, "ssl crt CERT " .. bind, ("127.0.0.1:%d %s"):format(back:port(1), server))
     local p = env:tide("-L", "socks5://127.0.0.1:0", "-F", ("socks5+%s://127.0.0.1:%d?%s&%s"):format(near, port,
-      trusted(), near ~= "grpc" and keys or ""))
+      trusted(env), near ~= "grpc" and keys or ""))
     return { tcp = { kind = "socks5", port = p:port(1) } }
   end
 end
 
-local function tls_server(verify)
+local function tls_server(mutual)
   return function(env)
-    local port, authority = env:port(), tls.authority "matrix"
-    local wanted = verify and " verify required ca-file " .. authority.cert or ""
-    start(env, "tcp", port, "ssl crt CERT" .. wanted, env.origin)
-    local mine = tls.certificate(authority, "client")
-    local p = env:tide("-L", "tcp://127.0.0.1:0/" .. env.origin, "-F", ("tcp+tls://127.0.0.1:%d?%s%s"):format(port,
-      trusted(), verify and ("&certFile=%s&keyFile=%s"):format(mine.cert, mine.key) or ""))
-    return { tcp = { kind = "tcp", port = p:port(1) } }
+    local port, authority = env:port(), env:certificates()
+    start(env, "tcp", port, "ssl crt CERT" .. (mutual and " verify required ca-file " .. authority or ""), env.origin)
+    return env:to_tls(port, mutual)
   end
 end
 
-local function tls_client(verify)
+local function tls_client(mutual)
   return function(env)
-    local authority = tls.authority "matrix"
-    local files, mine = tls.certificate(authority, "localhost"), tls.certificate(authority, "client")
-    local far = env:tide("-L", ("tcp+tls://127.0.0.1:0/%s?certFile=%s&keyFile=%s%s"):format(env.origin, files.cert,
-      files.key, verify and "&caFile=" .. authority.cert or ""))
+    local authority, _, mine = env:certificates()
     local port = env:port()
     local own = env:config("client.pem", "%s%s", tls.read(mine.cert), tls.read(mine.key))
     start(env, "tcp", port, "", ("127.0.0.1:%d ssl verify required ca-file %s verifyhost localhost %s"):format(
-      far:port(1), authority.cert, verify and "crt " .. own or ""))
+      env:from_tls(mutual), authority, mutual and "crt " .. own or ""))
     return { tcp = { kind = "tcp", port = port } }
   end
 end

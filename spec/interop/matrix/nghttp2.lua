@@ -67,7 +67,7 @@ local function reverse(clear)
 end
 
 local function nghttpx(env, ...)
-  local files = tls.certificate(tls.authority "matrix", "localhost")
+  local _, files = env:certificates()
   local port = env:port()
   env:start("nghttpx", { ("-f127.0.0.1,%d"):format(port), "--workers=1", "--no-ocsp", "--errorlog-file=/dev/stderr",
     "--accesslog-file=/dev/null", "--backend-connections-per-host=200", "--frontend-http2-max-concurrent-streams=200",

@@ -1,7 +1,5 @@
 -- nginx in front of us, behind us and between two of us.
 
-local tls = require "spec.helpers.tls"
-
 local CONFIG = [[
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 daemon off;
@@ -37,8 +35,7 @@ local GRPC = {
 
 -- Start nginx with a server of a block ("http" or "stream").
 local function start(env, block, port, flags, body)
-  local authority = tls.authority "matrix"
-  local files = tls.certificate(authority, "localhost")
+  local authority, files = env:certificates()
   local folder = env:folder()
   local text = CONFIG:format(folder, block, block == "http" and HTTP:format(folder) or STREAM, port, flags, files.cert,
     files.key, body)
@@ -47,7 +44,7 @@ local function start(env, block, port, flags, body)
 end
 
 local function trusted(authority)
-  return "secure=true&serverName=localhost&caFile=" .. authority.cert
+  return "secure=true&serverName=localhost&caFile=" .. authority
 end
 
 local function websocket(scheme)
@@ -70,31 +67,25 @@ local function grpc(env)
 end
 
 -- nginx ends our TLS.
-local function tls_server(verify)
+local function tls_server(mutual)
   return function(env)
-    local port, authority = env:port(), tls.authority "matrix"
+    local port, authority = env:port(), env:certificates()
     start(env, "stream", port, " ssl", ("proxy_pass %s;\n%s"):format(env.origin,
-      verify and ("ssl_verify_client on; ssl_client_certificate %s;"):format(authority.cert) or ""))
-    local mine = verify and tls.certificate(authority, "client")
-    local p = env:tide("-L", "tcp://127.0.0.1:0/" .. env.origin, "-F", ("tcp+tls://127.0.0.1:%d?%s%s"):format(port,
-      trusted(authority), verify and ("&certFile=%s&keyFile=%s"):format(mine.cert, mine.key) or ""))
-    return { tcp = { kind = "tcp", port = p:port(1) } }
+      mutual and ("ssl_verify_client on; ssl_client_certificate %s;"):format(authority) or ""))
+    return env:to_tls(port, mutual)
   end
 end
 
 -- nginx speaks TLS to us.
-local function tls_client(verify)
+local function tls_client(mutual)
   return function(env)
-    local authority = tls.authority "matrix"
-    local files, mine = tls.certificate(authority, "localhost"), tls.certificate(authority, "client")
-    local far = env:tide("-L", ("tcp+tls://127.0.0.1:0/%s?certFile=%s&keyFile=%s%s"):format(env.origin, files.cert,
-      files.key, verify and "&caFile=" .. authority.cert or ""))
+    local authority, _, mine = env:certificates()
     local port = env:port()
     start(env, "stream", port, "", ([[
       proxy_pass 127.0.0.1:%d;
       proxy_ssl on; proxy_ssl_verify on; proxy_ssl_trusted_certificate %s; proxy_ssl_name localhost; %s]]):format(
-      far:port(1), authority.cert,
-      verify and ("proxy_ssl_certificate %s; proxy_ssl_certificate_key %s;"):format(mine.cert, mine.key) or ""))
+      env:from_tls(mutual), authority,
+      mutual and ("proxy_ssl_certificate %s; proxy_ssl_certificate_key %s;"):format(mine.cert, mine.key) or ""))
     return { tcp = { kind = "tcp", port = port } }
   end
 end

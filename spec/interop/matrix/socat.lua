@@ -1,7 +1,6 @@
 -- socat as the client of our proxies and of our TLS, and starting a tidegate at its standard input and output.
 
 local proxy = require "spec.helpers.proxy"
-local tls = require "spec.helpers.tls"
 
 local function listening(port)
   return ("TCP-LISTEN:%d,bind=127.0.0.1,fork,reuseaddr,backlog=512"):format(port)
@@ -17,13 +16,9 @@ local function client(scheme, address)
 end
 
 local function secure(env)
-  local authority = tls.authority "matrix"
-  local files = tls.certificate(authority, "localhost")
-  local p = env:tide("-L", ("tcp+tls://127.0.0.1:0/%s?certFile=%s&keyFile=%s"):format(env.origin, files.cert,
-    files.key))
   local port = env:port()
-  env:start("socat", { "-t60", listening(port), ("OPENSSL:localhost:%d,pf=ip4,cafile=%s"):format(p:port(1),
-    authority.cert) }, port)
+  env:start("socat", { "-t60", listening(port), ("OPENSSL:localhost:%d,pf=ip4,cafile=%s"):format(env:from_tls(),
+    (env:certificates())) }, port)
   return { tcp = { kind = "tcp", port = port } }
 end
 

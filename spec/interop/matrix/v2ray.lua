@@ -2,7 +2,6 @@
 
 local json = require "cjson"
 local shadowsocks = require "spec.helpers.shadowsocks"
-local tls = require "spec.helpers.tls"
 
 local HALF = "v2ray ends a tunnel shortly after one side of it ends."
 
@@ -46,7 +45,7 @@ end
 local function serve(scheme, name)
   return function(env)
     local port = env:port()
-    local files = scheme ~= "ws" and tls.certificate(tls.authority "matrix", "localhost")
+    local files = scheme ~= "ws" and select(2, env:certificates())
     run(env, port, { protocol = "socks", settings = { auth = "noauth" }, streamSettings = transport(name, files) },
       { protocol = "freedom" })
     local p = env:tide("-L", "socks5://127.0.0.1:0",
@@ -57,8 +56,7 @@ end
 
 local function client(scheme, name)
   return function(env)
-    local authority = tls.authority "matrix"
-    local files = tls.certificate(authority, "localhost")
+    local authority, files = env:certificates()
     local far = env:tide("-L", ("socks5+%s://127.0.0.1:0?path=/v2%s"):format(scheme,
       scheme == "ws" and "" or ("&certFile=%s&keyFile=%s"):format(files.cert, files.key)))
     local port = env:port()

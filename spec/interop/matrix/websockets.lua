@@ -1,19 +1,16 @@
 -- Python's websockets, by a bridge that makes a WebSocket of each TCP connection.
 
-local tls = require "spec.helpers.tls"
-
 local CANNOT = { half = "A WebSocket has no half-close; the library closes it when either side ends." }
 
 local function client(scheme, query)
   return function(env)
-    local authority = tls.authority "matrix"
-    local files = tls.certificate(authority, "localhost")
+    local authority, files = env:certificates()
     local secure = scheme == "wss"
     local p = env:tide("-L", ("tcp+%s://127.0.0.1:0/%s?%s%s"):format(scheme, env.origin, query,
       secure and ("&certFile=%s&keyFile=%s"):format(files.cert, files.key) or ""))
     local port = env:port()
     env:python("ws_bridge.py", { "client", port, ("%s://localhost:%d/ws"):format(scheme, p:port(1)),
-      secure and authority.cert or nil }, port)
+      secure and authority or nil }, port)
     return { tcp = { kind = "tcp", port = port } }
   end
 end
