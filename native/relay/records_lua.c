@@ -214,6 +214,15 @@ static void put_some(struct tg_text *t, const char *key, lua_State *L, int index
         put_text(t, key, L, index);
 }
 
+/* What needs no escapes. */
+static void put_plain(struct tg_text *t, const char *text, size_t len)
+{
+    char *out = tg_text_room(t, len + 2);
+    out[0] = out[len + 1] = '"';
+    memcpy(out + 1, text, len);
+    t->len += len + 2;
+}
+
 /* The text at `index` (0: none), else the address of a stream's end, else `otherwise`. */
 static void put_address(struct tg_text *t, const char *key, lua_State *L, int index,
                         const struct tg_stream *s, bool peer, const char *otherwise)
@@ -228,6 +237,8 @@ static void put_address(struct tg_text *t, const char *key, lua_State *L, int in
     put_name(t, key);
     if (tg_stream_name(s, peer, &sa, &len) < 0)
         tg_logline_html(t, otherwise, strlen(otherwise));
+    else if (sa.ss_family == AF_INET || sa.ss_family == AF_INET6)
+        put_plain(t, text, tg_sockaddr_format((struct sockaddr *)&sa, len, text, sizeof(text)));
     else
         tg_logline_html(t, text, tg_sockaddr_format((struct sockaddr *)&sa, len, text, sizeof(text)));
 }

@@ -5,6 +5,10 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
+
+#define FEW 1u /* meters a gauge has room for */
+#define BUCKETS_MAX 8u /* remembered while a way is paid for; of more they are looked up again */
 
 enum kind {
     COUNT = 1,
@@ -182,10 +186,16 @@ void tg_meter_include(struct tg_meter *m, struct tg_meter *part)
 
 void tg_gauge_add(struct tg_gauge *g, struct tg_meter *m)
 {
-    struct tg_meter **grown = realloc(g->meters, (g->count + 1) * sizeof(*grown));
-    if (grown == NULL)
-        abort();
-    g->meters = grown;
+    struct tg_meter **before = g->count > FEW ? g->meters : NULL;
+    if (g->count < FEW) {
+        g->meters = g->few;
+    } else {
+        g->meters = realloc(before, (g->count + 1) * sizeof(struct tg_meter *));
+        if (g->meters == NULL)
+            abort();
+        if (before == NULL)
+            memcpy(g->meters, g->few, sizeof(g->few));
+    }
     g->meters[g->count++] = tg_meter_hold(m);
     m->users++;
 }
@@ -201,7 +211,8 @@ void tg_gauge_close(struct tg_gauge *g)
     for (unsigned i = 0; i < g->own_count; i++)
         tg_shared_put(g->own[i].bucket);
     free(g->own);
-    free(g->meters);
+    if (g->count > FEW)
+        free(g->meters);
     *g = (struct tg_gauge){ .meters = NULL };
 }
 
@@ -276,21 +287,36 @@ static uint32_t charge(struct tg_gauge *g, enum tg_way w, uint64_t n, uint64_t n
     return wait;
 }
 
+/* Pay for a part of `want`.  @return false: nobody asks for it */
+static bool pay(struct tg_gauge *g, enum tg_way w, uint64_t want, uint64_t now)
+{
+    struct place at = { 0, NULL };
+    struct tg_bucket *buckets[BUCKETS_MAX];
+    unsigned count = 0;
+    uint64_t n = want;
+    for (struct tg_bucket *b; (b = next_bucket(g, w, &at)) != NULL; count++) {
+        n = tg_bucket_portion(b, n, now);
+        if (count < BUCKETS_MAX)
+            buckets[count] = b;
+    }
+    uint32_t wait = count > BUCKETS_MAX ? charge(g, w, n, now) : 0;
+    for (unsigned i = 0; i < count && count <= BUCKETS_MAX; i++) {
+        uint32_t ms = tg_bucket_charge(buckets[i], n, now);
+        wait = ms > wait ? ms : wait;
+    }
+    if (count == 0)
+        return false;
+    g->way[w].paid = n;
+    g->way[w].ready_at = now + wait;
+    return true;
+}
+
 int64_t tg_gauge_reserve(struct tg_gauge *g, enum tg_way w, uint64_t want, uint64_t now)
 {
     if (is_used_up(g))
         return TG_BLOCKED;
-    if (g->way[w].paid == 0) {
-        struct place at = { 0, NULL };
-        uint64_t n = want;
-        bool limited = false;
-        for (struct tg_bucket *b; (b = next_bucket(g, w, &at)) != NULL; limited = true)
-            n = tg_bucket_portion(b, n, now);
-        if (!limited)
-            return (int64_t)want;
-        g->way[w].paid = n;
-        g->way[w].ready_at = now + charge(g, w, n, now);
-    }
+    if (g->way[w].paid == 0 && !pay(g, w, want, now))
+        return (int64_t)want;
     if (g->way[w].ready_at > now)
         return 0;
     return (int64_t)(g->way[w].paid < want ? g->way[w].paid : want);

@@ -68,7 +68,8 @@ void tg_meter_slot(struct tg_meter *m, struct tg_counter *taken);
 void tg_meter_include(struct tg_meter *m, struct tg_meter *part);
 
 struct tg_gauge {
-    struct tg_meter **meters; /**< held */
+    struct tg_meter **meters; /**< held; `few`, or allocated */
+    struct tg_meter *few[1];
     unsigned count, own_count;
     struct tg_own_bucket *own; /**< for tg_meter_limit_each() */
     struct {

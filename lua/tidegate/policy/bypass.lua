@@ -147,9 +147,23 @@ function M.of(config, registry)
   end
 end
 
---- Give a service its bypass.
+-- Do all of a group look at nothing but the address?
+local function is_plain(group)
+  for _, name in ipairs(group.names) do
+    local one = group.registry.bypasses[name]
+    if one and (getmetatable(one) ~= mt or rawget(one, "contains")) then
+      return false
+    end
+  end
+  return true
+end
+
+--- Give a service its bypass; it is `plain` when it need not be told more than the address that was asked for.
 function M.attach(service, config)
   service.bypass = M.of(config, service.registry)
+  if service.bypass then
+    service.bypass.plain = is_plain(service.bypass)
+  end
   return true
 end
 

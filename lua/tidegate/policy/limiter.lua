@@ -196,17 +196,20 @@ end
 
 --- Add the meters to a list that limit all connections of a service alike: those of rules which ask for
 -- nothing.  They change with limiter.rules.
+-- @return whether there may be others, see accepted()
 function M.common(service, list)
   local limiter, times = service.limiter, service.limiter_times
-  if limiter and live.is_static(limiter) then
-    local of_service, of_connection = levels_of(service)
-    if of_service then
-      list[#list + 1] = live.meter(limiter, NOBODY, "service", "$", times)
-    end
-    if of_connection then
-      list[#list + 1] = live.meter(limiter, NOBODY, "conn", live.EACH, times)
-    end
+  if not limiter or not live.is_static(limiter) then
+    return limiter ~= nil
   end
+  local of_service, of_connection = levels_of(service)
+  if of_service then
+    list[#list + 1] = live.meter(limiter, NOBODY, "service", "$", times)
+  end
+  if of_connection then
+    list[#list + 1] = live.meter(limiter, NOBODY, "conn", live.EACH, times)
+  end
+  return of_connection and limiter.by_ip and limiter.rules:by_ip() or false
 end
 
 --- Limit an accepted connection: what common() does not say.  Scripts and plugins are asked for each.

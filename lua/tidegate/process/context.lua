@@ -180,7 +180,8 @@ end
 stage.define("request", function(ctx, network, address)
   ctx.network, ctx.target = network, address
   local bypass = ctx.service.bypass
-  if bypass and not rawget(ctx, "own_target") and bypass:contains(ctx, network, address, { host = address }) then
+  if bypass and not rawget(ctx, "own_target")
+    and bypass:contains(ctx, network, address, not bypass.plain and { host = address } or nil) then
     return nil, failure.new("blocked", "bypass: " .. address, { level = "debug" })
   end
   return true

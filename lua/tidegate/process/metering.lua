@@ -30,8 +30,8 @@ local function common_of(service)
     return held
   end
   local parts = { unpack(service.meters) }
-  limiter.common(service, parts)
-  held = { common = true, rules = rules, parts[1] }
+  local others = limiter.common(service, parts)
+  held = { common = true, rules = rules, others = others, parts[1] }
   if #parts > 1 then
     held[1] = meter.new()
     for i = 1, #parts do
@@ -71,7 +71,7 @@ function M.accepted(ctx)
       stream:add_meter(one)
     end
   end
-  if service.limiter then
+  if common.others then
     limiter.accepted(ctx)
   end
   if service.late_meters then
