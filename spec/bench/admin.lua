@@ -96,7 +96,7 @@ local function asker(port)
   end
 end
 
-local api, metrics = asker(api_port), asker(metrics_port)
+local api = asker(api_port)
 local front = cjson.decode(api "/stats").data.services
 local addresses = { front[1].addr, front[2].addr }
 
@@ -154,10 +154,23 @@ end
 measure("GET /stats", 50, function()
   api "/stats"
 end)
+local metrics = asker(metrics_port)
 local lines = select(2, metrics "/metrics":gsub("\n", ""))
 measure(("GET /metrics (%d lines)"):format(lines), 50, function()
   metrics "/metrics"
 end)
+for _, clients in ipairs { 1000, 10000 } do -- as if so many addresses had been seen
+  assert(proxy.run({ "eval", "-socket", repl, ([[(function()
+    for i = 1, %d do
+      require("tidegate.process.metrics").series():set(
+        ("client\0front\00010.0.%%d.%%d"):format(math.floor(i / 250), i %% 250), true)
+    end
+  end)()]]):format(clients) }).code == 0)
+  lines = select(2, metrics "/metrics":gsub("\n", ""))
+  measure(("GET /metrics (%d lines)"):format(lines), 20, function()
+    metrics "/metrics"
+  end)
+end
 for i = 1, WANTED do
   held[i]:close()
 end
