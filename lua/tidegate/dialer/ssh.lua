@@ -2,13 +2,14 @@
 
 local component = require "tidegate.component"
 local dial = require "tidegate.net.ssh.dial"
+local failure = require "tidegate.failure"
 local libssh = require "tidegate.native.ssh"
 local ssh2 = require "tidegate.native.ssh2"
 
 local OURS = "^SSH%-2%.0%-tidegate_tunnel\r?\n"
 local GREETING_MAX = 255
 
--- What the server says first; it stays to be read.
+-- What the server says first, "" where it hangs up; it stays to be read.  @return it | nil, err
 local function greeting(stream, deadline)
   if libssh.is_plain(stream) then
     return libssh.greeting(stream, deadline)
@@ -16,9 +17,10 @@ local function greeting(stream, deadline)
   stream:set_deadline(deadline)
   local got = ""
   while #got < GREETING_MAX and not got:find "\n" do
-    local more = stream:peek(#got + 1)
+    local more, err = stream:peek(#got + 1)
     if not more then
-      break
+      stream:set_deadline(nil)
+      return err and err.code == "timeout" and nil or got, err
     end
     got = more
   end
@@ -28,8 +30,12 @@ end
 
 -- libssh, which is quicker, opens no channels of gost's type; servers of our kind take another as well.
 local function choose(stream, deadline)
-  local line = greeting(stream, deadline)
-  return line and line:find(OURS) and libssh or ssh2
+  local line, err = greeting(stream, deadline)
+  if not line then
+    return nil, err.code == "timeout"
+      and failure.new("timeout", "the server says nothing; it may be none of SSH, or its transport another") or err
+  end
+  return line:find(OURS) and libssh or ssh2
 end
 
 local function refine(session, err)

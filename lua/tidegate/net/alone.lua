@@ -83,7 +83,7 @@ function methods:adopt(service)
 end
 
 --- Serve, in one worker, what `how.open` finds, until the acceptor returned is closed.
--- @param how { open = function(service, closed) → stream, handle | nil, err; stays = a connection that runs is left alone;
+-- @param how { open = function(service, closed) → stream, handle | nil, err; stays = what runs is left alone;
 --   over = function(served): there is one connection only, and this is done after it }
 function M.serve(service, how)
   local self = setmetatable({ service = service, how = how, sleeper = task.waiter() }, mt)

@@ -39,7 +39,10 @@ static void test_verdicts(void **state)
     expect("GETX", 4, TG_SNIFF_NONE, 4);
     expect("PAST", 4, TG_SNIFF_NONE, 3);
     expect("SSH-1.5", 7, TG_SNIFF_NONE, 5);
-    expect("\1\1", 2, TG_SNIFF_NONE, 1);
+    expect("\6\1", 2, TG_SNIFF_NONE, 1);
+    expect("\0\21\x12\x34\1\0\0\1\0\0\0\0\0\1", 14, TG_SNIFF_DNS, 14);
+    expect("\0\20\1\1", 4, TG_SNIFF_NONE, 2);  /* shorter than any query */
+    expect("\1\1\1\1\x81", 5, TG_SNIFF_NONE, 5); /* an answer */
     expect("get /", 5, TG_SNIFF_NONE, 1);
     assert_string_equal(tg_sniffed_word(TG_SNIFF_SOCKS5), "socks5");
 }

@@ -23,7 +23,7 @@ function M.connect(path)
     end
   end
   if #paths == 0 then
-    return nil, ("no running tidegate of this user has a REPL in %s; start one, or name its socket with -socket"):format(
+    return nil, ("no running tidegate of this user has a REPL in %s; start one, or name its socket by -socket"):format(
       place.folder())
   end
   return nil, ("no tidegate answers at %s (%s); start one, or name its socket with -socket"):format(paths[1],

@@ -3,8 +3,8 @@
 -- There are two libraries, whose sessions look the same to this file: libssh's lie on plain streams only,
 -- libssh2's on any.
 
+local blame = require "tidegate.net.ssh.blame"
 local carrier = require "tidegate.net.ssh.carrier"
-local failure = require "tidegate.failure"
 local keys = require "tidegate.net.ssh.keys"
 local known = require "tidegate.net.ssh.known"
 local login = require "tidegate.net.ssh.login"
@@ -104,7 +104,7 @@ end
 local function greet(self, session, hosts, deadline)
   local ok, err, reason = session:ready(deadline)
   if not ok then
-    return nil, reason and reason ~= "" and failure.new(err.code, "SSH with the server: " .. reason) or err
+    return nil, blame("server", err, reason)
   end
   if hosts then
     local kind, key, print = session:host_key()
@@ -136,8 +136,14 @@ local function connect(self, ctx, node, via, deadline)
   if own and (not deadline or own < deadline) then
     deadline = own
   end
-  local library = self.choose and self.choose(stream, deadline) or native
-  local session
+  local session, library = nil, native
+  if self.choose then
+    library, err = self.choose(stream, deadline)
+    if not library then
+      stream:close()
+      return nil, err
+    end
+  end
   session, err = start(self, library, stream, hosts)
   if not session then
     return nil, err

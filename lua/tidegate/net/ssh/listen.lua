@@ -5,6 +5,7 @@ local address = require "tidegate.native.address"
 local auth = require "tidegate.policy.auth"
 local authorized = require "tidegate.net.ssh.authorized"
 local bind = require "tidegate.net.ssh.bind"
+local blame = require "tidegate.net.ssh.blame"
 local carrier = require "tidegate.net.ssh.carrier"
 local failure = require "tidegate.failure"
 local keys = require "tidegate.net.ssh.keys"
@@ -173,8 +174,8 @@ function M.accept(self, ctx, stream)
   ok, err, reason = session:ready(deadline)
   if ok then
     ok, err = login(self, ctx, session, deadline)
-  elseif reason and reason ~= "" then
-    err = failure.new(err.code, "SSH with the client: " .. reason)
+  else
+    err = blame("client", err, reason)
   end
   if not ok then
     session:close()
