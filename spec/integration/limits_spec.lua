@@ -312,6 +312,7 @@ quotas:
     local p = proxy.start({ "-C", path }, { services = 1 })
     local first = dial(p, 1)
     assert.is_true(alive(first))
+    p:logged "traffic limit reached" -- the echo may be here before it is counted
     local parked = dial(p, 1)
     parked:write "x"
     parked:set_deadline(task.now() + 50)
