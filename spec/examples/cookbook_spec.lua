@@ -167,7 +167,7 @@ local entries = {
   },
   [10] = {
     prepare = function()
-      local keys = ssh.keys(true)
+      local keys = ssh.keys()
       local port = ssh.server(keys)
       return { { "host.internal:22", "127.0.0.1:" .. port } }, { keys = keys, port = port }
     end,

@@ -1,25 +1,33 @@
 -- OpenSSH's client and server for specs.
 
 local programs = require "spec.helpers.programs"
+local uv = require "luv"
 
 local M = {}
 
+-- Files of keys by name: all specs of a process share them, since making them takes a while.
+local made = {}
+
+local function make(folder, name, kind, ...)
+  local path = folder .. "/" .. name
+  if not made[name] then
+    programs.output("ssh-keygen", { "-q", "-t", kind, "-C", name, "-f", path, ... })
+    made[name] = { io.open(path):read "*a", io.open(path .. ".pub"):read "*a" }
+    return
+  end
+  programs.file(folder, name, made[name][1])
+  uv.fs_chmod(path, 384) -- 0600, or ssh does not take it
+  programs.file(folder, name .. ".pub", made[name][2])
+end
+
 --- A folder with keys: user, other (ed25519), rsa (passphrase "phrase"), host, and `authorized` for user and rsa.
--- @param few true: no rsa, which takes a while to make
-function M.keys(few)
+function M.keys()
   local folder = programs.folder()
-  local function make(name, kind, phrase)
-    programs.output("ssh-keygen", { "-q", "-t", kind, "-N", phrase, "-C", name, "-f", folder .. "/" .. name })
-  end
-  make("user", "ed25519", "")
-  make("other", "ed25519", "")
-  if few then
-    programs.file(folder, "rsa.pub", "")
-  else
-    make("rsa", "rsa", "phrase")
-  end
-  make("host", "ed25519", "")
-  programs.output("sh", { "-c", ("cd %s && cat user.pub rsa.pub > authorized"):format(folder) })
+  make(folder, "user", "ed25519", "-N", "")
+  make(folder, "other", "ed25519", "-N", "")
+  make(folder, "rsa", "rsa", "-b", "2048", "-a", "1", "-N", "phrase")
+  make(folder, "host", "ed25519", "-N", "")
+  programs.file(folder, "authorized", made.user[2] .. made.rsa[2])
   return folder
 end
 
@@ -67,12 +75,17 @@ LogLevel VERBOSE
 
 --- Start OpenSSH's server with these keys.
 -- @param more lines of its configuration; those that come first win
--- @return port, server
+-- @return port, server; server:cut() ends it together with its connections, which lead process groups of their own
 function M.server(folder, more, port)
   port = port or programs.free_port()
   local config = programs.file(folder, "sshd_config", (more or "") .. SSHD:format(port, folder, folder))
   programs.output("mkdir", { "-p", "/run/sshd" })
-  return port, programs.start("/usr/sbin/sshd", { "-D", "-e", "-f", config }, { port = port })
+  local server = programs.start("/usr/sbin/sshd", { "-D", "-e", "-f", config }, { port = port })
+  function server:cut()
+    programs.output("pkill", { "-KILL", "-P", tostring(self.pid) })
+    return self:stop "sigkill"
+  end
+  return port, server
 end
 
 return M

@@ -163,7 +163,9 @@ describe("SSH logins", function()
   end))
 
   it("say that a key is encrypted", helpers.task(function()
-    programs.output("ssh-keygen", { "-q", "-t", "rsa", "-m", "PEM", "-N", "phrase", "-f", keys .. "/pem" })
+    programs.output("cp", { "-p", keys .. "/rsa", keys .. "/pem" })
+    programs.output("ssh-keygen", { "-q", "-p", "-m", "PEM", "-P", "phrase", "-N", "phrase", "-f", keys .. "/pem" })
+    assert.matches("^%-%-%-%-%-BEGIN RSA PRIVATE KEY", io.open(keys .. "/pem"):read "*a")
     for _, name in ipairs { "rsa", "pem" } do
       local done = proxy.run { "-L", "sshd://127.0.0.1:0?privateKeyFile=" .. keys .. "/" .. name }
       assert.matches("the key is encrypted, it needs a passphrase", done.stderr)
