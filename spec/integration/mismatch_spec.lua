@@ -29,7 +29,7 @@ local PAIRS = {
   { "ohttp", "tcp", NO_ANSWER, RELAY },
   { "otls", "tls", "the transport may be another" },
   { "grpc", "h2", "the path may differ", "without a configured path" },
-  { "tls", "ssh", HUNG_UP, "SSH with the client: " },
+  { "tls", "ssh", { NO_TLS, HUNG_UP }, "SSH with the client: " },
 }
 
 local function url(protocol, transport, port)
@@ -37,12 +37,17 @@ local function url(protocol, transport, port)
   return ("%s+%s://127.0.0.1:%d%s"):format(protocol, path, port, query)
 end
 
--- A server that closes with bytes unread resets the connection, and what came before may be lost.
-local function says(p, text)
+-- One of the texts is in the log.  A server that closes with bytes unread resets the connection, and what came
+-- before may be lost.
+local function says(p, texts)
+  texts = type(texts) == "table" and texts or { texts }
   helpers.eventually(function()
-    local log = p:log()
-    return log:find(text, 1, true) or log:find("reset by peer", 1, true)
-  end, "no " .. text .. " in\n" .. p:log())
+    local log, found = p:log(), nil
+    for _, text in ipairs(texts) do
+      found = found or log:find(text, 1, true)
+    end
+    return found or log:find("reset by peer", 1, true)
+  end, "no " .. texts[1] .. " in\n" .. p:log())
 end
 
 describe("transports that do not fit", function()

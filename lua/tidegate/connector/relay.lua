@@ -94,14 +94,17 @@ local function request(self, ctx, stream, network, target, deadline)
   if not ok then
     return nil, err
   end
-  if self.md.nodelay then
-    ok, err = receive(stream)
-    if not ok then
-      return nil, err
-    end
+  if not self.md.nodelay then
+    stream:set_deadline(nil)
+    ctx.unanswered = true
+    return lazy_reply.relay(stream)
+  end
+  ok, err = receive(stream)
+  if not ok then
+    return nil, err
   end
   stream:set_deadline(nil)
-  return self.md.nodelay and stream or lazy_reply.relay(stream)
+  return stream
 end
 
 local function connect(self, ctx, stream, network, target, deadline)

@@ -6,6 +6,7 @@ local failure = require "tidegate.failure"
 local forward = require "tidegate.handler.forward.stream"
 local message = require "tidegate.native.relay_message"
 local mux_schema = require "tidegate.net.mux_schema"
+local refused = require "tidegate.net.refuse"
 local sniffing = require "tidegate.handler.sniffing"
 
 local address_join = address.join
@@ -17,8 +18,7 @@ local BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, UNAVAILABLE, HOST_UNREACHABLE, NETWO
   1, 2, 3, 5, 6, 7
 
 local function refuse(stream, status, err)
-  stream:write(message.encode_response { status = status })
-  return nil, err
+  return refused(stream, message.encode_response { status = status }, err)
 end
 
 -- The whole text for sockets that have no port.
@@ -75,9 +75,9 @@ local function handle(self, ctx, stream)
   end
   stream:set_deadline(nil)
   if ctx:needs_auth() then
-    local ok, refused = ctx:authenticate(request.user or "", request.pass or "")
+    local ok, why = ctx:authenticate(request.user or "", request.pass or "")
     if not ok then
-      return refuse(stream, UNAUTHORIZED, refused)
+      return refuse(stream, UNAUTHORIZED, why)
     end
   end
 

@@ -3,6 +3,7 @@
 local address = require "tidegate.native.address"
 local component = require "tidegate.component"
 local failure = require "tidegate.failure"
+local refuse = require "tidegate.net.refuse"
 local sniffing = require "tidegate.handler.sniffing"
 local socks = require "tidegate.native.socks"
 local socks5 = require "tidegate.net.socks5"
@@ -71,8 +72,7 @@ local function check_password(ctx, stream)
   end
   local ok, err = ctx:authenticate(user, pass)
   if not ok then
-    stream:write(AUTH_FAILED)
-    return nil, err
+    return refuse(stream, AUTH_FAILED, err)
   end
   return stream:write(AUTH_OK)
 end
@@ -86,8 +86,7 @@ local function greet(self, ctx, stream, deadline)
   local needs_auth = ctx:needs_auth()
   local method = choose(offered, needs_auth, not self.md.notls)
   if not method then
-    stream:write(NO_METHOD)
-    return nil, failure.new("auth", "no method in common")
+    return refuse(stream, NO_METHOD, failure.new("auth", "no method in common"))
   end
 
   local ok
@@ -114,8 +113,7 @@ end
 local function connect(self, ctx, stream, host, port)
   local upstream, err = ctx:connect("tcp", address_join(host, port))
   if not upstream then
-    stream:write(REFUSED[err.code == "blocked" and NOT_ALLOWED or UNREACHABLE])
-    return nil, err
+    return refuse(stream, REFUSED[err.code == "blocked" and NOT_ALLOWED or UNREACHABLE], err)
   end
 
   local bound_host, bound_port = address_split(upstream:local_address() or "", 0)
@@ -147,8 +145,7 @@ local function handle(self, ctx, stream)
   elseif COMMANDS[command] then
     return require(COMMANDS[command])(self, ctx, stream, host, port, command)
   end
-  stream:write(REFUSED[BAD_COMMAND])
-  return nil, failure.new("unsupported", ("SOCKS5 command %d"):format(command))
+  return refuse(stream, REFUSED[BAD_COMMAND], failure.new("unsupported", ("SOCKS5 command %d"):format(command)))
 end
 
 return component.handler "socks5" {

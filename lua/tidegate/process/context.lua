@@ -107,7 +107,7 @@ function M.new(service, stream)
     -- Room for what most connections get, so that the table never grows.
     asked = nil, asked_network = nil, client = nil, client_ip = nil, client_key = nil, handled = nil,
     local_address = nil, meters = nil, network = nil, path = nil, relayed = nil, remote = nil, sid = nil,
-    target = nil, user = nil,
+    target = nil, unanswered = nil, user = nil,
     nil,
   }, mt)
 end

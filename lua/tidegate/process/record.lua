@@ -16,7 +16,7 @@ local now = task.now
 local record_relay = relay.record
 local time_ago = logline.time
 
-local INFO = 3
+local INFO, ERROR = 3, 5
 local HANDLER = "recorder.service.handler"
 
 local M = {}
@@ -206,7 +206,9 @@ end
 
 -- Does anybody want to know how a relay of this connection ends?
 local function is_watched(ctx)
-  return wanted or ctx.service.log.level <= INFO or ctx.stages.hooked.record or handler_recorder(ctx)
+  local level = ctx.service.log.level
+  return wanted or level <= INFO or ctx.stages.hooked.record or handler_recorder(ctx)
+    or level <= ERROR and rawget(ctx, "unanswered")
 end
 
 local function address_of(endpoint, method)
@@ -216,6 +218,7 @@ end
 -- Nothing but a record will come of it.
 local function is_recorded_only(ctx, service)
   return not wanted and service.log.level > INFO and not ctx.stages.hooked.record and rawget(ctx, "recorded") == nil
+    and not rawget(ctx, "unanswered")
 end
 
 -- What records of a service begin with, by node.

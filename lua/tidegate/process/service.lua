@@ -342,6 +342,10 @@ local LEVELS = {
   auth = "warn", blocked = "warn", limit = "warn", protocol = "warn", tls = "warn",
 }
 
+-- Relays end by what either side does; what a node or the wire did wrong is the operator's.
+local IN_RELAYS = { auth = "warn", blocked = "warn", protocol = "warn", tls = "warn", refused = "error",
+  unreachable = "error" }
+
 local function report(ctx, err)
   local level = err.level or LEVELS[err.code] or "error"
   if ctx.service.log:enabled(level) then
@@ -508,6 +512,9 @@ function M.relay_ended(tag, result)
     return
   end
   ctx = context.restore(ctx)
+  if result.err and (result.err.level or IN_RELAYS[result.err.code]) then
+    report(ctx, result.err)
+  end
   local ok, why = xpcall(record.finish, traceback, ctx, {
     up = before_up + result.up,
     down = before_down + result.down,

@@ -6,12 +6,12 @@ local failure = require "tidegate.failure"
 local message = require "tidegate.native.relay_message"
 local mux_peers = require "tidegate.net.mux_peers"
 local mux_schema = require "tidegate.net.mux_schema"
+local refused = require "tidegate.net.refuse"
 
 local OK, BAD_REQUEST, FORBIDDEN, UNAVAILABLE = 0, 1, 3, 5
 
 local function refuse(stream, status, err)
-  stream:write(message.encode_response { status = status })
-  return nil, err
+  return refused(stream, message.encode_response { status = status }, err)
 end
 
 -- gost's client writes ":8000" as the name "0.0.0.0::8000" with port 0, older ones as no name.

@@ -4,6 +4,7 @@ local address = require "tidegate.native.address"
 local failure = require "tidegate.failure"
 local load = require "tidegate.chain.load"
 local message = require "tidegate.native.relay_message"
+local refused = require "tidegate.net.refuse"
 local udp = require "tidegate.net.udp"
 
 local OK, FORBIDDEN, UNAVAILABLE, HOST_UNREACHABLE, NETWORK_UNREACHABLE = 0, 3, 5, 6, 7
@@ -11,8 +12,7 @@ local OK, FORBIDDEN, UNAVAILABLE, HOST_UNREACHABLE, NETWORK_UNREACHABLE = 0, 3, 
 local M = {}
 
 local function refuse(stream, status, err)
-  stream:write(message.encode_response { status = status })
-  return nil, err
+  return refused(stream, message.encode_response { status = status }, err)
 end
 
 local function serve(ctx, stream, response, options)

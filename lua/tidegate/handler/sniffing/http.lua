@@ -3,7 +3,7 @@
 local failure = require "tidegate.failure"
 local forward = require "tidegate.handler.http.forward"
 local head = require "tidegate.net.http.head"
-local linger = require "tidegate.net.http.linger"
+local linger = require "tidegate.net.linger"
 local recording = require "tidegate.handler.http.record"
 local reply = require "tidegate.handler.http.reply"
 local target = require "tidegate.handler.http.target"

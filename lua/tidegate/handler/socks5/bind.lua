@@ -5,6 +5,7 @@ local address = require "tidegate.native.address"
 local failure = require "tidegate.failure"
 local mux_peers = require "tidegate.net.mux_peers"
 local mux_schema = require "tidegate.net.mux_schema"
+local refused = require "tidegate.net.refuse"
 local socks = require "tidegate.native.socks"
 local task = require "tidegate.native.task"
 
@@ -17,8 +18,7 @@ local function reply_with(text)
 end
 
 local function refuse(stream, status, err)
-  stream:write(socks.encode_reply5(status))
-  return nil, err
+  return refused(stream, socks.encode_reply5(status), err)
 end
 
 -- What the client is to tell its peer: our address as it sees it, unless that is a path, and the port.

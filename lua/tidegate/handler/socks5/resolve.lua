@@ -2,13 +2,13 @@
 
 local address = require "tidegate.native.address"
 local failure = require "tidegate.failure"
+local refused = require "tidegate.net.refuse"
 local socks = require "tidegate.native.socks"
 
 local OK, FAILED, NOT_ALLOWED, BAD_COMMAND = 0, 1, 2, 7
 
 local function refuse(stream, status, err)
-  stream:write(socks.encode_reply5(status))
-  return nil, err
+  return refused(stream, socks.encode_reply5(status), err)
 end
 
 return function(self, ctx, stream, host, port, command)

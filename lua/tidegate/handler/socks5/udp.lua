@@ -2,6 +2,7 @@
 
 local address = require "tidegate.native.address"
 local failure = require "tidegate.failure"
+local refused = require "tidegate.net.refuse"
 local socks = require "tidegate.native.socks"
 local udp = require "tidegate.net.udp"
 
@@ -14,8 +15,7 @@ local function reply(stream, status, text)
 end
 
 local function refuse(stream, status, err)
-  reply(stream, status)
-  return nil, err
+  return refused(stream, socks.encode_reply5(status, "", 0), err)
 end
 
 local function associate(self, ctx, stream)
