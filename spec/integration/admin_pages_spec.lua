@@ -64,7 +64,7 @@ describe("the admin plane", function()
     local folder = programs.folder()
     port = programs.free_port()
     local path = programs.file(folder, "gate.yml", ("profiling: {addr: ':%d'}\n"):format(port))
-    proxy.start({ "-C", path, "-L", "http://127.0.0.1:0" })
+    local p = proxy.start({ "-C", path, "-L", "http://127.0.0.1:0" })
     programs.wait_port(port)
     a = api.new("http://127.0.0.1:" .. port)
     local _, text = a:ask("GET", "/debug/pprof/cmdline")
@@ -75,6 +75,22 @@ describe("the admin plane", function()
     for line in text:gmatch "[^\n]+" do
       assert.matches("^worker 1;.+ %d+$", line)
     end
+    local busy = programs.start("curl", { "-s", "-o", "/dev/null", "-x", "http://127.0.0.1:" .. p:port(1),
+      ("http://127.0.0.1:%d/x?[1-9000000]"):format(port) })
+    local of_worker, of_control
+    helpers.eventually(function() -- C is looked at as well, in all threads at once
+      status, text = a:ask("GET", "/debug/pprof/profile?seconds=0.3&stacks=c")
+      assert.equal(200, status)
+      for line in text:gmatch "[^\n]+" do
+        assert.matches("^%l+ ?%d?;.+ %d+$", line)
+      end
+      of_worker = of_worker or text:find "worker %d;[^\n]*tg_vm_run;"
+      of_control = of_control or text:find "control;[^\n]*main;tg_vm_run;"
+      return of_worker and of_control
+    end, "no stacks of C", 20)
+    busy:stop()
+    status, text = a:ask("GET", "/debug/pprof/profile?stacks=odd")
+    assert.same({ 400, 'there are no stacks of "odd"; lua and c are\n' }, { status, text })
     assert.equal(400, (a:ask("GET", "/debug/pprof/profile?seconds=1000")))
     assert.equal(404, (a:ask("GET", "/debug/pprof/heap")))
     local listening = programs.run("ss", { "-ltnH", "sport = :" .. port })

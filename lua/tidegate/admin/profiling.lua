@@ -8,8 +8,8 @@ local M = {}
 local SECONDS, SECONDS_MAX = 30, 300
 
 local INDEX = [[
-/debug/pprof/cmdline                        the command line
-/debug/pprof/profile?seconds=30&worker=all  where Lua spends its time, as folded stacks
+/debug/pprof/cmdline                                   the command line
+/debug/pprof/profile?seconds=30&worker=all&stacks=lua  where Lua spends its time, as folded stacks; or C: stacks=c
 ]]
 
 local function command_line()
@@ -26,7 +26,7 @@ local function take(control, request)
   if not seconds or seconds <= 0 or seconds > SECONDS_MAX then
     return http.text(400, ("seconds must be more than 0 and at most %d\n"):format(SECONDS_MAX))
   end
-  local list, err = control.profile(request.query.worker or "all", seconds)
+  local list, err = control.profile(request.query.worker or "all", seconds, request.query.stacks)
   if not list then
     return http.text(400, err .. "\n")
   end

@@ -12,6 +12,7 @@
 --   connections(filter, offset, limit, sort) → { total, items }  disconnect(sid) → whether there was one
 --   figures()              see tidegate.process.figures; look() has them counted where there is no API
 --   nodes()                see tidegate.process.nodes
+--   profile(where, seconds, kind)  see tidegate.process.profiles
 --   ask(where, question, wait_ms) → the answers of workers | nil, why not
 
 local addr = require "tidegate.net.addr"
@@ -23,7 +24,7 @@ local keeper = lazy "tidegate.policy.quota.keeper"
 local log = require "tidegate.process.log"
 local message = require "tidegate.process.message"
 local process = require "tidegate.native.process"
-local profile = require "tidegate.process.profile"
+local profiles = require "tidegate.process.profiles"
 local ranking = require "tidegate.process.ranking"
 local registry = require "tidegate.process.registry"
 local save = require "tidegate.admin.save"
@@ -145,36 +146,6 @@ local function disconnect(sid)
   return false
 end
 
--- One VM after the other shares the time: LuaJIT looks at one at a time.
-local function take_profile(where, seconds)
-  local first, last = 0, process.workers()
-  if where == "control" then
-    last = 0
-  elseif where ~= "all" then
-    first = tonumber(where)
-    if not first or first < 1 or first > last then
-      return nil, ("there is no worker %q"):format(tostring(where))
-    end
-    last = first
-  end
-  local list, each = {}, seconds / (last - first + 1)
-  for id = first, last do
-    local counts, err
-    if id == 0 then
-      counts, err = profile.run(each)
-    else
-      local answers = message.call({ type = "profile", seconds = each }, task.now() + each * 1000 + ANSWER_MS, id)
-      local answer = answers and answers[id] or {}
-      counts, err = answer.counts, answer.err or "no answer in time"
-    end
-    if not counts then
-      return nil, err
-    end
-    list[#list + 1] = { id == 0 and "control" or "worker " .. id, counts }
-  end
-  return list
-end
-
 --- @param host { state, change, reload, upgrade, drain } of tidegate.process.control
 function M.new(host)
   local state = host.state
@@ -235,7 +206,7 @@ function M.new(host)
         workers = message.call({ type = "vitals" }, task.now() + QUICK_MS) or {},
       }
     end,
-    profile = take_profile,
+    profile = profiles.take,
     ask = ask,
     collect = function()
       local sizes = { control = evaluate.collect() }

@@ -1,9 +1,10 @@
--- Where a VM's Lua spends its time: samples of its stack, as folded stacks.
+-- Where a thread spends its time: samples of its stack, of Lua functions or of C's, as folded stacks.
 --
 -- LuaJIT's profiler looks at one VM of a process at a time, by a signal of a timer.  The signal is kept from
--- all threads but the one that is looked at.
+-- all threads but the one that is looked at.  C is looked at in all threads at once (tidegate.native.stacks).
 
 local ffi = require "ffi"
+local stacks = require "tidegate.native.stacks"
 local task = require "tidegate.native.task"
 
 local M = {}
@@ -33,10 +34,22 @@ function M.shield()
   mask(BLOCK)
 end
 
---- Look at this VM for a while; other tasks go on.
+local function run_c(seconds)
+  local ok, err = stacks.start()
+  if not ok then
+    return nil, err
+  end
+  task.sleep(seconds)
+  return (stacks.stop())
+end
+
+--- Look at this thread for a while; other tasks go on.
+-- @param kind "lua" or "c", whose stacks have addresses until M.fold() finds their names
 -- @return { stack = samples } | nil, why not
-function M.run(seconds)
-  if busy then
+function M.run(seconds, kind)
+  if kind == "c" then
+    return run_c(seconds)
+  elseif busy then
     return nil, "a profile is being taken already"
   end
   local ok, profile = pcall(require, "jit.profile")
@@ -64,13 +77,19 @@ function M.run(seconds)
   return counts
 end
 
+--- @param one { name, counts, kind }
+-- @return { "outer;inner" = samples }
+function M.named(one)
+  return one[3] == "c" and stacks.names(one[2]) or one[2]
+end
+
 --- Add the samples of several VMs up.
--- @param list of { name, counts }
+-- @param list of { name, counts, kind }
 -- @return folded stacks: "name;outer;inner 12", a line each
 function M.fold(list)
   local lines = {}
   for _, one in ipairs(list) do
-    for stack, samples in pairs(one[2]) do
+    for stack, samples in pairs(M.named(one)) do
       lines[#lines + 1] = ("%s;%s %d"):format(one[1], stack:gsub(";$", ""), samples)
     end
   end

@@ -261,7 +261,7 @@ local function serve_admin()
     }
   end)
   message.handle("profile", function(question)
-    local counts, err = profile.run(question.seconds)
+    local counts, err = profile.run(question.seconds, question.kind)
     return { counts = counts, err = err }
   end)
   message.handle("listen", function(question)

@@ -101,7 +101,7 @@ local function take_profile(control, request)
   if not seconds or seconds <= 0 or seconds > PROFILE_SECONDS_MAX then
     return answer.error(40001, ("seconds must be more than 0 and at most %d"):format(PROFILE_SECONDS_MAX))
   end
-  local list, err = control.profile(request.query.worker or "all", seconds)
+  local list, err = control.profile(request.query.worker or "all", seconds, request.query.stacks)
   if not list then
     return answer.error(40001, err)
   end
@@ -128,8 +128,9 @@ function M.add(routes, control, settings)
   routes:add("GET", "/profile", function(request)
     return take_profile(control, request)
   end, {
-    tag = "operate", doc = "where Lua spends its time, as folded stacks for flame graphs",
+    tag = "operate", doc = "where the time goes, as folded stacks for flame graphs",
     query = {
+      stacks = "lua (default): functions of Lua; c: functions of C",
       seconds = "how long, default 10, at most 50", worker = "all (default), control, or the number of a worker",
     },
   })

@@ -4,6 +4,7 @@ local doc = require "tidegate.admin.repl.doc"
 local luv = require "luv"
 local nearest = require "tidegate.config.nearest"
 local print = require "tidegate.admin.repl.print"
+local profile = require "tidegate.process.profile"
 
 local M = {}
 
@@ -88,7 +89,7 @@ end }
 local function summary(list)
   local tops, total, rows = {}, 0, { { "SAMPLES", "SHARE", "WHERE" } }
   for _, one in ipairs(list) do
-    for stack, samples in pairs(one[2]) do
+    for stack, samples in pairs(profile.named(one)) do
       local top = one[1] .. "  " .. (stack:gsub(";$", ""):match "[^;]*$")
       tops[top] = (tops[top] or 0) + samples
       total = total + samples
@@ -108,19 +109,20 @@ local function summary(list)
 end
 
 local function show_profile(argument, control)
-  local seconds, where = argument:match "^(%S*)%s*(%S*)$"
+  local seconds, where, kind = argument:match "^(%S*)%s*(%S*)%s*(%S*)$"
   seconds = tonumber(seconds == "" and 5 or seconds)
   if not seconds or seconds <= 0 or seconds > 60 then
-    return nil, "SECONDS are at most 60"
+    return nil, "SECONDS are a number, at most 60"
   end
-  local list, err = control.profile(where == "" and "all" or where, seconds)
+  local list, err = control.profile(where == "" and "all" or where, seconds, kind ~= "" and kind or nil)
   if not list then
     return nil, err
   end
   return summary(list)
 end
 
-commands.profile = { "[SECONDS [WORKER]]", "where Lua spends its time; 5 seconds, all workers", show_profile }
+commands.profile = { "[SECONDS [WORKER [lua|c]]]", "where the time goes; 5 seconds, all workers, Lua",
+  show_profile }
 
 commands.reload = { "", "read the configuration again", function(_, control)
   local ok, problems = control.reload()
