@@ -277,21 +277,6 @@ static void forget_address(struct ss *w)
     w->hold = 0;
 }
 
-/* Skip bytes that are done with.  @return the number of parts left */
-static int skip(struct iovec *to, const struct iovec *iov, int count, size_t n)
-{
-    int left = 0;
-    for (int i = 0; i < count; i++) {
-        if (n >= iov[i].iov_len) {
-            n -= iov[i].iov_len;
-            continue;
-        }
-        to[left++] = (struct iovec){ (char *)iov[i].iov_base + n, iov[i].iov_len - n };
-        n = 0;
-    }
-    return left;
-}
-
 /* The first `most` bytes.  @return parts */
 static int cut(const struct iovec *iov, int count, size_t most, struct iovec *out)
 {
@@ -338,18 +323,18 @@ static size_t pack(struct ss *w, const struct iovec *given, int count, size_t le
     if (w->out == NULL)
         abort(); /* OUTPUT bytes at most */
     uint8_t *at = w->out->data;
-    count = skip(iov, given, count, 0);
+    count = tg_iov_skip(iov, given, count, 0);
     if (head > 0) {
         size_t first = has_chunks(w) && left > LENGTH_MAX - TG_SOCKS_ADDRESS_MAX
                        ? LENGTH_MAX - TG_SOCKS_ADDRESS_MAX : left;
         taken = put_some(w, parts, cut(iov, count, first, parts), first, &at);
-        count = skip(iov, iov, count, first);
+        count = tg_iov_skip(iov, iov, count, first);
     }
     size_t size = has_chunks(w) ? chunk_size(w, left - taken) : left;
     while (taken < left) {
         size_t len = left - taken < size ? left - taken : size;
         taken += put_some(w, parts, cut(iov, count, len, parts), len, &at);
-        count = skip(iov, iov, count, len);
+        count = tg_iov_skip(iov, iov, count, len);
     }
     w->out->end = (uint32_t)(at - w->out->data);
     assert(w->out->end <= w->out->cap);
@@ -372,12 +357,12 @@ static ssize_t ss_writev(struct tg_stream *s, const struct iovec *given, int cou
     int code = flush(w);
     if (code != 0)
         return code;
-    count = skip(iov, given, count < PARTS_MAX ? count : PARTS_MAX, 0);
+    count = tg_iov_skip(iov, given, count < PARTS_MAX ? count : PARTS_MAX, 0);
     for (int i = 0; i < count; i++)
         left += iov[i].iov_len;
     size_t paid = w->owed < left ? w->owed : left;
     w->owed -= paid;
-    count = skip(iov, iov, count, paid);
+    count = tg_iov_skip(iov, iov, count, paid);
     left -= paid;
     if (left == 0)
         return (ssize_t)paid;
@@ -390,7 +375,7 @@ static ssize_t ss_writev(struct tg_stream *s, const struct iovec *given, int cou
         }
         paid += n;
         left -= n;
-        count = skip(iov, iov, count, n);
+        count = tg_iov_skip(iov, iov, count, n);
     }
     if (w->out != NULL)
         want_lower(w);

@@ -277,6 +277,20 @@ ssize_t tg_stream_writev(struct tg_stream *s, const struct iovec *iov, int count
     return n;
 }
 
+int tg_iov_skip(struct iovec *to, const struct iovec *iov, int count, size_t n)
+{
+    int left = 0;
+    for (int i = 0; i < count; i++) {
+        if (n >= iov[i].iov_len) {
+            n -= iov[i].iov_len;
+            continue;
+        }
+        to[left++] = (struct iovec){ (char *)iov[i].iov_base + n, iov[i].iov_len - n };
+        n = 0;
+    }
+    return left;
+}
+
 ssize_t tg_stream_write(struct tg_stream *s, const void *buf, size_t len)
 {
     struct iovec iov = { .iov_base = (void *)buf, .iov_len = len };

@@ -462,21 +462,6 @@ static ssize_t tls_read(struct tg_stream *s, void *buf, size_t len)
     return got > 0 ? (ssize_t)got : code;
 }
 
-/* Skip the bytes the library has already.  @return the number of parts left */
-static int skip(struct iovec *to, const struct iovec *iov, int count, size_t n)
-{
-    int left = 0;
-    for (int i = 0; i < count; i++) {
-        if (n >= iov[i].iov_len) {
-            n -= iov[i].iov_len;
-            continue;
-        }
-        to[left++] = (struct iovec){ (char *)iov[i].iov_base + n, iov[i].iov_len - n };
-        n = 0;
-    }
-    return left;
-}
-
 static size_t total(const struct iovec *iov, int count)
 {
     size_t sum = 0;
@@ -531,7 +516,7 @@ static ssize_t seal_all(struct tls *t, struct iovec *iov, int count, size_t left
         n = seal(t, data, len, left > len);
         if (n <= 0)
             break;
-        count = skip(iov, iov, count, (size_t)n);
+        count = tg_iov_skip(iov, iov, count, (size_t)n);
         left -= (size_t)n;
         t->owed += (size_t)n;
         if (t->out == NULL) {
@@ -568,7 +553,7 @@ static ssize_t tls_writev(struct tg_stream *s, const struct iovec *given, int gi
     if (paid == left)
         return (ssize_t)paid;
     ERR_clear_error();
-    ssize_t n = seal_all(t, iov, skip(iov, given, given_count, paid), left - paid);
+    ssize_t n = seal_all(t, iov, tg_iov_skip(iov, given, given_count, paid), left - paid);
     if (n > 0)
         paid += (size_t)n;
     if (must_flush(t))

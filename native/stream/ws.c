@@ -147,21 +147,6 @@ static void send_control(struct ws *w, enum tg_ws_opcode opcode, const uint8_t *
     b->end += (uint32_t)(n + len);
 }
 
-/* Skip bytes that are done with.  @return the number of parts left */
-static int skip(struct iovec *to, const struct iovec *iov, int count, size_t n)
-{
-    int left = 0;
-    for (int i = 0; i < count; i++) {
-        if (n >= iov[i].iov_len) {
-            n -= iov[i].iov_len;
-            continue;
-        }
-        to[left++] = (struct iovec){ (char *)iov[i].iov_base + n, iov[i].iov_len - n };
-        n = 0;
-    }
-    return left;
-}
-
 /* The head of the frame at hand, and as much of its payload as there is. */
 static int frame_parts(struct ws *w, const struct iovec *iov, int count, struct iovec *parts)
 {
@@ -211,7 +196,7 @@ static ssize_t write_plain(struct ws *w, struct iovec *iov, int count, size_t le
         w->begun -= of_data;
         taken += of_data;
         left -= of_data;
-        count = skip(iov, iov, count, of_data);
+        count = tg_iov_skip(iov, iov, count, of_data);
         if (of_data < offered)
             break;
     }
@@ -253,7 +238,7 @@ static ssize_t write_copied(struct ws *w, struct iovec *iov, int count, size_t l
         return code;
     size_t paid = w->owed < left ? w->owed : left;
     w->owed -= paid;
-    count = skip(iov, iov, count, paid);
+    count = tg_iov_skip(iov, iov, count, paid);
     left -= paid;
     while (left > 0) {
         size_t n = copy_frame(w, iov, count, left);
@@ -264,7 +249,7 @@ static ssize_t write_copied(struct ws *w, struct iovec *iov, int count, size_t l
         }
         paid += n;
         left -= n;
-        count = skip(iov, iov, count, n);
+        count = tg_iov_skip(iov, iov, count, n);
     }
     return paid > 0 ? (ssize_t)paid : code != 0 ? code : TG_AGAIN;
 }
@@ -282,7 +267,7 @@ static ssize_t ws_writev(struct tg_stream *s, const struct iovec *given, int cou
     struct ws *w = ws_of(s);
     struct iovec iov[PARTS_MAX];
     size_t left = 0;
-    count = skip(iov, given, count < PARTS_MAX ? count : PARTS_MAX, 0);
+    count = tg_iov_skip(iov, given, count < PARTS_MAX ? count : PARTS_MAX, 0);
     for (int i = 0; i < count; i++)
         left += iov[i].iov_len;
     if (w->closed || w->closing)

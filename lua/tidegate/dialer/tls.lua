@@ -1,18 +1,15 @@
 -- TLS over TCP; the chain dials, with the node's socket options.
 
 local component = require "tidegate.component"
+local keepalive = require "tidegate.net.keepalive"
 local native = require "tidegate.native.tls"
 local reload = require "tidegate.tls.reload"
 local tls = require "tidegate.tls"
 
 return component.dialer "tls" {
   doc = "TLS over TCP",
-  metadata = {
+  metadata = keepalive.with {
     handshakeTimeout = { type = "duration", doc = "limit on the TLS handshake" },
-    keepalive = { type = "bool", default = false, doc = "use the three settings below" },
-    ["keepalive.idle"] = { type = "duration", default = 15, doc = "silence before the first probe" },
-    ["keepalive.interval"] = { type = "duration", default = 15, doc = "time between probes" },
-    ["keepalive.count"] = { type = "int", default = 9, doc = "unanswered probes that end it" },
   },
 
   open = function(self)

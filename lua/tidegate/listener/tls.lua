@@ -1,6 +1,7 @@
 -- TLS over TCP.
 
 local component = require "tidegate.component"
+local keepalive = require "tidegate.net.keepalive"
 local native = require "tidegate.native.tls"
 local reload = require "tidegate.tls.reload"
 local tls = require "tidegate.tls"
@@ -8,13 +9,9 @@ local tls = require "tidegate.tls"
 return component.listener "tls" {
   doc = "TLS over TCP",
   network = "tcp",
-  metadata = {
+  metadata = keepalive.with {
     mptcp = { type = "bool", default = false, doc = "accept multipath TCP" },
     reuseport = { type = "bool", default = false, doc = "share the port with other processes" },
-    keepalive = { type = "bool", default = false, doc = "use the three settings below" },
-    ["keepalive.idle"] = { type = "duration", default = 15, doc = "silence before the first probe" },
-    ["keepalive.interval"] = { type = "duration", default = 15, doc = "time between probes" },
-    ["keepalive.count"] = { type = "int", default = 9, doc = "unanswered probes that end it" },
     backlog = { type = "int", default = 4096, doc = "connections the kernel keeps until accepted" },
     handshakeTimeout = { type = "duration", default = 30, doc = "limit on the TLS handshake" },
   },

@@ -33,6 +33,20 @@ function M.with_port(address, port)
   return own and address or M.join(host, port)
 end
 
+--- @param where "ip:port", or a list of them
+-- @return the first IPv4 address, as gost chooses; without one, the first of all
+function M.first_v4(where)
+  if type(where) == "string" then
+    return where
+  end
+  for i = 1, #where do
+    if not where[i]:find("[", 1, true) then
+      return where[i]
+    end
+  end
+  return where[1]
+end
+
 --- @return 4, 6 or nil: the family of an IP literal without brackets (zones are allowed)
 M.family = codec.family
 

@@ -7,6 +7,7 @@
 
 local failure = require "tidegate.failure"
 local http1 = require "tidegate.native.http1"
+local keepalive = require "tidegate.net.keepalive"
 local mux_schema = require "tidegate.net.mux_schema"
 local native = require "tidegate.native.tls"
 local path = require "tidegate.net.ws.path"
@@ -24,21 +25,6 @@ local function add(schema, keys)
   for key, spec in pairs(keys) do
     schema[key] = spec
   end
-end
-
-local function keepalive(prefix)
-  return {
-    [prefix .. "keepalive"] = { type = "bool", default = false, doc = "use the three settings below" },
-    [prefix .. "keepalive.idle"] = {
-      type = "duration", default = 15, doc = "silence before the first TCP probe",
-    },
-    [prefix .. "keepalive.interval"] = {
-      type = "duration", default = 15, doc = "time between TCP probes",
-    },
-    [prefix .. "keepalive.count"] = {
-      type = "int", default = 9, doc = "unanswered TCP probes that end a connection",
-    },
-  }
 end
 
 -- Keys of WebSockets are known with and without their prefix.
@@ -78,7 +64,7 @@ function M.listener_metadata(layers)
       aliases = layers.ws and { "ws.backlog" } or nil,
     },
   }
-  add(schema, keepalive "")
+  keepalive.with(schema)
   local timeout = { type = "duration", default = 30, doc = "limit on all handshakes together" }
   if layers.ws then
     local keys = ws_common()
@@ -173,10 +159,10 @@ function M.dialer_metadata(layers)
     schema.ttl = {
       type = "duration", aliases = { "keepalive.interval" }, default = 15, doc = "time between pings",
     }
-    add(schema, keepalive "tcp.")
+    keepalive.with(schema, "tcp.")
   else
     schema.handshakeTimeout = timeout
-    add(schema, keepalive "")
+    keepalive.with(schema)
   end
   return layers.mux and mux_schema.with(schema, layers.mux, true) or schema
 end

@@ -25,26 +25,13 @@ local function router()
   return require "tidegate.chain.router"
 end
 
--- The first IPv4 address of a list, as gost chooses; else the first.
-local function prefer_v4(where)
-  if type(where) == "string" then
-    return where
-  end
-  for i = 1, #where do
-    if not where[i]:find("[", 1, true) then
-      return where[i]
-    end
-  end
-  return where[1]
-end
-
 -- @return "ip:port" | nil, err
 local function resolve(ctx, address, deadline)
   local where, err = router().resolve(ctx, address, deadline)
   if not where then
     return nil, err
   end
-  return prefer_v4(where)
+  return addr.first_v4(where)
 end
 
 --- A socket of ours: connected to `address`, or with "" one that talks to anybody.

@@ -5,6 +5,7 @@
 
 local addr = require "tidegate.net.addr"
 local guard = require "tidegate.script.guard"
+local two_words = require "tidegate.policy.two_words"
 
 local M = {
   kind = "ingress",
@@ -14,21 +15,7 @@ local M = {
 local methods = {}
 local mt = { __name = "tidegate.ingress", __index = methods }
 
-local function read_line(text)
-  text = text:gsub("#.*", "")
-  local host, endpoint = text:match "^%s*(%S+)%s+(%S+)"
-  return host and { hostname = host, endpoint = endpoint }
-end
-
-M.loader = {
-  redis = "hash",
-  types = { set = true },
-  comments = "any",
-  line = read_line,
-  item = function(field, value)
-    return read_line(value and field .. " " .. value or field)
-  end,
-}
+M.loader = two_words("hostname", "endpoint", { set = true })
 
 -- "*.example.com" is ".example.com", which is example.com as well; later rules win.
 local function add(rules, list)

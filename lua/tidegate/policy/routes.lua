@@ -8,6 +8,7 @@ local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
 local log = require "tidegate.process.log"
 local task = require "tidegate.native.task"
+local two_words = require "tidegate.policy.two_words"
 local uv = require "luv"
 
 local NET_ADMIN = 12 -- bit of the capability
@@ -21,21 +22,7 @@ local M = {
 local methods = {}
 local mt = { __name = "tidegate.router", __index = methods }
 
-local function read_line(text)
-  text = text:gsub("#.*", "")
-  local dst, gateway = text:match "^%s*(%S+)%s+(%S+)"
-  return dst and { dst = dst, gateway = gateway }
-end
-
-M.loader = {
-  redis = "hash",
-  types = { list = true, set = true },
-  comments = "any",
-  line = read_line,
-  item = function(field, value)
-    return read_line(value and field .. " " .. value or field)
-  end,
-}
+M.loader = two_words("dst", "gateway", { list = true, set = true })
 
 -- @return network as "ip/bits" | nil
 local function network_of(text)

@@ -2,6 +2,7 @@
 
 local failure = require "tidegate.failure"
 local h2 = require "tidegate.native.h2"
+local keepalive = require "tidegate.net.keepalive"
 local native = require "tidegate.native.tls"
 local reload = require "tidegate.tls.reload"
 local sessions = require "tidegate.net.sessions"
@@ -17,29 +18,12 @@ local KEYS = {
   handshakeTimeout = { type = "duration", doc = "limit on the TLS handshake" },
 }
 
-local function keepalive(prefix)
-  return {
-    [prefix .. "keepalive"] = { type = "bool", default = false, doc = "use the three settings below" },
-    [prefix .. "keepalive.idle"] = {
-      type = "duration", default = 15, doc = "silence before the first probe",
-    },
-    [prefix .. "keepalive.interval"] = {
-      type = "duration", default = 15, doc = "time between probes",
-    },
-    [prefix .. "keepalive.count"] = {
-      type = "int", default = 9, doc = "unanswered probes that end it",
-    },
-  }
-end
-
 --- Add the common keys to a metadata schema.  @return the schema
 function M.with(schema, prefix)
-  for _, keys in ipairs { KEYS, keepalive(prefix or "") } do
-    for key, spec in pairs(keys) do
-      schema[key] = spec
-    end
+  for key, spec in pairs(KEYS) do
+    schema[key] = spec
   end
-  return schema
+  return keepalive.with(schema, prefix)
 end
 
 --- Prepare an instance.

@@ -3,6 +3,7 @@
 local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
 local h2 = require "tidegate.native.h2"
+local keepalive = require "tidegate.net.keepalive"
 local native = require "tidegate.native.tls"
 local reload = require "tidegate.tls.reload"
 local tls = require "tidegate.tls"
@@ -16,30 +17,12 @@ local KEYS = {
   maxStreams = { type = "int", default = 1000, doc = "streams a client may have open at once" },
 }
 
--- Keepalive of TCP; `prefix` as gost has it, "" or "tcp.".
-local function keepalive(prefix)
-  return {
-    [prefix .. "keepalive"] = { type = "bool", default = false, doc = "use the three settings below" },
-    [prefix .. "keepalive.idle"] = {
-      type = "duration", default = 15, doc = "silence before the first probe",
-    },
-    [prefix .. "keepalive.interval"] = {
-      type = "duration", default = 15, doc = "time between probes",
-    },
-    [prefix .. "keepalive.count"] = {
-      type = "int", default = 9, doc = "unanswered probes that end a connection",
-    },
-  }
-end
-
 --- Add the common keys to a metadata schema.  @return the schema
 function M.with(schema, prefix)
-  for _, keys in ipairs { KEYS, keepalive(prefix or "") } do
-    for key, spec in pairs(keys) do
-      schema[key] = spec
-    end
+  for key, spec in pairs(KEYS) do
+    schema[key] = spec
   end
-  return schema
+  return keepalive.with(schema, prefix)
 end
 
 --- Make self.context, the TLS context.  @return true | nil, err

@@ -5,6 +5,7 @@
 
 local blame = require "tidegate.net.ssh.blame"
 local carrier = require "tidegate.net.ssh.carrier"
+local keepalive = require "tidegate.net.keepalive"
 local keys = require "tidegate.net.ssh.keys"
 local known = require "tidegate.net.ssh.known"
 local login = require "tidegate.net.ssh.login"
@@ -19,7 +20,7 @@ local ATTEMPTS = 3 -- sessions tried for one channel: an old one may turn out to
 --- The metadata keys of both.
 -- @param agent what `agent` is when it is not set
 function M.metadata(agent)
-  return {
+  return keepalive.with({
     handshakeTimeout = { type = "duration", default = 0, doc = "limit on key exchange and login; 0: none" },
     privateKeyFile = { type = "string", doc = "key to log in with" },
     passphrase = { type = "string", doc = "of the private key" },
@@ -42,13 +43,7 @@ function M.metadata(agent)
     },
     ["keepalive.timeout"] = { type = "duration", default = 15, doc = "limit on the answer" },
     ["keepalive.retries"] = { type = "int", default = 1, doc = "probes in a row without an answer that end it" },
-    ["tcp.keepalive"] = { type = "bool", default = false, doc = "use the three settings below" },
-    ["tcp.keepalive.idle"] = { type = "duration", default = 15, doc = "silence before the first TCP probe" },
-    ["tcp.keepalive.interval"] = { type = "duration", default = 15, doc = "time between TCP probes" },
-    ["tcp.keepalive.count"] = {
-      type = "int", default = 9, doc = "unanswered TCP probes that end a connection",
-    },
-  }
+  }, "tcp.")
 end
 
 local function expanded(path)

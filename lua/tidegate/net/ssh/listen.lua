@@ -8,6 +8,7 @@ local bind = require "tidegate.net.ssh.bind"
 local blame = require "tidegate.net.ssh.blame"
 local carrier = require "tidegate.net.ssh.carrier"
 local failure = require "tidegate.failure"
+local keepalive = require "tidegate.net.keepalive"
 local keys = require "tidegate.net.ssh.keys"
 local metering = require "tidegate.process.metering"
 local native = require "tidegate.native.ssh"
@@ -18,7 +19,7 @@ local ATTEMPTS = 6 -- logins that may fail on one connection
 
 --- The metadata keys of both.
 function M.metadata()
-  return {
+  return keepalive.with {
     authorizedKeys = {
       type = "string", doc = "file of public keys that may log in; `%u` in it stands for the user's name",
     },
@@ -30,10 +31,6 @@ function M.metadata()
     backlog = { type = "int", default = 4096, doc = "connections the kernel keeps until accepted" },
     mptcp = { type = "bool", default = false, doc = "accept multipath TCP" },
     reuseport = { type = "bool", default = false, doc = "share the port with other processes" },
-    keepalive = { type = "bool", default = false, doc = "use the three settings below" },
-    ["keepalive.idle"] = { type = "duration", default = 15, doc = "silence before the first TCP probe" },
-    ["keepalive.interval"] = { type = "duration", default = 15, doc = "time between TCP probes" },
-    ["keepalive.count"] = { type = "int", default = 9, doc = "unanswered TCP probes that end a connection" },
   }
 end
 
