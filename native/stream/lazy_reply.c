@@ -61,17 +61,32 @@ static ssize_t lazy_read(struct tg_stream *s, void *buf, size_t len)
     }
 }
 
+/* What the peer said before it left is its reply, or begins with it.
+ * @return 0, or a negative code: a refusal */
+static ssize_t rescue(struct lazy *l)
+{
+    struct tg_stream *s = &l->base, *lower = s->lower;
+    if (s->ahead != NULL || lower->ahead == NULL)
+        return 0;
+    if (l->reply != NULL) {
+        struct tg_buf *b = lower->ahead;
+        ssize_t taken = feed(l, b->data + b->start, tg_buf_len(b));
+        if (taken < 0)
+            return taken;
+        tg_stream_consume(lower, (size_t)taken);
+    }
+    s->ahead = lower->ahead;
+    lower->ahead = NULL;
+    return 0;
+}
+
 static ssize_t lazy_writev(struct tg_stream *s, const struct iovec *iov, int count)
 {
-    struct tg_stream *lower = s->lower;
-    ssize_t n = tg_stream_writev(lower, iov, count);
+    ssize_t n = tg_stream_writev(s->lower, iov, count);
     if (n >= 0 || n == TG_AGAIN)
         return n;
-    if (((struct lazy *)s)->reply == NULL && s->ahead == NULL) {
-        s->ahead = lower->ahead; /* what the peer said before it left */
-        lower->ahead = NULL;
-    }
-    return tg_stream_inherit(s);
+    ssize_t refused = rescue((struct lazy *)s);
+    return refused < 0 ? refused : tg_stream_inherit(s);
 }
 
 static int lazy_shutdown(struct tg_stream *s)

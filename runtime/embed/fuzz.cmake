@@ -15,7 +15,13 @@ file(GLOB_RECURSE fuzzed_sources CONFIGURE_DEPENDS
   ${CMAKE_SOURCE_DIR}/native/stream/ss.c ${CMAKE_SOURCE_DIR}/native/packet/ss_udp.c
   ${CMAKE_SOURCE_DIR}/native/stream/ws.c ${CMAKE_SOURCE_DIR}/native/stream/ws_deflate.c
   ${CMAKE_SOURCE_DIR}/native/stream/opener.c ${CMAKE_SOURCE_DIR}/native/stream/obfs_http.c
-  ${CMAKE_SOURCE_DIR}/native/stream/obfs_tls.c ${CMAKE_SOURCE_DIR}/native/stream/sni_disguise.c)
+  ${CMAKE_SOURCE_DIR}/native/stream/obfs_tls.c ${CMAKE_SOURCE_DIR}/native/stream/sni_disguise.c
+  ${CMAKE_SOURCE_DIR}/native/stream/lazy_reply.c ${CMAKE_SOURCE_DIR}/native/stream/tls.c
+  ${CMAKE_SOURCE_DIR}/native/stream/tls_cert.c ${CMAKE_SOURCE_DIR}/native/stream/tls_context.c
+  ${CMAKE_SOURCE_DIR}/native/stream/tls_options.c ${CMAKE_SOURCE_DIR}/native/stream/tls_tickets.c
+  ${CMAKE_SOURCE_DIR}/native/relay/body.c ${CMAKE_SOURCE_DIR}/native/relay/gunzip.c
+  ${CMAKE_SOURCE_DIR}/native/relay/pipes.c
+  ${CMAKE_SOURCE_DIR}/native/packet/socks_udp.c)
 list(FILTER fuzzed_sources EXCLUDE REGEX "_lua\\.c$")
 file(GLOB target_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/spec/fuzz/*_fuzz.c)
 

@@ -180,16 +180,22 @@ end
 function M.start(config)
   config.log = { level = "info" }
   local p = proxy.start({ "-C", M.write(config) }, { services = #config.services })
-  local found
-  helpers.eventually(function()
-    found = addresses(p:log())
+  local found, missing
+  local ok = pcall(helpers.eventually, function()
+    found, missing = addresses(p:log()), {}
     for _, service in ipairs(config.services) do
-      if not found[service.name] then
-        return false
-      end
+      missing[#missing + 1] = not found[service.name] and service.name or nil
     end
-    return true
-  end, "a service does not listen", PATIENCE / 1000)
+    return #missing == 0
+  end, "", PATIENCE / 1000 * 3) -- those that listen elsewhere begin again after as many seconds
+  if not ok then
+    local names = {}
+    for _, name in ipairs(missing) do
+      names[name] = true
+    end
+    error(("%d services do not listen: %s\n%s"):format(#missing, table.concat(missing, ", "),
+      M.complaints({ p }, names)), 0)
+  end
   return p, found
 end
 
