@@ -16,6 +16,9 @@
 #define BATCH 4u /* frames in one write of a stream that is alone in wanting to write */
 #define IOV_MAX_PARTS 32
 #define FREE_WINDOW (512u * 1024u) /* windows grow to this without a reason but being used */
+#define WINDOW_MAX (16u << 20)     /* and never above this */
+#define RECEIVE_MAX (4u << 20)     /* what a session holds unread, unless it was told otherwise */
+#define RECEIVE_MAX_WINDOWS (32u << 20) /* where streams have windows: nobody fills that alone */
 #define RTT_UNKNOWN UINT32_MAX
 #define UNSENT_MAX (128 * 1024) /* bytes in the kernel that have not been sent: others wait behind them */
 
@@ -195,8 +198,8 @@ void tg_mux_queue(struct tg_mux *m, const uint8_t *frame, size_t len)
 }
 
 /* A window that holds a reader up grows until it is what can be under way: twice what is read in a round
- * trip.  Larger ones would only make other streams wait.  All together stay below what the session may
- * hold, so that no stream can fill it and stop the others. */
+ * trip.  Larger ones would only make other streams wait.  What windows grow by stays, all together, below
+ * half of what the session may hold, so that those who have grown cannot fill it and stop the others. */
 static void grow_window(struct tg_mux_stream *st)
 {
     struct tg_mux *m = st->session;
@@ -206,11 +209,11 @@ static void grow_window(struct tg_mux_stream *st)
     uint64_t needed = known ? 2 * read * m->rtt / (took > 0 ? took : 1) : 0;
     bool busy = st->used_at != 0 && took < 1000;
     st->used_at = now;
-    if (!busy || m->granted + st->granted > m->options.max_receive)
+    if (!busy || st->granted > WINDOW_MAX / 2 || m->grown + st->granted > m->options.max_receive / 2)
         return;
     if (st->granted >= FREE_WINDOW && needed <= st->granted)
         return;
-    m->granted += st->granted;
+    m->grown += st->granted;
     st->granted *= 2;
 }
 
@@ -629,7 +632,7 @@ static void part(struct tg_mux_stream *st)
     leave_turns(m, st);
     forget(m, st);
     m->held -= st->held;
-    m->granted -= st->granted;
+    m->grown -= st->granted - m->options.max_stream;
     st->session = NULL;
 }
 
@@ -677,7 +680,6 @@ static struct tg_mux_stream *make_stream(struct tg_mux *m, uint32_t id)
     st->id = id;
     st->window = TG_SMUX_FIRST_WINDOW;
     st->granted = st->allowed = m->options.max_stream;
-    m->granted += st->granted;
     st->defer.cb = on_stream_defer;
     st->defer.arg = st;
     if (m->base.streams >= m->chain_count)
@@ -762,6 +764,8 @@ static void set_options(struct tg_smux_options *o, const struct tg_smux_options 
     if (o->yamux && o->max_stream < TG_SMUX_FIRST_WINDOW)
         o->max_stream = TG_SMUX_FIRST_WINDOW;
     o->max_frame = o->max_frame == 0 ? 32768 : o->max_frame;
+    if (o->max_receive == 0)
+        o->max_receive = o->version == 2 ? RECEIVE_MAX_WINDOWS : RECEIVE_MAX;
     o->max_receive = o->max_receive < 65536 ? 65536 : o->max_receive;
     o->max_stream = o->max_stream < 1024 ? 1024 : o->max_stream;
     if (o->max_stream > o->max_receive)

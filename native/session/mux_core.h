@@ -77,7 +77,7 @@ struct tg_mux {
     bool spoken;    /* there were some */
     uint32_t next_id;
     uint32_t held; /* bytes the streams hold unread */
-    uint64_t granted; /* windows of all streams; version 2 */
+    uint64_t grown; /* what windows have grown by; version 2 */
     uint32_t rtt;     /* ms from an update to what it made possible, at least; version 2 */
     uint32_t frame_id;
     uint32_t frame_left; /* payload of the frame at hand */

@@ -184,8 +184,8 @@ const char *tg_session_text(lua_State *L, int index, const char *key)
 /* --- smux and yamux ------------------------------------------------------------------------ */
 
 /** smux(stream, { client=, version=1, keepalive=10 (s, 0: none), timeout=30, max_frame=32768,
- * max_receive=4194304, max_stream=65536, max_streams=0, yamux=false }) → session; it takes the stream
- * over */
+ * max_receive= (4 MiB, 32 where streams have windows), max_stream=65536, max_streams=0, yamux=false })
+ * → session; it takes the stream over */
 static int l_smux(lua_State *L)
 {
     struct tg_smux_options o = TG_SMUX_DEFAULTS;

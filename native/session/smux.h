@@ -23,8 +23,8 @@ struct tg_smux_options {
     bool yamux;           /**< that protocol instead */
     uint8_t version;      /**< 1 or 2; both sides must agree */
     uint16_t max_frame;   /**< longest payload we send */
-    uint32_t max_receive; /**< bytes the session holds unread */
-    uint32_t max_stream;  /**< the window we grant, version 2 */
+    uint32_t max_receive; /**< bytes the session holds unread; 0: as the protocol needs it */
+    uint32_t max_stream;  /**< the window we grant at first, version 2 */
     uint32_t max_streams; /**< streams alive; 0: no limit */
     uint32_t keepalive;   /**< ms between NOPs; 0: none, and no timeout */
     uint32_t timeout;     /**< ms of silence after which the session is dead */
@@ -32,8 +32,7 @@ struct tg_smux_options {
 
 #define TG_SMUX_DEFAULTS \
     { \
-        .version = 1, .max_frame = 32768, .max_receive = 4194304, .max_stream = 65536, \
-        .keepalive = 10000, .timeout = 30000, \
+        .version = 1, .max_frame = 32768, .max_stream = 65536, .keepalive = 10000, .timeout = 30000, \
     }
 
 /** Start a session on `lower`, which it owns from now on.  Out of range options

@@ -1,9 +1,9 @@
--- What many streams on one connection do to each other: build/tidegate-spec spec/bench/mux.lua [SECONDS]
+-- What many streams on one connection do to each other: build/tidegate-spec spec/bench/mux.lua [SECONDS [TRANSPORT...]]
 --
 -- For every transport that multiplexes, a pair of tidegates (SOCKS5, then relay over the transport) with
 -- 1,000 tunnels: memory of both ends per idle tunnel, p50 and p99 of a ping on one of them while the
 -- others rest, and beside one that moves all it can; then the throughput of one tunnel whose transport
--- crosses a path with 100 ms of round trip, against the same path without any transport.
+-- crosses a path with 100 ms of round trip and a limited rate, against the same path without any transport.
 
 package.path = "./?.lua;./?/init.lua;" .. package.path
 
@@ -19,7 +19,10 @@ io.stdout:setvbuf "line"
 local SECONDS = tonumber(arg and arg[1]) or 4
 local TUNNELS = 1000
 local DELAY_MS = 50 -- each way
-local TRANSPORTS = { "mtcp", "mtcp?mux.type=yamux", "mtls", "mws", "h2c", "h2", "grpc" }
+local PATH_RATE = 50 -- MB/s of the long path
+local TRANSPORTS = arg[2] and { unpack(arg, 2) } or {
+  "mtcp", "mtcp?mux.version=2", "mtcp?mux.type=yamux", "mtls", "mws", "h2c", "h2", "grpc",
+}
 
 
 local function echo(s)
@@ -59,67 +62,18 @@ local function pings(s, seconds)
   return took[math.ceil(#took * 0.5)], took[math.ceil(#took * 0.99)]
 end
 
--- @return bytes a second, after the first second
-local function rate(s, seconds)
-  local bytes, from = 0, nil
-  local begin = task.now()
-  while task.now() < begin + (seconds + 1) * 1000 do
-    local part = s:read(1048576)
-    if not part then
-      break
-    end
-    if task.now() > begin + 1000 then
-      from = from or task.now()
-      bytes = bytes + #part
-    end
-  end
-  return from and bytes / ((task.now() - from) / 1000) or 0
+-- @return bytes a second of a download; entry 0: not through a proxy
+local function rate(entry, port, seconds)
+  return tonumber(programs.output("/usr/bin/python3",
+    { "spec/bench/far.py", "rate", tostring(entry), tostring(port), tostring(seconds) }))
 end
 
--- One direction of a long path: what is read goes out DELAY_MS later, however much it is.
-local function late(from, to)
-  local queue, first, last, over = {}, 1, 0, false
-  local news = task.waiter()
-  task.spawn(function()
-    local part = from:read(262144)
-    while part do
-      last = last + 1
-      queue[last] = { part, task.now() + DELAY_MS }
-      news:wake()
-      part = from:read(262144)
-    end
-    over = true
-    news:wake()
-  end)
-  while true do
-    local item = queue[first]
-    if item then
-      queue[first] = nil
-      first = first + 1
-      local wait = item[2] - task.now()
-      if wait > 0 then
-        task.sleep(wait / 1000)
-      end
-      if not to:write(item[1]) then
-        break
-      end
-    elseif over then
-      break
-    else
-      news:wait()
-    end
-  end
-  to:shutdown()
-end
-
-local function long_path(port)
-  return scene.serve(function(client)
-    local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 5000))
-    task.spawn(late, client, s)
-    late(s, client)
-    s:close()
-    client:close()
-  end)
+local function long_path(to)
+  local port = programs.free_port()
+  programs.start("/usr/bin/python3",
+    { "spec/bench/far.py", "late", tostring(port), tostring(to), tostring(DELAY_MS), tostring(PATH_RATE) },
+    { ready = "ready" })
+  return port
 end
 
 local function url(protocol, transport, port)
@@ -158,7 +112,7 @@ local function far_away(transport, source_port)
   local port = programs.free_port()
   proxy.start { "-L", url("relay", transport, port) }
   local near = proxy.start { "-L", "socks5://127.0.0.1:0", "-F", url("relay", transport, long_path(port)) }
-  local got = rate(tunnel(near:port(1), source_port), SECONDS)
+  local got = rate(near:port(1), source_port, SECONDS)
   proxy.stop_all()
   return got
 end
@@ -167,9 +121,7 @@ local HEAD = "%-22s %9s %8s %8s %9s %9s %7s %9s"
 local ROW = "%-22s %9.0f %8.2f %8.2f %9.2f %9.2f %7.1f %9.0f"
 
 local echo_port, source_port = tonumber(scene.serve(echo)), source()
-local bare = stream.dial("127.0.0.1:" .. long_path(source_port), nil, task.now() + 5000)
-local most = rate(bare, SECONDS)
-bare:close()
+local most = rate(0, long_path(source_port), SECONDS)
 print(("a path of %d ms alone: %.0f MB/s"):format(2 * DELAY_MS, most / 1e6))
 print(HEAD:format("", "B/tunnel", "p50 ms", "p99 ms", "p50 busy", "p99 busy", "p99 x", "far MB/s"))
 for _, transport in ipairs(TRANSPORTS) do

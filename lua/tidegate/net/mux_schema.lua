@@ -22,8 +22,7 @@ local KEYS = {
   ["mux.maxFrameSize"] = { type = "int", default = 32768, doc = "payload of one frame" },
   ["mux.maxReceiveBuffer"] = {
     type = "int",
-    default = 4194304,
-    doc = "bytes a session holds that nobody has read",
+    doc = "bytes a session holds that nobody has read; without it 4194304, with yamux and smux version 2 33554432",
   },
   ["mux.maxStreamBuffer"] = {
     type = "int",
