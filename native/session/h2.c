@@ -462,6 +462,7 @@ struct tg_session *tg_h2_start(struct tg_stream *lower, const struct tg_h2_optio
     h->reset_tokens = TG_H2_RESET_BURST;
     make_session(h);
     greet(h);
+    tg_session_queue_start(&h->base);
     lower->on_ready = on_lower;
     lower->ready_arg = h;
     start_timer(h);

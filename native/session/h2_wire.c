@@ -535,6 +535,7 @@ void tg_h2_receive(struct tg_h2 *h)
         }
         h->heard = h->base.reactor->now;
         h->probed = 0;
+        tg_session_queue_count(&h->base, (size_t)n);
         taken += (size_t)n;
         feed(h, chunk, (size_t)n);
         tg_h2_stir(h);

@@ -3,11 +3,8 @@
 #include "base/mem.h"
 
 #include <assert.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #define READ_CHUNK 65536u
 #define READ_BUDGET (256u * 1024u)  /* bytes taken from below per turn */
@@ -20,7 +17,6 @@
 #define RECEIVE_MAX (4u << 20)     /* what a session holds unread, unless it was told otherwise */
 #define RECEIVE_MAX_WINDOWS (32u << 20) /* where streams have windows: nobody fills that alone */
 #define RTT_UNKNOWN UINT32_MAX
-#define UNSENT_MAX (128 * 1024) /* bytes in the kernel that have not been sent: others wait behind them */
 
 /* --- the table of streams ---------------------------------------------------------------- */
 
@@ -425,6 +421,7 @@ static void receive(struct tg_mux *m)
         }
         m->spoken = true;
         m->heard = m->base.reactor->now;
+        tg_session_queue_count(&m->base, (size_t)n);
         taken += (size_t)n;
         feed(m, chunk, (size_t)n);
         update_wants(m);
@@ -774,16 +771,6 @@ static void set_options(struct tg_smux_options *o, const struct tg_smux_options 
         o->timeout = o->keepalive;
 }
 
-/* What waits in the socket cannot be overtaken by other streams. */
-static void keep_socket_short(const struct tg_stream *bottom)
-{
-    int most = UNSENT_MAX;
-    while (bottom->lower != NULL)
-        bottom = bottom->lower;
-    if (bottom->ops->fd != NULL)
-        setsockopt(bottom->ops->fd(bottom), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most));
-}
-
 struct tg_session *tg_smux_start(struct tg_stream *lower, const struct tg_smux_options *options)
 {
     struct tg_mux *m = tg_zalloc(sizeof(*m));
@@ -804,7 +791,7 @@ struct tg_session *tg_smux_start(struct tg_stream *lower, const struct tg_smux_o
     m->heard = lower->reactor->now;
     lower->on_ready = on_lower;
     lower->ready_arg = m;
-    keep_socket_short(lower);
+    tg_session_queue_start(&m->base);
     if (m->options.keepalive > 0)
         tg_timer_start(lower->reactor, &m->timer, m->options.keepalive);
     update_wants(m);

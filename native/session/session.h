@@ -23,11 +23,19 @@ struct tg_session_ops {
     void (*close)(struct tg_session *s);
 };
 
+/** What waits in the sockets of the connection cannot be overtaken by other streams: it is kept short. */
+struct tg_session_queue {
+    int fd;         /**< whose receive buffer is limited; -1: none */
+    uint64_t since; /**< ms: when counting began; 0: not yet */
+    uint64_t count; /**< bytes read since */
+};
+
 /** Common part; first member of every kind's own struct. */
 struct tg_session {
     const struct tg_session_ops *ops;
     struct tg_reactor *reactor;
     struct tg_stream *lower; /**< owned */
+    struct tg_session_queue queue;
     tg_session_cb on_event;  /**< set by the user; may be NULL */
     void *event_arg;
     struct tg_error error; /**< why it is dead */
@@ -41,3 +49,10 @@ struct tg_stream *tg_session_open(struct tg_session *s, struct tg_error *err);
 struct tg_stream *tg_session_accept(struct tg_session *s);
 /** Ends the session, closes what lies beneath and frees it. */
 void tg_session_close(struct tg_session *s);
+
+/* For the kinds of sessions. */
+
+/** Keep the queues below short; `s->lower` is set. */
+void tg_session_queue_start(struct tg_session *s);
+/** Bytes were read from below. */
+void tg_session_queue_count(struct tg_session *s, size_t n);

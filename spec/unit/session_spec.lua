@@ -18,6 +18,77 @@ local function against_bytes(options)
   return session.smux(a, options or { client = true, keepalive = 0 }), b
 end
 
+-- Two sessions over a path on which all that is sent without hearing from the other end is under way at once.
+-- @return client, server, the bytes that were under way each time
+local function far_apart(options)
+  local a, near = stream.pair()
+  local far, b = stream.pair()
+  local rounds = {}
+  task.spawn(function()
+    local err
+    repeat
+      local parts, bytes, part = {}, 0, nil
+      repeat
+        near:set_deadline(task.now() + 10)
+        part, err = near:read()
+        parts[#parts + 1] = part
+        bytes = bytes + (part and #part or 0)
+      until not part
+      rounds[#rounds + 1] = bytes
+    until not far:write(table.concat(parts)) or err.code ~= "timeout"
+    far:close()
+  end)
+  task.spawn(function()
+    local part = far:read()
+    while part and near:write(part) do
+      part = far:read()
+    end
+    near:close()
+  end)
+  options.client = true
+  local client = session.smux(a, options)
+  options.client = false
+  return client, session.smux(b, options), rounds
+end
+
+-- Send `size` bytes and read them as they come.  @return the most that was under way
+local function most_under_way(options, size)
+  local client, server, rounds = far_apart(options)
+  local s = client:open()
+  for _ = 1, 100 do
+    client:open() -- rest
+  end
+  task.spawn(function()
+    assert(s:write(("x"):rep(size)))
+  end)
+  local t = assert(server:accept(task.now() + 10000))
+  t:set_deadline(task.now() + 20000)
+  local got = 0
+  while got < size do
+    got = got + #assert(t:read())
+  end
+  client:close()
+  server:close()
+  return math.max(unpack(rounds))
+end
+
+for name, options in pairs {
+  ["smux version 2"] = function() return { version = 2, keepalive = 0 } end,
+  yamux = function() return { yamux = true, keepalive = 0 } end,
+} do
+  describe("the windows of " .. name, function()
+    it("grow to what the path holds, however many streams rest", function()
+      assert.is_true(most_under_way(options(), 16777216) > 1500000)
+    end)
+
+    it("stay within what the session may hold", function()
+      local o = options()
+      o.max_receive = 1048576
+      assert.is_true(most_under_way(o, 4194304) < 262144 + 524288 + 10000)
+    end)
+  end)
+end
+
 for name, options in pairs {
   ["smux version 1"] = function() return { version = 1 } end,
   ["smux version 2"] = function() return { version = 2 } end,
