@@ -1,11 +1,11 @@
 -- Resolvers and hosts of a whole tidegate, against dnsmasq, unbound and a DoH server of dnspython.
 
 local helpers = require "spec.helpers"
+local nameservers = require "spec.helpers.nameservers"
 local origin = require "spec.helpers.origin"
 local plane = require "spec.helpers.plane"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
-local tls = require "spec.helpers.tls"
 
 local PYTHON = "/usr/bin/python3" -- Debian's own, which has Debian's modules
 
@@ -29,53 +29,7 @@ local function dnsmasq(...)
   return port, server
 end
 
-local UNBOUND = [[
-server:
-  chroot: ""
-  username: ""
-  directory: "%(folder)s"
-  pidfile: "%(folder)s/unbound.pid"
-  use-syslog: no
-  verbosity: 1
-  do-daemonize: no
-  interface: 127.0.0.1@%(port)d
-  interface: 127.0.0.1@%(tls)d
-  tls-port: %(tls)d
-  tls-service-pem: "%(cert)s"
-  tls-service-key: "%(key)s"
-  do-not-query-localhost: no
-  local-zone: "test." static
-  local-data: "origin.test. 60 IN A 127.0.0.1"
-  local-data: "six.test. 60 IN AAAA ::1"
-%(more)s
-remote-control:
-  control-enable: no
-]]
-
--- @return port, port of DoT, path of the authority's certificate; the server is called dns.test
-local function unbound(more)
-  local authority = tls.authority "dns-interop"
-  local certificate = tls.certificate(authority, "dns.test")
-  local folder = programs.folder()
-  local values = {
-    folder = folder, port = programs.free_port(), tls = programs.free_port(),
-    cert = certificate.cert, key = certificate.key, more = more or "",
-  }
-  local text = UNBOUND:gsub("%%%((%w+)%)([sd])", function(name)
-    return tostring(values[name])
-  end)
-  programs.start("unbound", { "-d", "-c", programs.file(folder, "unbound.conf", text) }, { port = values.tls })
-  return values.port, values.tls, authority.cert
-end
-
-local function doh(mode)
-  local authority = tls.authority "dns-interop"
-  local certificate = tls.certificate(authority, "localhost")
-  local server = programs.start(PYTHON, {
-    "spec/interop/peers/doh_server.py", certificate.cert, certificate.key, "origin.test", "127.0.0.1", mode,
-  }, { ready = "ready %d+" })
-  return server.stdout:match "ready (%d+)", authority.cert, server
-end
+local doh, unbound = nameservers.doh, nameservers.unbound
 
 -- A proxy from a YAML text.
 local function start(text, env)
@@ -243,7 +197,7 @@ describe("names", function()
     for _ = 1, 8 do
       assert.same("here\n", get(p, at))
     end
-    p:logged "answers again"
+    p:logged "works again"
   end, 90))
 
   it("through a chain: UDP and TCP by SOCKS5", helpers.task(function()

@@ -344,6 +344,7 @@ object("redis_loader", {
   { "password", "string", "password" },
   { "key", "string", "key, default gost" },
   { "type", "string", "type of the key" },
+  { "timeout", "dur", "limit of one call" },
 })
 
 object("http_loader", {

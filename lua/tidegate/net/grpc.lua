@@ -258,6 +258,7 @@ local function receive(self, stream)
 end
 
 local function call(self, session, path, bytes, metadata, deadline)
+  local asked_at = task.now()
   local stream, err = session:request(request_fields(self, path, metadata, deadline))
   if not stream then
     return nil, err, true
@@ -272,6 +273,9 @@ local function call(self, session, path, bytes, metadata, deadline)
     answer, err = receive(self, stream)
   end
   stream:close()
+  if not answer and err.code == "timeout" and session:silence() >= task.now() - asked_at then
+    self.pool:forget(session) -- nothing comes over it any more
+  end
   return answer, err, not answer and err.code == "busy" and not err.grpc_status
 end
 

@@ -166,6 +166,8 @@ local function attempt(url, job, fresh)
   stream:close()
   if response then
     return response
+  elseif key and silent and lives.code == "timeout" then
+    idle:forget(key) -- nothing may come over the others, too
   end
   return nil, lives, used == true and silent and DEAD[lives.code]
 end

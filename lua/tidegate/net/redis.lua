@@ -224,6 +224,13 @@ local function judge(commands)
   return { keeps = keeps, repeatable = repeatable }
 end
 
+local function close_idle(self)
+  for _, entry in ipairs(self.idle) do
+    entry.stream:close()
+  end
+  self.idle = {}
+end
+
 -- @return replies | nil, err, whether a fresh connection may do better
 local function attempt(self, commands, verdict, deadline, fresh)
   local stream, err = not fresh and take_idle(self) or nil, nil
@@ -244,6 +251,9 @@ local function attempt(self, commands, verdict, deadline, fresh)
   end
   local again = used and not replies and DEAD[err.code] and stream:counts() == before
   stream:close()
+  if not replies and err.code == "timeout" then
+    close_idle(self) -- nothing may come over the others, too
+  end
   return replies, err, again
 end
 
@@ -307,10 +317,7 @@ end
 --- Close what is idle now, and the rest as it becomes so; later calls fail.
 function methods:close()
   self.closed = true
-  for _, entry in ipairs(self.idle) do
-    entry.stream:close()
-  end
-  self.idle = {}
+  close_idle(self)
 end
 
 return M

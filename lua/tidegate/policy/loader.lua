@@ -19,7 +19,7 @@ local task = require "tidegate.native.task"
 
 local M = {}
 
-local REDIS_TIMEOUT = 15 -- seconds
+local REDIS_TIMEOUT = 15 -- seconds, when the configuration sets no limit
 local HTTP_TIMEOUT = 60 -- seconds, when the configuration sets no limit
 local HTTP_LIMIT = 512 * 1024 * 1024
 local REDIRECTS = 10
@@ -175,7 +175,7 @@ function sources.redis(config, spec)
     db = config.db,
     username = config.username,
     password = config.password,
-    timeout = REDIS_TIMEOUT,
+    timeout = (config.timeout or 0) > 0 and config.timeout or REDIS_TIMEOUT,
     connections = 1,
   }
   local key = config.key and config.key ~= "" and config.key or "gost"

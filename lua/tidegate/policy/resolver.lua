@@ -61,7 +61,7 @@ function M.new(config, env)
     refreshing = 0,
   }, mt)
   each_server(config, not env.data and env.log or nil, function(item, i)
-    local made, err = server.new(item, env)
+    local made, err = server.new(item, env, config.name)
     if made then
       made.index = i
       self.servers[#self.servers + 1] = made

@@ -71,6 +71,16 @@ describe("net.dns", function()
     assert.same({ "192.0.2.1" }, dns.addresses(assert(ask(server.address, { timeout = 1 }))))
   end))
 
+  it("is not content with a truncated answer that holds nothing", fake.test(function()
+    local server = fake.server(function(query, transport)
+      return transport == "udp" and native.build { id = query.id, response = true, tc = true,
+        questions = query.questions } or nil
+    end)
+    local answer, err = ask(server.address, { timeout = 1 })
+    assert.is_nil(answer)
+    assert.is_truthy(err.code)
+  end))
+
   it("survives an answer that was cut in the middle", fake.test(function()
     local server = fake.server(function(query, transport)
       local whole = native.build { id = query.id, response = true, tc = transport == "udp",

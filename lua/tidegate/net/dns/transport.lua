@@ -98,7 +98,10 @@ function M.udp(server, query, accept, deadline)
   answer, err = ask_by_datagram(endpoint, query, accept, deadline)
   endpoint:close()
   if answer and answer.tc then
-    return M.tcp(server, query, accept, deadline) or answer
+    local whole, why = M.tcp(server, query, accept, deadline)
+    if whole or #answer.answers == 0 then -- part of an answer is better than none
+      return whole, why
+    end
   end
   return answer, err
 end
@@ -161,6 +164,9 @@ function M.tls(server, query, accept, deadline)
       server.pool:put(POOL_KEY, err)
       return answer
     elseif not stale then
+      if err.code == "timeout" then
+        server.pool:clear() -- nothing may come over the others, too
+      end
       return nil, err
     end
   end

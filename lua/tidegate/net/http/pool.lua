@@ -85,6 +85,15 @@ function methods:put(key, stream)
   end
 end
 
+--- Close those to one place.
+function methods:forget(key)
+  for _, entry in ipairs(self.lists[key] or {}) do
+    entry.stream:close()
+    self.count = self.count - 1
+  end
+  self.lists[key] = nil
+end
+
 --- Close all of them; the pool may go on.
 function methods:clear()
   for _, list in pairs(self.lists) do

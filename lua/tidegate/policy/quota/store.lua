@@ -10,6 +10,7 @@ local writer = require "tidegate.config.writer"
 local M = {}
 
 local DEFAULT_FILE = "gost-quota.json"
+local TIMEOUT = 3 -- seconds of one call, when the configuration sets no limit
 local DEFAULT_KEY = "gost-quota"
 
 local FIELDS = { "used", "limit", "startsAt", "expiresAt", "updatedAt" }
@@ -137,7 +138,8 @@ function M.open(config)
   if kind == "redis" and config.redis then
     local spec = config.redis
     local client = redis.open {
-      addr = spec.addr, db = spec.db, username = spec.username, password = spec.password, timeout = 3, connections = 1,
+      addr = spec.addr, db = spec.db, username = spec.username, password = spec.password, connections = 1,
+      timeout = (spec.timeout or 0) > 0 and spec.timeout or TIMEOUT,
     }
     local key = spec.key and spec.key ~= "" and spec.key or DEFAULT_KEY
     return setmetatable({ client = client, key = key, waits = true }, hash), true

@@ -44,6 +44,7 @@ local function connect(self)
       db = config.db,
       username = config.username,
       password = config.password,
+      timeout = (config.timeout or 0) > 0 and config.timeout or nil,
     }
     if not self.client then
       return nil, err

@@ -5,6 +5,7 @@ local address = require "tidegate.net.dns.address"
 local lazy = require "tidegate.lazy"
 local dns = lazy "tidegate.net.dns"
 local failure = require "tidegate.failure"
+local health = require "tidegate.process.health"
 local resolve = require "tidegate.net.resolve"
 local task = require "tidegate.native.task"
 
@@ -56,15 +57,16 @@ end
 
 --- Read a nameserver of the configuration.
 -- @param env { registry, log }
+-- @param owner name of its resolver
 -- @return server | nil, err
-function M.new(config, env)
+function M.new(config, env, owner)
   local at, subnet = read(config)
   if not at then
     return nil, subnet
   end
   local self = setmetatable({
     name = at.text,
-    log = env.log,
+    health = health.new(("nameserver/%s/%s"):format(owner or "", at.text), "nameserver " .. at.text, env.log),
     only = FAMILIES[(config.only or ""):lower()],
     order = (config.prefer or ""):lower() == "ipv6" and V6_FIRST or V4_FIRST,
     ttl = config.ttl or 0,
@@ -106,19 +108,16 @@ function methods:rested()
   return true
 end
 
--- One line when it stops answering, one when it answers again.
+-- One line when it stops answering, one when it works again, whichever worker sees it first.
 -- @param err a failure, or nil when it has answered
 function methods:note(err)
   if err then
     self.rest_until = task.now() + REST_MS
-    if not self.failing then
-      self.failing = true
-      local why = tostring(err.cause or err)
-      self.log:warn(("nameserver %s: %s; others are asked first until it answers"):format(self.name, why))
-    end
-  elseif self.failing then
+    self.failing = true
+    self.health:bad(err.cause or err, "others are asked first until it answers")
+  else
     self.failing = nil
-    self.log:info(("nameserver %s answers again"):format(self.name))
+    self.health:good()
   end
 end
 
