@@ -216,6 +216,11 @@ function M.load(paths)
   return set
 end
 
+--- What scripts see, of the set loaded last.
+function M.face()
+  return current
+end
+
 return setmetatable(M, {
   __index = function(_, key)
     return current and current[key]

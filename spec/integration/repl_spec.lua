@@ -1,8 +1,11 @@
 -- The REPL of a whole tidegate, by `tidegate eval` and `tidegate repl`.
 
+local cjson = require "cjson"
 local luv = require "luv"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
 
 local socket, p
 
@@ -88,6 +91,41 @@ describe("the REPL", function()
     programs.run("curl", { "-s", "-m", "10", "-o", "/dev/null", "-x", "http://127.0.0.1:" .. p:port(1),
       "http://127.0.0.1:1/" })
     p:logged '"level":"debug"'
+  end)
+
+  it("completes where lines are evaluated, and what commands take", function()
+    local s = assert(stream.dial("unix:" .. socket))
+    s:set_deadline(task.now() + 20000)
+    local function completed(text, worker)
+      s:write(cjson.encode { op = "complete", text = text, worker = worker }, "\n")
+      local answer = cjson.decode(s:read_until("\n", 65536))
+      return answer.word .. " > " .. table.concat(answer.list, " ")
+    end
+    assert.equal('services. > services["service-0"]', completed("services.", 2))
+    assert.equal('services["service-0"].nam > services["service-0"].name', completed('services["service-0"].nam', "all"))
+    assert.equal("services. > ", completed "services.")
+    assert.equal("config.services[1].ad > config.services[1].addr", completed "config.services[1].ad")
+    assert.equal("tg.sle > tg.sleep", completed(":wait tg.sle", 1))
+    assert.equal("inf > info", completed ":log inf")
+    assert.equal(":wo > :worker", completed ":wo")
+    assert.equal(" > 1 2 all control", completed ":worker ")
+    assert.equal("socks4 > socks4 socks4a", completed ":doc socks4")
+    assert.equal("ser > service=service-0", completed ":connections ser")
+    s:close()
+    local text = repl({ ":worker 7", "1 + 1" }).stdout
+    assert.equal('error: there is no worker "7"; they are 1 to 2, all, and control\n2\n', text)
+    text = eval(":help").stdout
+    for _, name in ipairs { "connections", "nodes", "profile", "worker", "wait", "quit" } do
+      assert.matches("\n:" .. name .. " ", "\n" .. text)
+    end
+  end)
+
+  it("takes nobody's file for its socket", function()
+    local path = programs.file(programs.folder(), "mine", "text")
+    local other = proxy.start { "-L", "http://127.0.0.1:0", "-repl", path }
+    other:logged "no REPL"
+    other:stop()
+    assert.equal("text", io.open(path):read "*a")
   end)
 
   it("says when there is nobody to talk to", function()

@@ -13,6 +13,7 @@
 --   figures()              see tidegate.process.figures; look() has them counted where there is no API
 --   nodes()                see tidegate.process.nodes
 --   profile(where, seconds, kind)  see tidegate.process.profiles
+--   workers()              how many there are
 --   ask(where, question, wait_ms) → the answers of workers | nil, why not
 
 local addr = require "tidegate.net.addr"
@@ -208,6 +209,7 @@ function M.new(host)
     end,
     profile = profiles.take,
     ask = ask,
+    workers = process.workers,
     collect = function()
       local sizes = { control = evaluate.collect() }
       for id, answer in ipairs(message.call({ type = "gc" }, task.now() + ANSWER_MS) or {}) do

@@ -283,10 +283,14 @@ local function serve_repl()
     return built and built.registry
   end)
   evaluate.provide("tg", function()
-    return require "tidegate"
+    return require("tidegate.script").face()
   end)
   message.handle("eval", function(question)
     return evaluate.run(question.text, { wait = question.wait })
+  end)
+  message.handle("complete", function(question)
+    local word, list = evaluate.complete(question.text)
+    return { word = word, list = list }
   end)
   message.handle("gc", function()
     return evaluate.collect()

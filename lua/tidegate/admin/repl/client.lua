@@ -120,6 +120,21 @@ end
 local session = {}
 local session_mt = { __index = session }
 
+-- Have what follows evaluated elsewhere, if there is such a place.
+function session:move(where)
+  local answer, err = link.ask(self.stream, { op = "eval", text = "nil", worker = where })
+  if not answer then
+    self.say(err)
+    return false
+  elseif not answer.ok then
+    self.say("error: " .. answer.text)
+  else
+    self.where = where
+  end
+  self.failed = not answer.ok
+  return true
+end
+
 -- Handle one whole line.  @return whether to go on
 function session:line(line)
   if line:match "^:q%w*%s*$" or line:match "^:exit%s*$" then
@@ -127,8 +142,7 @@ function session:line(line)
   end
   local where = line:match "^:worker%s+(%S+)%s*$"
   if where then
-    self.where = worker_of(where)
-    return true
+    return self:move(worker_of(where))
   end
   local text = self.pending and self.pending .. "\n" .. line or line
   if not text:find "%S" then
@@ -225,7 +239,7 @@ function M.repl(options, host)
   end)
   if terminal then
     local ed = editor.new(host.stdout, function(line)
-      local answer = link.ask(s, { op = "complete", text = line })
+      local answer = link.ask(s, { op = "complete", text = line, worker = self.where })
       return answer and answer.word, answer and answer.list
     end, columns)
     self.say = function(text)

@@ -8,7 +8,16 @@ local profile = require "tidegate.process.profile"
 
 local M = {}
 
-local commands = {}
+local commands = {} -- name → { arguments, what it does, fn(argument, control), nil or what its argument may be }
+
+--- Those that whoever asks does by itself.
+M.BY_CLIENT = {
+  { ":quit", "leave; so does Ctrl-D" },
+  { ":wait EXPRESSION", "evaluate what waits, for up to a minute" },
+  { ":worker N|all|control", "where what follows is evaluated" },
+}
+
+local LEVELS = { "trace", "debug", "info", "warn", "error" }
 
 local columns = print.columns
 
@@ -21,6 +30,12 @@ commands.help = { "", "this list", function()
   for _, name in ipairs(names) do
     rows[#rows + 1] = { ":" .. name .. " " .. commands[name][1], commands[name][2] }
   end
+  for _, name in ipairs(M.BY_CLIENT) do
+    rows[#rows + 1] = name
+  end
+  table.sort(rows, function(a, b)
+    return a[1] < b[1]
+  end)
   rows[#rows + 1] = { "EXPRESSION", "evaluated where :worker says; what is assigned stays" }
   rows[#rows + 1] = { "Tab, arrows", "complete a name; edit, and recall earlier lines" }
   return columns(rows)
@@ -63,13 +78,26 @@ local function show_connections(argument, control)
   return ("%s\n%d of %d"):format(columns(rows), #found.items, found.total)
 end
 
-commands.connections = { "[KEY=VALUE …]", "50 of them; by service, client, user, host", show_connections }
+commands.connections = { "[KEY=VALUE …]", "50 of them; by service, client, user, host", show_connections,
+  function(control)
+    local list = { "client=", "host=", "user=" }
+    for _, service in ipairs(control.config().services or {}) do
+      list[#list + 1] = "service=" .. service.name
+    end
+    return list
+  end }
 
 commands.kill = { "SID", "close a connection", function(argument, control)
   if argument == "" or not control.disconnect(argument) then
     return nil, "there is no such connection"
   end
   return "closed"
+end, function(control)
+  local list = {}
+  for i, item in ipairs(control.connections({}, 0, 100).items) do
+    list[i] = item.sid
+  end
+  return list
 end }
 
 commands.nodes = { "", "nodes of hops and forwarders, and how they are", function(_, control)
@@ -143,8 +171,7 @@ commands.upgrade = { "", "start the executable again and have it take over", fun
 end }
 
 commands.log = { "LEVEL", "trace, debug, info, warn or error, until the next reload", function(argument, control)
-  local levels = { trace = true, debug = true, info = true, warn = true, error = true }
-  if not levels[argument] then
+  if not (" " .. table.concat(LEVELS, " ") .. " "):find(" " .. argument .. " ", 1, true) then
     return nil, "levels are trace, debug, info, warn and error"
   end
   local ok, problems = control.change(function(config)
@@ -155,6 +182,8 @@ commands.log = { "LEVEL", "trace, debug, info, warn or error, until the next rel
     return nil, tostring(problems[1])
   end
   return "lines below " .. argument .. " are left out"
+end, function()
+  return LEVELS
 end }
 
 commands.gc = { "", "collect garbage in every VM", function(_, control)
@@ -170,7 +199,7 @@ end }
 
 commands.doc = { "NAME", "what a component or an object of the configuration takes", function(argument)
   return doc.text(argument)
-end }
+end, doc.names }
 
 --- Add a command.
 -- @param fn function(argument, control) → text | nil, what is wrong
@@ -184,8 +213,36 @@ function M.names()
   for name in pairs(commands) do
     names[#names + 1] = ":" .. name
   end
+  for _, one in ipairs(M.BY_CLIENT) do
+    names[#names + 1] = one[1]:match "^:%w+"
+  end
   table.sort(names)
   return names
+end
+
+-- What the argument of a command may be.
+local function arguments_of(name, control)
+  if name == "worker" then
+    local list = { "all", "control" }
+    for id = 1, control.workers() do
+      list[#list + 1] = tostring(id)
+    end
+    return list
+  end
+  local command = commands[name]
+  return command and command[4] and command[4](control) or {}
+end
+
+--- What a line that begins with a colon could go on with.
+-- @return the end of the line that is being typed, a sorted list of what could stand there instead
+function M.complete(line, control)
+  local name, word = line:match "^:(%w+)%s.-(%S*)$"
+  local found = {}
+  for _, one in ipairs(name and arguments_of(name, control) or M.names()) do
+    found[#found + 1] = one:sub(1, #(word or line)) == (word or line) and one or nil
+  end
+  table.sort(found)
+  return word or line, found
 end
 
 --- Run one.  @param line ":log debug"

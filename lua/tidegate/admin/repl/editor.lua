@@ -9,7 +9,7 @@ local mt = { __index = methods }
 local HISTORY_MAX = 1000
 
 --- @param write function(text) to the terminal
--- @param complete function(line up to the cursor) → word, list
+-- @param complete function(line up to the cursor) → its end, a list of what could stand there instead
 -- @param width function() → columns
 function M.new(write, complete, width)
   return setmetatable({
@@ -116,8 +116,9 @@ function methods:tab()
   if not list or #list == 0 then
     return
   end
-  local more = common(list):sub(#word + 1)
-  if more ~= "" then
+  local more = common(list)
+  if more ~= word and (#more > #word or #list == 1) then
+    self:cut(self.at - #word, self.at)
     self:insert(more)
   elseif #list > 1 then
     self:say(table.concat(list, "  "))

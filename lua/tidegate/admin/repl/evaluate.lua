@@ -4,6 +4,7 @@
 -- coroutine of its own, a slice at a time (tidegate.admin.repl.turns): it cannot wait, and it cannot hold
 -- the VM.  What has to wait is run as a task instead, where the watchdog looks after it.
 
+local complete = require "tidegate.admin.repl.complete"
 local guard = require "tidegate.script.guard"
 local print = require "tidegate.admin.repl.print"
 local process = require "tidegate.native.process"
@@ -14,6 +15,7 @@ local M = {}
 local BUDGET_MS = { control = 1000, worker = 20 } -- of CPU
 local COMPLETE_MS = 20
 local OUTPUT_MAX = 256 * 1024
+local WAITS = "cannot wait here; use :wait EXPRESSION"
 
 local provided = {} -- name → function() → value
 
@@ -83,7 +85,7 @@ local function text_of(value)
 end
 
 local function tidy(err)
-  return (text_of(err):gsub("^repl:1: ", ""))
+  return (text_of(err):gsub("^repl:1: ", ""):gsub("^tidegate/admin/repl/evaluate%.lua:%d+: ", ""))
 end
 
 local function answer(out, ok, text)
@@ -115,10 +117,13 @@ local function run_limited(chunk, budget, out)
     current = on and out or nil
   end)
   if what == "done" then
+    if not ok and text:find("must not wait", 1, true) then
+      return false, WAITS
+    end
     local waits = not ok and text:find("wait", 1, true)
     return ok, text .. (waits and " (use :wait EXPRESSION for what waits)" or "")
   elseif what == "yield" then
-    return false, "cannot wait here; use :wait EXPRESSION"
+    return false, WAITS
   elseif what == "time" then
     return false, ("stopped after %d ms"):format(budget)
   end
@@ -166,68 +171,11 @@ function M.collect()
   return { before, collectgarbage "count" }
 end
 
--- The value that "a.b:c" leads to, without calling anything but what indexing calls.
-local function walk(path)
-  local value = env
-  for name in path:gmatch "[^.:]+" do
-    local ok, found = pcall(function()
-      return value[name]
-    end)
-    if not ok or found == nil then
-      return nil
-    end
-    value = found
-  end
-  return value
-end
-
-local function add_keys(value, prefix, found, depth)
-  if type(value) == "table" then
-    for key in next, value do
-      if type(key) == "string" and key:find "^[%a_][%w_]*$" and key:sub(1, #prefix) == prefix then
-        found[key] = true
-      end
-    end
-  end
-  local mt = depth > 0 and (type(value) == "string" and getmetatable "" or debug.getmetatable(value))
-  local index = type(mt) == "table" and rawget(mt, "__index")
-  if type(index) == "table" then
-    add_keys(index, prefix, found, depth - 1)
-  end
-end
-
-local KEYWORDS = {
-  "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "if", "in", "local", "nil", "not",
-  "or", "repeat", "return", "then", "true", "until", "while",
-}
-
-local function complete(line)
-  local path, separator, prefix = line:match "([%a_][%w_.:]-)([.:])([%w_]*)$"
-  local found = {}
-  if path then
-    add_keys(walk(path), prefix, found, 5)
-  else
-    prefix, separator = line:match "[%a_][%w_]*$" or "", ""
-    for _, names in ipairs { env, provided, _G } do
-      add_keys(names, prefix, found, 0)
-    end
-    for _, word in ipairs(KEYWORDS) do
-      found[word] = word:sub(1, #prefix) == prefix and prefix ~= "" or found[word]
-    end
-  end
-  local list = {}
-  for word, is in pairs(found) do
-    list[#list + 1] = is and (path and path .. separator or "") .. word or nil
-  end
-  table.sort(list)
-  return (path and path .. separator or "") .. prefix, list
-end
-
 --- What a line could go on with.  Call from a task: indexing may run anything.
--- @return the word being typed, a sorted list of whole words for it
+-- @return the end of the line that is being typed, a sorted list of what could stand there instead
 function M.complete(line)
   local what, word, list = turns.run(COMPLETE_MS, function()
-    return complete(line)
+    return complete.find(line, env, { env, provided, _G })
   end)
   if what ~= "done" then
     return "", {}

@@ -1,6 +1,6 @@
 -- The REPL's side in the running process: a unix socket in the control thread, one JSON object a line.
 --
---   {"op":"eval","text":…,"worker":"control"|"all"|N,"wait":bool}   {"op":"complete","text":…}
+--   {"op":"eval","text":…,"worker":"control"|"all"|N,"wait":bool}   {"op":"complete","text":…,"worker":…}
 --   {"op":"command","text":":reload"}   {"op":"figures","sort":…,"limit":N,"filter":{…}}
 --
 -- and the answer {"ok":bool,"text":…} or {"more":true}; for "complete" {"word":…,"list":[…]}, for
@@ -22,6 +22,7 @@ local IDLE_MS = 24 * 3600 * 1000
 local SESSIONS_MAX = 256
 local PAGE_MAX = 1000 -- connections shown at once
 local WAIT_MS = 60000 -- for an evaluation that waits
+local QUICK_MS = 2000 -- for who waits at the keyboard
 
 local sessions = 0
 
@@ -55,17 +56,19 @@ function ops.eval(request, control)
   return join(answers)
 end
 
-function ops.complete(request)
+function ops.complete(request, control)
   local line = tostring(request.text)
-  if line:find "^:%w*$" then
-    local list = {}
-    for _, name in ipairs(commands.names()) do
-      list[#list + 1] = name:sub(1, #line) == line and name or nil
-    end
-    return { word = line, list = list }
+  if line:find "^:" and not line:find "^:wait%s" then
+    local word, list = commands.complete(line, control)
+    return { word = word, list = list }
   end
-  local word, list = evaluate.complete(line)
-  return { word = word, list = list }
+  local where = request.worker == "all" and 1 or request.worker or "control"
+  if where == "control" then
+    local word, list = evaluate.complete(line)
+    return { word = word, list = list }
+  end
+  local answers = control.ask(where, { type = "complete", text = line }, QUICK_MS)
+  return answers and answers[1] or { word = "", list = {} }
 end
 
 function ops.command(request, control)
@@ -119,11 +122,14 @@ local function allowed(stream)
 end
 
 --- Listen.
--- @param path of the socket; whatever is there must be a socket nobody listens on
+-- @param path of the socket; one that is there gives way, anything else does not
 -- @param control what the control thread lets the REPL do: config, reload, ask, everywhere, collect, log
 -- @return handle with close() | nil, err
 function M.open(path, control)
-  os.remove(path)
+  local stat = luv.fs_lstat(path)
+  if stat and stat.type == "socket" then
+    os.remove(path)
+  end
   local fds, err = listener.open("unix:" .. path, "stream", 1, nil)
   if not fds then
     return nil, failure.wrap(err, "io"):during("REPL socket " .. path)

@@ -99,4 +99,27 @@ describe("evaluating what people type", function()
     _, list = evaluate.complete "string.rever"
     assert.same({ "string.reverse" }, list)
   end)
+
+  it("completes names, fields and what stands in brackets", function()
+    text 'world = { ["front-door"] = { handler = { kind = 1 }, ["end"] = 2 }, { other = 3 }, back = {} }'
+    local function completed(line)
+      local word, list = evaluate.complete(line)
+      return word .. " > " .. table.concat(list, " ")
+    end
+    assert.equal("wor > world", completed "x = wor")
+    assert.equal('world. > world.back world["front-door"]', completed "print(world.")
+    assert.equal("world.b > world.back", completed "world.b")
+    assert.equal('world["f > world["front-door"]', completed 'world["f')
+    assert.equal("world['f > world['front-door']", completed "world['f")
+    assert.equal('world[ > world["back"] world["front-door"] world[1]', completed "world[")
+    assert.equal('world["front-door"].h > world["front-door"].handler', completed '1 + world["front-door"].h')
+    assert.equal('world["front-door"]. > world["front-door"].handler world["front-door"]["end"]',
+      completed 'world["front-door"].')
+    assert.equal('world["front-door"].handler.k > world["front-door"].handler.kind',
+      completed 'world["front-door"].handler.k')
+    assert.equal("world[1].o > world[1].other", completed "world[1].o")
+    assert.equal("world.none. > ", completed "world.none.")
+    assert.equal(" > ", completed "f(1).x")
+    assert.equal(" > ", completed 'print("wor')
+  end)
 end)
