@@ -1,5 +1,6 @@
 -- What must not harm: peers that die, stay silent, talk nonsense, or come in too great a number.
 
+local api = require "spec.helpers.api"
 local helpers = require "spec.helpers"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
@@ -117,7 +118,9 @@ describe("robustness", function()
 
   it("pauses accepting when descriptors run out, without spinning, and recovers", helpers.task(function()
     local address, stop = server.echo()
-    local p = proxy.start({ "-L", "tcp://127.0.0.1:0/" .. address }, { shell = 'ulimit -n 90; exec "$@"' })
+    local port = programs.free_port()
+    local p = proxy.start({ "-L", "tcp://127.0.0.1:0/" .. address, "-api", "127.0.0.1:" .. port },
+      { shell = 'ulimit -n 90; exec "$@"', services = 1 })
     local held = {}
     for _ = 1, 120 do
       held[#held + 1] = assert(stream.dial("127.0.0.1:" .. p:port(1)))
@@ -137,6 +140,13 @@ describe("robustness", function()
       s:close()
       return bytes == "alive"
     end, "it does not recover", 20)
+    local _, answer = api.new("http://127.0.0.1:" .. port):json("GET", "/config/services/service-0")
+    local states = {}
+    for i, event in ipairs(answer.data.status.events) do
+      states[i] = event.msg:match "^service service%-0 is (%l+)"
+    end
+    assert.equal("running ready listening failed ready", table.concat(states, " ", 1, 5))
+    assert.equal("ready", answer.data.status.state)
     stop()
   end))
 end)
