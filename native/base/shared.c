@@ -360,6 +360,18 @@ uint32_t tg_bucket_charge(struct tg_bucket *b, uint64_t n, uint64_t now_ms)
     return wait < UINT32_MAX ? (uint32_t)wait : UINT32_MAX;
 }
 
+bool tg_bucket_has(const struct tg_bucket *b, uint64_t n, uint64_t now_ms)
+{
+    uint64_t rate = atomic_load_explicit(&b->rate, memory_order_relaxed);
+    if (rate == 0)
+        return true;
+    uint64_t now = now_ms * UNITS_PER_MS, span = span_of(b, rate);
+    uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed);
+    uint64_t missing = full_at > now ? full_at - now : 0;
+    return missing < span && units_for(n, rate) <= span - missing
+           && n <= atomic_load_explicit(&b->burst, memory_order_relaxed);
+}
+
 uint64_t tg_bucket_portion(const struct tg_bucket *b, uint64_t want, uint64_t now_ms)
 {
     uint64_t rate = atomic_load_explicit(&b->rate, memory_order_relaxed);
@@ -368,9 +380,6 @@ uint64_t tg_bucket_portion(const struct tg_bucket *b, uint64_t want, uint64_t no
     uint64_t now = now_ms * UNITS_PER_MS, span = span_of(b, rate);
     uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed);
     uint64_t missing = full_at > now ? full_at - now : 0;
-    if (missing < span && units_for(want, rate) <= span - missing
-        && want <= atomic_load_explicit(&b->burst, memory_order_relaxed))
-        return want;
     uint64_t there = missing < span ? tokens_in(span - missing, rate) : 0;
     uint64_t least = rate / PORTIONS;
     if (least < PORTION_MIN)

@@ -82,6 +82,8 @@ uint32_t tg_bucket_charge(struct tg_bucket *b, uint64_t n, uint64_t now_ms);
 /** What may be charged at once: at most `want` and the burst; what is there, if that is not too
  * little to be worth a wake-up.  @return > 0 */
 uint64_t tg_bucket_portion(const struct tg_bucket *b, uint64_t want, uint64_t now_ms);
+/** @return whether `n` tokens are there: who charges them need not wait */
+bool tg_bucket_has(const struct tg_bucket *b, uint64_t n, uint64_t now_ms);
 /** @return the tokens that may gather; UINT64_MAX: no limit */
 uint64_t tg_bucket_burst(const struct tg_bucket *b);
 /** Take over the rate and the burst of another one. */

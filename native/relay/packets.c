@@ -255,7 +255,7 @@ static bool pay(struct tg_packets *p, const struct tg_datagram *d, enum tg_way w
 static void pass(struct tg_packets *p, struct tg_datagram *in, int n, uint64_t bytes, bool up)
 {
     *(up ? &p->result.up : &p->result.down) += bytes;
-    tg_gauge_spend(&p->gauge, up ? TG_IN : TG_OUT, bytes);
+    tg_gauge_count(&p->gauge, up ? TG_IN : TG_OUT, bytes);
     struct tg_packet *to = up ? p->b : p->a;
     for (int i = 0; i < n && p->o.tap != NULL; i++) /* before an endpoint writes over it */
         p->o.tap(p->o.arg, &in[i], up);

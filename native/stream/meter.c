@@ -287,8 +287,18 @@ static uint32_t charge(struct tg_gauge *g, enum tg_way w, uint64_t n, uint64_t n
     return wait;
 }
 
-/* Pay for a part of `want`.  @return false: nobody asks for it */
-static bool pay(struct tg_gauge *g, enum tg_way w, uint64_t want, uint64_t now)
+/* Would nobody have to wait for `want` bytes?  Then they are paid for when they have moved. */
+static bool is_there(struct tg_gauge *g, enum tg_way w, uint64_t want, uint64_t now)
+{
+    struct place at = { 0, NULL };
+    for (struct tg_bucket *b; (b = next_bucket(g, w, &at)) != NULL;)
+        if (!tg_bucket_has(b, want, now))
+            return false;
+    return true;
+}
+
+/* Pay for a part of `want`. */
+static void pay(struct tg_gauge *g, enum tg_way w, uint64_t want, uint64_t now)
 {
     struct place at = { 0, NULL };
     struct tg_bucket *buckets[BUCKETS_MAX];
@@ -304,27 +314,35 @@ static bool pay(struct tg_gauge *g, enum tg_way w, uint64_t want, uint64_t now)
         uint32_t ms = tg_bucket_charge(buckets[i], n, now);
         wait = ms > wait ? ms : wait;
     }
-    if (count == 0)
-        return false;
     g->way[w].paid = n;
     g->way[w].ready_at = now + wait;
-    return true;
 }
 
 int64_t tg_gauge_reserve(struct tg_gauge *g, enum tg_way w, uint64_t want, uint64_t now)
 {
     if (is_used_up(g))
         return TG_BLOCKED;
-    if (g->way[w].paid == 0 && !pay(g, w, want, now))
-        return (int64_t)want;
+    if (g->way[w].paid == 0) {
+        if (is_there(g, w, want, now))
+            return (int64_t)want;
+        pay(g, w, want, now);
+    }
     if (g->way[w].ready_at > now)
         return 0;
     return (int64_t)(g->way[w].paid < want ? g->way[w].paid : want);
 }
 
-void tg_gauge_spend(struct tg_gauge *g, enum tg_way w, uint64_t n)
+void tg_gauge_spend(struct tg_gauge *g, enum tg_way w, uint64_t n, uint64_t now)
 {
-    g->way[w].paid -= n < g->way[w].paid ? n : g->way[w].paid;
+    uint64_t paid = n < g->way[w].paid ? n : g->way[w].paid;
+    g->way[w].paid -= paid;
+    if (n > paid)
+        charge(g, w, n - paid, now);
+    tg_gauge_count(g, w, n);
+}
+
+void tg_gauge_count(struct tg_gauge *g, enum tg_way w, uint64_t n)
+{
     struct place at = { 0, NULL };
     for (const struct entry *e; (e = next(g, SPENT + w, &at)) != NULL;)
         if (e->kind == COUNT || tg_counter_read(e->cap) > 0)

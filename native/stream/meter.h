@@ -82,11 +82,13 @@ void tg_gauge_add(struct tg_gauge *g, struct tg_meter *m);
 /** Give back what was paid and drop the meters. */
 void tg_gauge_close(struct tg_gauge *g);
 
-/** How many of `want` (> 0) bytes may move now.  Some are paid for, if none were.
+/** How many of `want` (> 0) bytes may move now.  Where tokens are scarce, some are paid for, if none were.
  * @return > 0; 0: none before way[w].ready_at; TG_BLOCKED: a quota is used up */
 int64_t tg_gauge_reserve(struct tg_gauge *g, enum tg_way w, uint64_t want, uint64_t now);
-/** `n` bytes moved. */
-void tg_gauge_spend(struct tg_gauge *g, enum tg_way w, uint64_t n);
+/** `n` bytes moved; those that were not paid for are now. */
+void tg_gauge_spend(struct tg_gauge *g, enum tg_way w, uint64_t n, uint64_t now);
+/** `n` bytes moved that were charged before. */
+void tg_gauge_count(struct tg_gauge *g, enum tg_way w, uint64_t n);
 /** Give back what was paid beyond `keep` bytes. */
 void tg_gauge_release(struct tg_gauge *g, enum tg_way w, uint64_t keep);
 

@@ -154,7 +154,7 @@ static ssize_t reserve(struct tg_stream *s, unsigned event, size_t want)
 static void spend(struct tg_stream *s, unsigned event, size_t n)
 {
     if (s->metering != NULL && n > 0)
-        tg_gauge_spend(&s->metering->gauge, way_of(event), n);
+        tg_gauge_spend(&s->metering->gauge, way_of(event), n, s->reactor->now);
 }
 
 ssize_t tg_stream_reserve(struct tg_stream *s, unsigned event, size_t want)
