@@ -286,8 +286,8 @@ static int l_plain_pair(lua_State *L)
         tg_error_set(&err, "ssh", "socketpair", errno);
         return tg_push_failure(L, &err);
     }
-    struct tg_stream *a = tg_tcp_adopt(r, fds[0], &err);
-    struct tg_stream *b = a == NULL ? NULL : tg_tcp_adopt(r, fds[1], &err);
+    struct tg_stream *a = tg_tcp_adopt(r, fds[0], NULL, &err);
+    struct tg_stream *b = a == NULL ? NULL : tg_tcp_adopt(r, fds[1], NULL, &err);
     if (b == NULL) {
         if (a != NULL)
             tg_stream_close(a);

@@ -42,17 +42,24 @@ static void on_again(void *arg)
         tg_watch_want(&l->watch, TG_READABLE);
 }
 
+static int take_one(const struct tg_listener *l, struct tg_addr *peer)
+{
+    peer->len = sizeof(peer->storage);
+    return accept4(l->fd, &peer->any, &peer->len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
 /* @return false when there is nothing more to take now */
 static bool accept_one(struct tg_listener *l)
 {
-    int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct tg_addr peer;
+    int fd = take_one(l, &peer);
     if (fd >= 0) {
         if (l->short_of) {
             l->short_of = false;
             if (l->events->shortage != NULL)
                 l->events->shortage(l->arg, NULL);
         }
-        l->events->accepted(l->arg, fd);
+        l->events->accepted(l->arg, fd, &peer);
         return true;
     }
     if (is_shortage(errno)) {
@@ -109,9 +116,10 @@ void tg_listener_pause(struct tg_listener *l, bool paused)
 
 void tg_listener_close(struct tg_listener *l, bool drain)
 {
+    struct tg_addr peer;
     int fd;
-    while (drain && (fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
-        l->events->accepted(l->arg, fd);
+    while (drain && (fd = take_one(l, &peer)) >= 0)
+        l->events->accepted(l->arg, fd, &peer);
     if (l->gone != NULL)
         *l->gone = true;
     tg_timer_stop(l->r, &l->again);

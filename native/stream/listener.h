@@ -7,6 +7,7 @@
  * again; nothing spins, and connections wait in the kernel's queue meanwhile.
  */
 
+#include "base/addr.h"
 #include "base/reactor.h"
 
 #define TG_ACCEPT_BATCH 64      /**< connections taken per turn */
@@ -15,8 +16,8 @@
 struct tg_listener;
 
 struct tg_listener_events {
-    /** A connection; `fd` is non-blocking and the callee's. */
-    void (*accepted)(void *arg, int fd);
+    /** A connection from `peer`; `fd` is non-blocking and the callee's. */
+    void (*accepted)(void *arg, int fd, const struct tg_addr *peer);
     /** Accepting failed and is paused (once per shortage), or goes on again (err NULL).
      * Must not close the listener; `accepted` may. */
     void (*shortage)(void *arg, const struct tg_error *err);

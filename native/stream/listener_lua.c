@@ -23,12 +23,12 @@ struct box {
     int shortage; /* registry: function told of shortages, or LUA_NOREF */
 };
 
-static void on_accepted(void *arg, int fd)
+static void on_accepted(void *arg, int fd, const struct tg_addr *peer)
 {
     struct box *b = arg;
     lua_State *L = b->main;
     struct tg_error err;
-    struct tg_stream *s = tg_tcp_adopt(b->r, fd, &err);
+    struct tg_stream *s = tg_tcp_adopt(b->r, fd, peer, &err);
     if (s == NULL) {
         close(fd);
         return;

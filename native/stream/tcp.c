@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define RESCUE_MAX (256u * 1024u)
@@ -11,7 +12,23 @@
 struct tcp {
     struct tg_stream base; /* first: a struct tcp is a struct tg_stream */
     struct tg_watch watch;
+    union {
+        sa_family_t family; /* AF_UNSPEC: not known */
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } peer;
 };
+
+/* Where `a` leads; a name that the kernel would give a meaning of its own is left to it. */
+static void keep_peer(struct tcp *t, const struct tg_addr *a)
+{
+    static const struct in6_addr unmapped = { { { [10] = 0xff, [11] = 0xff } } };
+    if (a->any.sa_family == AF_INET && a->in.sin_addr.s_addr != INADDR_ANY)
+        t->peer.in = a->in;
+    else if (a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr) &&
+             memcmp(&a->in6.sin6_addr, &unmapped, sizeof(unmapped)) != 0)
+        t->peer.in6 = a->in6;
+}
 
 static void finish_connect(struct tcp *t, unsigned events)
 {
@@ -137,7 +154,13 @@ static bool tcp_obstructed(const struct tg_stream *s)
 static int tcp_name_of(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,
                        socklen_t *len)
 {
-    int fd = tcp_fd(s);
+    const struct tcp *t = (const struct tcp *)s;
+    int fd = t->watch.fd;
+    if (peer && t->peer.family != AF_UNSPEC) {
+        *len = t->peer.family == AF_INET ? sizeof(t->peer.in) : sizeof(t->peer.in6);
+        memcpy(out, &t->peer, *len);
+        return 0;
+    }
     *len = sizeof(*out);
     int code = peer ? getpeername(fd, (struct sockaddr *)out, len)
                     : getsockname(fd, (struct sockaddr *)out, len);
@@ -173,9 +196,13 @@ static struct tg_stream *make(struct tg_reactor *r, int fd, enum tg_stream_state
     return &t->base;
 }
 
-struct tg_stream *tg_tcp_adopt(struct tg_reactor *r, int fd, struct tg_error *err)
+struct tg_stream *tg_tcp_adopt(struct tg_reactor *r, int fd, const struct tg_addr *peer,
+                               struct tg_error *err)
 {
-    return make(r, fd, TG_STREAM_OPEN, TG_READABLE | TG_WRITABLE, err);
+    struct tg_stream *s = make(r, fd, TG_STREAM_OPEN, TG_READABLE | TG_WRITABLE, err);
+    if (s != NULL && peer != NULL)
+        keep_peer((struct tcp *)s, peer);
+    return s;
 }
 
 struct tg_stream *tg_tcp_connect(struct tg_reactor *r, const struct tg_addr *to,
@@ -195,5 +222,7 @@ struct tg_stream *tg_tcp_connect(struct tg_reactor *r, const struct tg_addr *to,
                                done == 0 ? TG_READABLE | TG_WRITABLE : 0, err);
     if (s == NULL)
         close(fd);
+    else
+        keep_peer((struct tcp *)s, to);
     return s;
 }

@@ -51,16 +51,7 @@ function M.new(config, env)
 end
 
 --- Take over other patterns.
-function methods:load(data)
-  local fresh, err = patterns.open(data)
-  if not fresh then
-    return nil, err
-  end
-  local before = self.patterns
-  self.patterns = fresh
-  before:close()
-  return true
-end
+methods.load = patterns.renew
 
 -- What was asked for, where it is not what is dialed: "host:port", or nil.
 local function original(address, info)

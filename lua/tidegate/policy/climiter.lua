@@ -6,7 +6,7 @@
 local cache = require "tidegate.policy.limit.cache"
 local guard = require "tidegate.script.guard"
 local keys = require "tidegate.policy.limit.keys"
-local log = require "tidegate.process.log"
+local ruled = require "tidegate.policy.limit.ruled"
 local shared = require "tidegate.native.shared"
 
 local M = {
@@ -24,11 +24,9 @@ local function whole(words)
   return n and n > 0 and n or nil
 end
 
-local function set_rules(self, loaded)
-  self.rules = keys.read(self.config, loaded or {}, whole, self.log and function(text)
-    self.log:warn("climiter: " .. text)
-  end)
-end
+ruled.define(M, mt, function(self, loaded, tell)
+  self.rules = keys.read(self.config, loaded, whole, tell)
+end)
 
 function methods:limit(ctx, key)
   local rules = self.rules
@@ -39,32 +37,8 @@ function methods:limit(ctx, key)
   return own or rules.each
 end
 
---- Say in the control thread, once for all workers, which lines make no sense.
-function M.prepare(config, loaded)
-  local fields = { "kind", "climiter", "climiter", config.name or "" }
-  set_rules({ config = config, log = log.default():with(fields) }, loaded)
-  return loaded
-end
-
---- New items of its sources.
-function methods:load(data)
-  set_rules(self, data)
-end
-
---- A connection limiter of the configuration.
-function M.new(config, env)
-  local self = setmetatable({ name = config.name, config = config, log = not env.data and env.log or nil }, mt)
-  set_rules(self, env.data)
-  return self
-end
-
 --- What a script says is a number, or nothing.
 M.answer = guard.wants("number", "a number of connections")
-
---- A connection limiter of a script: limit(ctx, key).
-function M.scripted(object)
-  return object
-end
 
 --- Give a service its connection limiter.
 function M.attach(service, config)
@@ -80,8 +54,7 @@ local counters = cache.by_name(function(counter)
   return counter:get() <= 0
 end)
 
-local function counter_of(name, key)
-  local held = counters:of(name)
+local function counter_of(name, held, key)
   local counter = held:get(key)
   if not counter then
     counter = shared.counter(keys.name("climiter", name, key))
@@ -97,11 +70,11 @@ function place_mt.__index:close()
 end
 
 -- @return whether there was room
-local function take(ctx, name, key, most)
+local function take(ctx, name, held, key, most)
   if not most or most <= 0 then
     return true
   end
-  local counter, stream = counter_of(name, key), ctx.stream
+  local counter, stream = counter_of(name, held, key), ctx.stream
   if stream.hold then
     return stream:hold(counter, most) or false
   elseif counter:take(most) then
@@ -114,8 +87,8 @@ end
 --- Take a place for a connection, which its stream has until it is closed, wherever that goes.
 -- @return whether there was room; who found none is to be closed
 function M.take(limiter, name, ctx)
-  local key = keys.client_key(ctx)
-  return take(ctx, name, "$", limiter:limit(ctx, "$")) and take(ctx, name, key, limiter:limit(ctx, key))
+  local key, held = keys.client_key(ctx), counters:of(name)
+  return take(ctx, name, held, "$", limiter:limit(ctx, "$")) and take(ctx, name, held, key, limiter:limit(ctx, key))
 end
 
 return M

@@ -7,8 +7,8 @@
 
 local keys = require "tidegate.policy.limit.keys"
 local live = require "tidegate.policy.limit.live"
-local log = require "tidegate.process.log"
 local metadata = require "tidegate.metadata"
+local ruled = require "tidegate.policy.limit.ruled"
 local units = require "tidegate.policy.limit.units"
 
 local M = {
@@ -41,13 +41,13 @@ local AT = ("@"):byte() -- Unix sockets have clients without names
 local methods = { static = true, by_ip = true }
 local mt = { __name = "tidegate.limiter", __index = methods }
 
-local function rule_of(words, logger)
+local function rule_of(words, tell)
   local rule = {}
   for i, field in ipairs { "ingress", "egress", "burst" } do
     local good
     rule[field], good = units.limit(words[i + 1])
-    if not good and logger then
-      logger:warn(("limiter: %q is no amount of bytes: no limit"):format(words[i + 1]))
+    if not good and tell then
+      tell(("%q is no amount of bytes: no limit"):format(words[i + 1]))
     end
   end
   return rule
@@ -71,17 +71,14 @@ local function read_users(config, loaded)
   return users
 end
 
-local function set_rules(self, loaded)
-  loaded = loaded or {}
+ruled.define(M, mt, function(self, loaded, tell)
   self.users = read_users(self.config, loaded)
   self.rules = keys.read(self.config, loaded, function(words)
-    return rule_of(words, self.log)
-  end, self.log and function(text)
-    self.log:warn("limiter: " .. text)
-  end, function(key)
+    return rule_of(words, tell)
+  end, tell, function(key)
     return self.users[key]
   end)
-end
+end, live.renew_if_current)
 
 local function rates(rule)
   if rule then
@@ -101,26 +98,6 @@ function methods:limit(subject, scope)
   return rates(self.users[subject.user or ""])
 end
 
---- Say in the control thread, once for all workers, which lines make no sense.
-function M.prepare(config, loaded)
-  local fields = { "kind", "limiter", "limiter", config.name or "" }
-  set_rules({ config = config, log = log.default():with(fields) }, loaded)
-  return loaded
-end
-
---- New items of its sources.
-function methods:load(data)
-  set_rules(self, data)
-  live.renew_if_current(self)
-end
-
---- A limiter of the configuration.
-function M.new(config, env)
-  local self = setmetatable({ name = config.name, config = config, log = not env.data and env.log or nil }, mt)
-  set_rules(self, env.data)
-  return self
-end
-
 --- What a script says are amounts of bytes, or nothing.
 function M.answer(...)
   for i = 1, math.min(select("#", ...), 3) do
@@ -129,11 +106,6 @@ function M.answer(...)
       return "an amount of bytes", value
     end
   end
-end
-
---- A limiter of a script: limit(subject, scope).
-function M.scripted(object)
-  return object
 end
 
 -- Use --------------------------------------------------------------------------------------------

@@ -116,6 +116,18 @@ function M.open(data)
   return setmetatable({ list = list, regexps = made, count = data.count }, mt)
 end
 
+--- Have the `patterns` of an object be what prepare() made anew.  @return true | nil, err: it keeps those it has
+function M.renew(self, data)
+  local fresh, err = M.open(data)
+  if not fresh then
+    return nil, err
+  end
+  local before = self.patterns
+  self.patterns = fresh
+  before:close()
+  return true
+end
+
 --- Compile a few patterns at once, for this VM alone: those of scripts and of URLs.
 -- @return patterns | nil, err
 function M.compile(config, clients)

@@ -4,7 +4,7 @@
 
 local cache = require "tidegate.policy.limit.cache"
 local keys = require "tidegate.policy.limit.keys"
-local log = require "tidegate.process.log"
+local ruled = require "tidegate.policy.limit.ruled"
 local shared = require "tidegate.native.shared"
 local task = require "tidegate.native.task"
 
@@ -29,19 +29,16 @@ local function rate_of(words)
   return rate and rate > 0 and math.min(rate, MAX) or nil
 end
 
-local function set_rules(self, loaded)
-  self.rules = keys.read(self.config, loaded or {}, rate_of, self.log and function(text)
-    self.log:warn("rlimiter: " .. text)
-  end)
-end
+ruled.define(M, mt, function(self, loaded, tell)
+  self.rules = keys.read(self.config, loaded, rate_of, tell)
+end)
 
 -- Buckets of this worker's clients: held until they have filled up.
 local buckets = cache.by_name(function(entry, now)
   return now > entry.used and entry.bucket:is_full()
 end)
 
-local function take(name, key, rate)
-  local held = buckets:of(name)
+local function take(name, held, key, rate)
   local entry = held:get(key)
   if not entry then
     entry = { bucket = shared.bucket(keys.name("rlimiter", name, key)) }
@@ -58,35 +55,12 @@ end
 function methods:allow(ctx)
   local rules = self.rules
   local all, own = rules.all, rules:find(ctx.client_ip or "") or rules.each
-  local key = own and keys.client_key(ctx)
+  local name = self.name
+  local key, held = own and keys.client_key(ctx), buckets:of(name)
   if all and own and all <= own then
-    return take(self.name, "$", all) and take(self.name, key, own)
+    return take(name, held, "$", all) and take(name, held, key, own)
   end
-  return (not own or take(self.name, key, own)) and (not all or take(self.name, "$", all))
-end
-
---- Say in the control thread, once for all workers, which lines make no sense.
-function M.prepare(config, loaded)
-  local fields = { "kind", "rlimiter", "rlimiter", config.name or "" }
-  set_rules({ config = config, log = log.default():with(fields) }, loaded)
-  return loaded
-end
-
---- New items of its sources.
-function methods:load(data)
-  set_rules(self, data)
-end
-
---- A rate limiter of the configuration.
-function M.new(config, env)
-  local self = setmetatable({ name = config.name, config = config, log = not env.data and env.log or nil }, mt)
-  set_rules(self, env.data)
-  return self
-end
-
---- A rate limiter of a script: allow(ctx).
-function M.scripted(object)
-  return object
+  return (not own or take(name, held, key, own)) and (not all or take(name, held, "$", all))
 end
 
 --- Give a service its rate limiter.

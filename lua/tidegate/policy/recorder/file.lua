@@ -14,7 +14,7 @@ local mt = { __name = "tidegate.recorder.file", __index = methods }
 
 local BATCH = 256
 local AT_ONCE = 65536 -- bytes after which a write takes no further record: files are rotated between writes
-local PACE = 0.02 -- seconds
+local PACE = 0.1 -- seconds: a write wakes two threads
 
 --- @param config { path, sep, rotation }
 function M.open(config)
