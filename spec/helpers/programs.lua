@@ -12,16 +12,23 @@ local M = {}
 
 local running, folders = {}, {}
 
---- A port that neither TCP nor UDP uses now.
+local LOWEST, PORTS = 11000, 21000 -- below those that sockets get which ask for none
+
+--- A port that neither TCP nor UDP uses now, nor will whoever does not ask for it.
 function M.free_port()
+  local random = assert(io.open("/dev/urandom", "rb"))
   for _ = 1, 100 do
-    local tcp = assert(listener.open("127.0.0.1:0", "stream", 1))
-    local port = listener.address(tcp[1]):match ":(%d+)$"
-    local udp = listener.open("127.0.0.1:" .. port, "datagram", 1)
-    listener.close_fd(tcp[1])
-    if udp then
-      listener.close_fd(udp[1])
-      return tonumber(port)
+    local a, b = random:read(2):byte(1, 2)
+    local at = "127.0.0.1:" .. LOWEST + (a * 256 + b) % PORTS
+    local tcp, udp = listener.open(at, "stream", 1), listener.open(at, "datagram", 1)
+    for _, fds in ipairs { tcp or {}, udp or {} } do
+      if fds[1] then
+        listener.close_fd(fds[1])
+      end
+    end
+    if tcp and udp then
+      random:close()
+      return tonumber(at:match "%d+$")
     end
   end
   error "no port is free"

@@ -20,9 +20,13 @@ local function le16(n)
   return string.char(n % 256, math.floor(n / 256))
 end
 
+local function le32(n)
+  return le16(n % 65536) .. le16(math.floor(n / 65536))
+end
+
 local function smux(version, cmd, id, data)
   data = data or ""
-  return string.char(version, cmd) .. le16(#data) .. le16(id % 65536) .. le16(math.floor(id / 65536)) .. data
+  return string.char(version, cmd) .. le16(#data) .. le32(id) .. data
 end
 
 local function be(n, bytes)
@@ -96,6 +100,20 @@ local ATTACKS = {
   { "sends keep-alives only", "mtcp", function(s)
     s:write(smux(2, 3, 0):rep(500000))
   end },
+  { "says that more was read than it was sent", "mtcp", function(s)
+    s:write(smux(2, 0, 3), smux(2, 4, 3, le32(100000000) .. le32(65536)))
+  end, true },
+  { "opens windows of 4 GiB and reads nothing", "mtcp", function(s)
+    s:write(many(1000, function(i)
+      return smux(2, 0, i * 2 + 1) .. smux(2, 4, i * 2 + 1, le32(0) .. le32(0xffffffff))
+    end))
+  end },
+  { "sends frames without a byte", "mtcp", function(s)
+    s:write(smux(2, 0, 3), smux(2, 2, 3):rep(300000))
+  end },
+  { "sends to streams that are not there", "mtcp", function(s)
+    s:write(many(300, function(i) return smux(2, 2, 1000 + i, ("x"):rep(60000)) end))
+  end },
   { "opens 20,000 streams", "mtcp?mux.type=yamux", function(s)
     s:write(many(20000, function(i) return yamux(1, 1, i * 2 + 1, 0) end))
   end },
@@ -108,6 +126,9 @@ local ATTACKS = {
   { "opens a window beyond all measure", "mtcp?mux.type=yamux", function(s)
     s:write(yamux(1, 1, 3, 0), yamux(1, 0, 3, 0x7fffffff), yamux(1, 0, 3, 0x7fffffff))
   end, true },
+  { "gives windows back a byte at a time", "mtcp?mux.type=yamux", function(s)
+    s:write(yamux(1, 1, 3, 0), yamux(1, 0, 3, 1):rep(300000))
+  end },
   { "resets what it has just asked for", "h2c", function(s)
     s:write(PREFACE, many(50000, function(i) return h2(1, 4, i * 2 - 1, CONNECT) .. h2(3, 0, i * 2 - 1, be(8, 4)) end))
   end, true },
@@ -129,6 +150,38 @@ local ATTACKS = {
   { "asks for settings to be acknowledged", "h2c", function(s)
     s:write(PREFACE, h2(4, 0, 0):rep(200000))
   end, true },
+  { "sends pings", "h2c", function(s)
+    s:write(PREFACE, h2(6, 0, 0, "12345678"):rep(200000))
+  end, true },
+  { "sends frames of data without a byte", "h2c", function(s)
+    s:write(PREFACE, h2(1, 4, 1, CONNECT), h2(0, 0, 1):rep(200000))
+  end, true },
+  { "orders streams about", "h2c", function(s)
+    s:write(PREFACE, many(200000, function(i) return h2(2, 0, i * 2 + 1, be(1, 4) .. "\1") end))
+  end },
+  { "sends frames of unknown types", "h2c", function(s)
+    s:write(PREFACE, h2(200, 255, 0, ("x"):rep(16384)):rep(1000))
+  end },
+  { "gives windows back a byte at a time", "h2c", function(s)
+    s:write(PREFACE, h2(1, 4, 1, CONNECT), h2(8, 0, 1, be(1, 4)):rep(200000))
+  end },
+  { "grows and shrinks all windows", "h2c", function(s)
+    s:write(PREFACE, many(100, function(i) return h2(1, 4, i * 2 - 1, CONNECT) end), many(20000, function(i)
+      return h2(4, 0, 0, be(4, 2) .. be(i % 2 * 0x7fffffff, 4))
+    end))
+  end, true },
+  { "wants a table of headers of 4 GiB", "h2c", function(s)
+    s:write(PREFACE, h2(4, 0, 0, be(1, 2) .. be(0xffffffff, 4)), many(500, function(i)
+      return h2(1, 4, i * 2 - 1, CONNECT)
+    end))
+  end },
+  { "counts headers without end", "h2c", function(s)
+    s:write(PREFACE, h2(1, 4, 1, CONNECT .. "\127" .. ("\255"):rep(1000)))
+  end, true },
+  { "sends messages without a byte", "grpc?grpcInsecure=true", function(s)
+    local block = "\131\134\68\17/GostTunel/Tunnel\65\1a"
+    s:write(PREFACE, h2(1, 4, 1, block), h2(0, 0, 1, ("\0\0\0\0\0"):rep(3000)):rep(500))
+  end },
   { "names a message of 4 GiB", "grpc?grpcInsecure=true", function(s)
     local block = "\131\134\68\29/GostTunel/Tunnel-not-there-x\65\1a"
     s:write(PREFACE, h2(1, 4, 1, block), h2(0, 0, 1, "\0\255\255\255\255" .. ("x"):rep(10000)))
@@ -136,6 +189,10 @@ local ATTACKS = {
   { "names a frame of 8 EiB", "ws", function(s)
     assert(upgraded(s))
     s:write("\130\255\127\255\255\255\255\255\255\255\0\0\0\0", ("x"):rep(1000000))
+  end },
+  { "never ends its message", "ws", function(s)
+    assert(upgraded(s))
+    s:write("\2\128\0\0\0\0", ("\0\128\0\0\0\0"):rep(500000))
   end },
   { "sends a control frame that is too long", "ws", function(s)
     assert(upgraded(s))
@@ -159,6 +216,25 @@ local ATTACKS = {
   end, true },
   { "asks for 5,000 tokens", "pht", function(s)
     s:write(("GET /authorize HTTP/1.1\r\nHost: a\r\n\r\n"):rep(5000))
+  end },
+  { "never ends a line", "pht", function(s)
+    s:write "POST /push?token=x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n"
+    for _ = 1, 1000 do
+      if not s:write(("QUJD"):rep(10000)) then
+        break
+      end
+    end
+  end, true },
+  { "never ends its request's head", "ohttp", function(s)
+    s:write "GET / HTTP/1.1\r\n"
+    for _ = 1, 5000 do
+      if not s:write("X-A: ", ("a"):rep(1000), "\r\n") then
+        break
+      end
+    end
+  end, true },
+  { "sends records without a byte", "otls", function(s)
+    s:write(("\23\3\3\0\0"):rep(500000))
   end },
   { "sends what is no TLS", "tls", function(s)
     s:write(("\22\3\1\255\255"):rep(100000))

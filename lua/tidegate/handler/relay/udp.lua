@@ -53,7 +53,7 @@ end
 function M.bind(_, ctx, stream, where)
   local upstream, err = udp.bind(ctx, where)
   if not upstream then
-    return nil, err -- gost closes without a response
+    return refuse(stream, UNAVAILABLE, err) -- gost closes without a word, and its user seeks the cause elsewhere
   end
   ctx:own(upstream)
   local host, port = address.split(upstream:local_address() or where)
