@@ -71,6 +71,7 @@ local function connect(port, address)
 end
 
 local function echoes(s, text)
+  s:set_deadline(task.now() + LIMIT_MS)
   s:write(text)
   local answer, err = s:read_exact(#text)
   return answer == text or tostring(err)
