@@ -320,6 +320,15 @@ static int l_sessions_close(lua_State *L)
     return 0;
 }
 
+/** sessions:pause(): of listen(); clients are heard no more, sessions go on */
+static int l_sessions_pause(lua_State *L)
+{
+    struct sessions *b = luaL_checkudata(L, 1, SESSIONS_MT);
+    if (b->table != NULL)
+        tg_udp_sessions_pause(b->table);
+    return 0;
+}
+
 /** sessions:configure(options): as in listen(), for what happens from now on */
 static int l_sessions_configure(lua_State *L)
 {
@@ -350,6 +359,7 @@ void tg_packet_open_functions(lua_State *L)
     static const luaL_Reg methods[] = {
         { "close", l_sessions_close },
         { "configure", l_sessions_configure },
+        { "pause", l_sessions_pause },
         { "count", l_sessions_count },
         { NULL, NULL },
     };

@@ -54,7 +54,7 @@ struct tg_udp_sessions {
     struct tg_timer live_sweep, answered_sweep;
     unsigned flags; /* of tg_udp_send() */
     struct tg_udp_guess guess;
-    bool busy, closed;
+    bool busy, paused, closed;
 };
 
 /* ---- table ---- */
@@ -505,7 +505,7 @@ static void on_input(void *arg, unsigned events)
     int n = TG_AGAIN;
     (void)events;
     t->busy = true;
-    for (int turn = 0; turn < READS_PER_TURN && !t->closed; turn++) {
+    for (int turn = 0; turn < READS_PER_TURN && !t->closed && !t->paused; turn++) {
         bool drained;
         n = t->lower != NULL ? recv_below(t, in, &drained) : recv_socket(t, in, &drained);
         if (n > 0)
@@ -616,6 +616,13 @@ void tg_udp_sessions_configure(struct tg_udp_sessions *t,
                                const struct tg_udp_sessions_options *options)
 {
     t->o = *options;
+}
+
+void tg_udp_sessions_pause(struct tg_udp_sessions *t)
+{
+    assert(t->lower == NULL);
+    t->paused = true;
+    tg_watch_want(&t->watch, 0);
 }
 
 void tg_udp_sessions_close(struct tg_udp_sessions *t)

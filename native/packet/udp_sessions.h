@@ -64,6 +64,9 @@ bool tg_udp_session_peek(const struct tg_packet *p, const uint8_t **data, size_t
 void tg_udp_sessions_configure(struct tg_udp_sessions *t,
                                const struct tg_udp_sessions_options *options);
 
+/** Read no more: another process has the socket as well.  Living sessions go on, and hear of their clients no more. */
+void tg_udp_sessions_pause(struct tg_udp_sessions *t);
+
 /** Stop reading.  Living sessions end; their owners close them. */
 void tg_udp_sessions_close(struct tg_udp_sessions *t);
 

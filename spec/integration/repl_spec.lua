@@ -102,7 +102,8 @@ describe("the REPL", function()
       return answer.word .. " > " .. table.concat(answer.list, " ")
     end
     assert.equal('services. > services["service-0"]', completed("services.", 2))
-    assert.equal('services["service-0"].nam > services["service-0"].name', completed('services["service-0"].nam', "all"))
+    local field = 'services["service-0"].nam'
+    assert.equal(field .. " > " .. field .. "e", completed(field, "all"))
     assert.equal("services. > ", completed "services.")
     assert.equal("config.services[1].ad > config.services[1].addr", completed "config.services[1].ad")
     assert.equal("tg.sle > tg.sleep", completed(":wait tg.sle", 1))

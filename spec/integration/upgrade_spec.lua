@@ -93,7 +93,10 @@ describe("an upgrade", function()
     echo:bind("127.0.0.1", 0)
     echo:recv_start(function(_, data, from)
       if data then
-        echo:send(data, from.ip, from.port)
+        task.spawn(function()
+          task.sleep(0.05) -- so that answers are on their way when the other process takes over
+          echo:send(data, from.ip, from.port)
+        end)
       end
     end)
     local folder = programs.folder()

@@ -48,6 +48,11 @@ function acceptor:close()
   self.sessions:close()
 end
 
+--- Read no more: another process has the socket as well.  Sessions go on with what is on its way to clients.
+function acceptor:pause()
+  self.sessions:pause()
+end
+
 --- Let another service have the sessions to come; those that run go on.
 function acceptor:adopt(service)
   self.service = service

@@ -209,8 +209,9 @@ function M.settle_admin()
   return admin.settle(state.running, plane)
 end
 
-local function release_all()
-  for _, key in ipairs(sockets.keys()) do
+-- @param network nil for all of them
+local function release_all(network)
+  for _, key in ipairs(sockets.keys(network)) do
     sockets.release(key)
   end
 end
@@ -240,8 +241,12 @@ local function drain(signal, code)
   apply.run_commands(services, {}, "preDown")
   status.close()
   local deadline = task.now() + seconds * 1000
-  local answers = message.call({ type = "drain" }, task.now() + apply.ANSWER_MS) or {}
-  release_all() -- refuse whoever comes now, rather than let them queue
+  local answers = message.call({ type = "drain", succeeded = state.succeeded }, task.now() + apply.ANSWER_MS) or {}
+  -- Refuse whoever comes now, rather than let them queue.  Where a successor serves, nobody is refused, and the
+  -- answers to datagrams still go out by the socket.
+  for _, network in ipairs(state.succeeded and { "tcp", "unix" } or { false }) do
+    release_all(network or nil)
+  end
   local alive = 0
   for _, answer in ipairs(answers) do
     alive = alive + answer.alive

@@ -254,11 +254,14 @@ function M.release(key)
   end
 end
 
---- @return the keys of all sockets that are open
-function M.keys()
+--- @param network nil for any
+-- @return the keys of all sockets that are open
+function M.keys(network)
   local keys = {}
-  for key in pairs(open) do
-    keys[#keys + 1] = key
+  for key, known in pairs(open) do
+    if network == nil or known.network == network then
+      keys[#keys + 1] = key
+    end
   end
   return keys
 end

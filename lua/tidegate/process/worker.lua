@@ -197,11 +197,16 @@ local function alive()
   return { alive = relay.count() + packet.count() + service.live_count() }
 end
 
-local function drain()
+-- Accept no more.  Of datagrams the socket is kept where a successor reads it: answers are still to go out.
+local function drain(question)
   for key, door in pairs(doors) do
-    door.acceptor:close(true)
+    if question.succeeded and door.acceptor.pause then
+      door.acceptor:pause()
+    else
+      door.acceptor:close(true)
+      doors[key] = nil
+    end
     door.service:drain()
-    doors[key] = nil
   end
   return alive()
 end

@@ -143,6 +143,7 @@ local function delete(control, entry, _, arguments)
       return false
     end
     table.remove(config[list], at)
+    config[list] = config[list][1] and config[list] or nil
     return true
   end)
   return refusal or ok and answer.done() or answer.error(40003, reason(problems))
