@@ -1,5 +1,6 @@
 -- Completions of bash, zsh and fish.
 
+local doc = require "tidegate.admin.repl.doc"
 local model = require "runtime.docs.model"
 
 local M = {}
@@ -78,6 +79,7 @@ _tidegate()
         case $word in
         --*) words=${words// -/ --} ;;
         esac
+        [ "$COMP_CWORD" = 2 ] && [ "${COMP_WORDS[1]}" = doc ] && words="@names@"
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
         case ${COMP_WORDS[1]} in
         init|convert)
@@ -93,7 +95,7 @@ complete -F _tidegate tidegate
 ]]):gsub("@(%l+)@", {
     service = service, listeners = listeners, node = node, dialers = dialers, files = table.concat(files, "|"),
     values = table.concat(values), takes = table.concat(takes, "|"), flags = table.concat(names, " "),
-    commands = table.concat(commands(), " "),
+    commands = table.concat(commands(), " "), names = table.concat(doc.names(), " "),
   })
 end
 
@@ -138,12 +140,24 @@ _tidegate_%s() {
       out[#out + 1] = ("    '%s:%s'\n"):format(command[1], quote(command[3]))
     end
   end
-  out[#out + 1] = "  )\n  _describe command commands\n}\n\n_arguments \\\n"
+  out[#out + 1] = "  )\n  _describe command commands\n}\n\n"
+  out[#out + 1] = ([==[
+_tidegate_rest() {
+  if [[ ${words[2]} = doc ]]; then
+    compadd -- %s
+  else
+    _files
+  fi
+}
+
+_arguments \
+]==]):format(table.concat(doc.names(), " "))
   for _, flag in ipairs(model.FLAGS) do
     local text = quote(flag[4]:gsub("[%[%]:]", "\\%0"))
-    out[#out + 1] = ("  '%s-%s[%s]%s' \\\n"):format(flag[2] == "list" and "*" or "", flag[1], text, zsh_action(flag))
+    local times = flag[2] == "list" and "*" or ("(-%s --%s)"):format(flag[1], flag[1])
+    out[#out + 1] = ("  '%s'{-%s,--%s}'[%s]%s' \\\n"):format(times, flag[1], flag[1], text, zsh_action(flag))
   end
-  out[#out + 1] = "  '1:command:_tidegate_command' \\\n  '*:file:_files'\n"
+  out[#out + 1] = "  '1:command:_tidegate_command' \\\n  '*:argument:_tidegate_rest'\n"
   return table.concat(out)
 end
 
@@ -173,6 +187,8 @@ local function fish()
         fish_quote(command[3]))
     end
   end
+  out[#out + 1] = ("complete -c tidegate -n '__fish_seen_subcommand_from doc' -f -a '%s'\n"):format(
+    table.concat(doc.names(), " "))
   for _, flag in ipairs(model.FLAGS) do
     local rest = FILES[flag[1]] and " -r" or flag[2] == "bool" and "" or " -x"
     local values = VALUES[flag[1]]
@@ -184,7 +200,8 @@ local function fish()
     if values then
       rest = (" -x -a '%s'"):format(values)
     end
-    out[#out + 1] = ("complete -c tidegate -o %s%s -d '%s'\n"):format(flag[1], rest, fish_quote(flag[4]))
+    out[#out + 1] = ("complete -c tidegate -o %s %s%s -d '%s'\n"):format(flag[1],
+      #flag[1] > 1 and "-l " .. flag[1] or "", rest, fish_quote(flag[4])):gsub("  ", " ")
   end
   return table.concat(out)
 end

@@ -2,6 +2,7 @@
 
 local helpers = require "spec.helpers"
 local programs = require "spec.helpers.programs"
+local terminals = require "spec.helpers.terminal"
 
 local function read(path)
   local file = io.open(path, "rb")
@@ -63,6 +64,7 @@ describe("what ./dev docs writes", function()
     assert.same({ "socks4://", "socks4a://", "socks5://", "socks://" }, bash_offers("tidegate", "-L", "soc"))
     assert.same({ "relay+tls://" }, bash_offers("tidegate", "-F", "relay+tl"))
     assert.same({}, bash_offers("tidegate", "-L", "socks5://a"))
+    assert.same({ "socks4", "socks4a" }, bash_offers("tidegate", "doc", "socks4"))
   end))
 
   it("completes in fish", helpers.task(function()
@@ -73,9 +75,32 @@ describe("what ./dev docs writes", function()
     assert.matches("^convert\t", offers "tidegate conv")
     assert.matches("%-metrics\t", offers "tidegate -me")
     assert.matches("relay%+tls://", offers "tidegate -F relay+tl")
+    assert.matches("^json[^\n]*\nlua[^\n]*\nurl[^\n]*\nyaml[^\n]*\n?$", offers "tidegate convert --to ")
+    assert.matches("socks4a", offers "tidegate doc socks4")
   end))
 
   it("is accepted by zsh", helpers.task(function()
     assert.equal("", programs.run("zsh", { "-n", "runtime/packaging/completions/_tidegate" }).stderr)
+  end))
+
+  it("completes in zsh", helpers.task(function()
+    if not terminals.is_there() then
+      return pending "tmux is not installed"
+    end
+    local folder = programs.folder()
+    local t = terminals.start(folder, "HOME='" .. folder .. "' exec zsh -f -i")
+    t.keys("PS1='ready> '; fpath=($PWD/runtime/packaging/completions $fpath)", "Enter")
+    t.keys("autoload -Uz compinit; compinit -u -D", "Enter")
+    t.shows "\nready>"
+    for _, row in ipairs {
+      { "tidegate -L socks5+tl", "tidegate -L socks5+tls://" }, { "tidegate conv", "tidegate convert" },
+      { "tidegate convert --to j", "tidegate convert --to json" }, { "tidegate --rocks", "tidegate --rocks-tree" },
+      { "tidegate doc socks4", "\nsocks4   socks4a" },
+    } do
+      t.keys(row[1], "Tab")
+      t.shows(row[2])
+      t.keys "C-u"
+    end
+    terminals.stop_all()
   end))
 end)

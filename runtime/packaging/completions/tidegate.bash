@@ -30,6 +30,7 @@ _tidegate()
         case $word in
         --*) words=${words// -/ --} ;;
         esac
+        [ "$COMP_CWORD" = 2 ] && [ "${COMP_WORDS[1]}" = doc ] && words="admission api auth auther auto body_rewrite bypass cache cache_memory cache_redis chain chain_group chain_group_entry connector dialer direct file file_loader filter forward forward_node forwarder grpc h2 h2c handler hop hop_group hop_group_entry hosts http http2 http_loader http_node ingress ingress_rule limiter listener lockout log logger mapping matcher metrics mmdb mtcp mtls mws mwss nameserver node observer ohttp ohttps otls pht phts plugin probe profiling quota quota_store recorder recorder_file recorder_http recorder_tcp recorder_use red redir redirect redis_loader relay resolver rewriter root rotation route router rtcp rudp ruleset runix sd selector serial service sni sockopts socks socks4 socks4a socks5 ss ssh sshd ssu stdio tcp tls tls_node tls_options udp unix url_rewrite utls virtual ws wss"
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
         case ${COMP_WORDS[1]} in
         init|convert)
