@@ -119,10 +119,7 @@ static int l_request(lua_State *L)
     if (b->s == NULL)
         return tg_session_fail(L, b);
     struct tg_stream *stream = tg_h2_request(b->s, fields, count, lua_toboolean(L, 3), &err);
-    if (stream == NULL)
-        return tg_push_failure(L, &err);
-    tg_stream_push(L, stream);
-    return 1;
+    return tg_session_push_stream(L, stream, &err);
 }
 
 /** session:drain(): no new streams; it ends with the last one */

@@ -27,6 +27,13 @@ struct tg_stream *tg_session_accept(struct tg_session *s)
     return s->ops->accept(s);
 }
 
+int tg_session_break(const struct tg_session *s, struct tg_stream *stream, const char *op)
+{
+    const char *detail = s == NULL ? "the session is closed" : s->error.detail;
+    bool told = s != NULL && s->error.code != TG_EOF; /* the end of input is none of a stream's */
+    return tg_stream_break(stream, op, told ? s->error.code : TG_RESET, detail);
+}
+
 void tg_session_close(struct tg_session *s)
 {
     s->ops->close(s);

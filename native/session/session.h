@@ -47,6 +47,9 @@ struct tg_session {
 struct tg_stream *tg_session_open(struct tg_session *s, struct tg_error *err);
 /** @return a stream the peer opened, or NULL: none waits */
 struct tg_stream *tg_session_accept(struct tg_session *s);
+/** Ends a stream whose session is over without a word of the peer about the stream.
+ * @param s its session; NULL: it is closed @return the error code, as read() and writev() do */
+int tg_session_break(const struct tg_session *s, struct tg_stream *stream, const char *op);
 /** Ends the session, closes what lies beneath and frees it. */
 void tg_session_close(struct tg_session *s);
 

@@ -152,6 +152,21 @@ int tg_session_started(lua_State *L, struct tg_session_box *b, const struct tg_e
     return 1;
 }
 
+int tg_session_push_stream(lua_State *L, struct tg_stream *stream, const struct tg_error *err)
+{
+    if (stream == NULL)
+        return tg_push_failure(L, err);
+    tg_stream_push(L, stream);
+    return 1;
+}
+
+int tg_session_await_stream(lua_State *L, struct tg_stream *stream, const struct tg_error *err,
+                            uint64_t deadline)
+{
+    int count = tg_session_push_stream(L, stream, err);
+    return stream == NULL ? count : tg_stream_await_open(L, lua_gettop(L), deadline);
+}
+
 /* --- options ------------------------------------------------------------------------------- */
 
 uint32_t tg_session_number(lua_State *L, int index, const char *key, lua_Number scale,
@@ -171,6 +186,12 @@ bool tg_session_flag(lua_State *L, int index, const char *key)
     bool value = lua_toboolean(L, -1);
     lua_pop(L, 1);
     return value;
+}
+
+void tg_session_set_flag(lua_State *L, const char *key, bool value)
+{
+    lua_pushboolean(L, value);
+    lua_setfield(L, -2, key);
 }
 
 const char *tg_session_text(lua_State *L, int index, const char *key)
@@ -216,11 +237,7 @@ static int l_open(lua_State *L)
     if (b->s == NULL)
         return tg_session_fail(L, b);
     struct tg_error err;
-    struct tg_stream *stream = tg_session_open(b->s, &err);
-    if (stream == NULL)
-        return tg_push_failure(L, &err);
-    tg_stream_push(L, stream);
-    return 1;
+    return tg_session_push_stream(L, tg_session_open(b->s, &err), &err);
 }
 
 int luaopen_tidegate_native_session(lua_State *L)

@@ -34,6 +34,14 @@ int tg_session_started(lua_State *L, struct tg_session_box *b, const struct tg_e
 /** Push what is said of a session that is closed or dead.  @return 2 */
 int tg_session_fail(lua_State *L, const struct tg_session_box *b);
 
+/** Push a stream that was asked of a session.
+ * @param stream NULL: there is none, see `err` @return number of results: the stream, or nil and `err` */
+int tg_session_push_stream(lua_State *L, struct tg_stream *stream, const struct tg_error *err);
+/** The same for a stream that the peer has to agree to: waits for its word.
+ * @return number of results, or as tg_park() */
+int tg_session_await_stream(lua_State *L, struct tg_stream *stream, const struct tg_error *err,
+                            uint64_t deadline);
+
 /** Wait for what `step` says, which is asked first.
  * @return number of results, or as tg_park() */
 int tg_session_ask(lua_State *L, struct tg_session_box *b,
@@ -43,5 +51,7 @@ int tg_session_ask(lua_State *L, struct tg_session_box *b,
 uint32_t tg_session_number(lua_State *L, int index, const char *key, lua_Number scale,
                            uint32_t otherwise);
 bool tg_session_flag(lua_State *L, int index, const char *key);
+/** Set a field of the table on top of the stack. */
+void tg_session_set_flag(lua_State *L, const char *key, bool value);
 /** @return NULL: it is not there; else the table holds it */
 const char *tg_session_text(lua_State *L, int index, const char *key);

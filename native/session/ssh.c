@@ -19,6 +19,7 @@
     "aes128-gcm@openssh.com,aes256-gcm@openssh.com,"                                               \
     "chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr"
 #define ROUNDS_MOST 10u /* questions that one login may ask */
+#define FD_MOST 0xffff  /* the library keeps no more bits of a client's descriptor */
 #define READ_BUDGET (256u * 1024u) /* bytes taken from the socket per turn */
 #define BUSY_PACKETS 3u /* in one turn, from which on they leave together */
 #define STEPS_MOST  8              /* channels asked per turn whether they have been refused */
@@ -285,13 +286,12 @@ static void run_step(struct tg_ssh *m)
     tg_defer(m->base.reactor, &m->event);
 }
 
-static int try_open(struct tg_ssh_stream *st)
+static int try_open(struct tg_ssh *m, ssh_channel channel, const struct tg_ssh_target *to)
 {
-    const struct tg_ssh_target *to = &st->target;
-    if (st->session->server)
-        return ssh_channel_open_reverse_forward(st->channel, to->host, to->port, to->origin,
+    if (m->server)
+        return ssh_channel_open_reverse_forward(channel, to->host, to->port, to->origin,
                                                 to->origin_port);
-    return ssh_channel_open_forward(st->channel, to->host, to->port, to->origin, to->origin_port);
+    return ssh_channel_open_forward(channel, to->host, to->port, to->origin, to->origin_port);
 }
 
 /* Channels that were asked for: have they been opened, or refused? */
@@ -305,7 +305,7 @@ static void run_opening(struct tg_ssh *m)
             continue;
         if (!ssh_channel_is_open(st->channel))
             steps--;
-        int code = try_open(st);
+        int code = try_open(m, st->channel, &st->target);
         if (code == SSH_AGAIN)
             continue;
         m->opening--;
@@ -317,8 +317,47 @@ static void run_opening(struct tg_ssh *m)
     }
 }
 
+static void run_abandoned(struct tg_ssh *m)
+{
+    static const struct tg_ssh_target nowhere = { .host = "", .origin = "" }; /* it was named before */
+    struct tg_ssh_abandoned **link = &m->abandoned;
+    int steps = STEPS_MOST;
+    while (*link != NULL && steps > 0) {
+        struct tg_ssh_abandoned *a = *link;
+        if (!ssh_channel_is_open(a->channel))
+            steps--;
+        if (try_open(m, a->channel, &nowhere) == SSH_AGAIN) {
+            link = &a->next;
+            continue;
+        }
+        tg_ssh_close_channel(m, a->channel);
+        *link = a->next;
+        m->abandoned_count--;
+        free(a);
+    }
+}
+
 /* --- the connection
  * ------------------------------------------------------------------------------------- */
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+/* The library takes no more of the connection: has the peer left, or done what it must not? */
+static void end_session(struct tg_ssh *m)
+{
+    const char *said = ssh_get_error(m->ssh);
+    bool left = ssh_get_error_code(m->ssh) != SSH_FATAL || begins(said, "Socket error") ||
+                begins(said, "Received SSH_MSG_DISCONNECT") || begins(said, "Writing packet");
+    if (left)
+        tg_ssh_die(m, TG_EOF, "the peer closed the connection");
+    else if (begins(said, "Decryption error") || begins(said, "HMAC error"))
+        tg_ssh_die(m, TG_PROTOCOL, "what the peer sent was changed on the way");
+    else
+        tg_ssh_die(m, TG_PROTOCOL, "the peer does not keep to the protocol");
+}
 
 /* @return whether there may be more */
 static bool advance(struct tg_ssh *m)
@@ -329,6 +368,7 @@ static bool advance(struct tg_ssh *m)
     if (m->kexed) {
         msg = ssh_message_get(m->ssh);
     } else {
+        m->fd_taken = true;
         code = m->server ? ssh_handle_key_exchange(m->ssh) : ssh_connect(m->ssh);
         fcntl(m->fd, F_SETFL, O_RDWR | O_NONBLOCK); /* clients are made to block */
         if (code == SSH_OK) {
@@ -343,7 +383,7 @@ static bool advance(struct tg_ssh *m)
     } else if (m->kexed && !m->base.dead &&
                (!ssh_is_connected(m->ssh) ||
                 (ssh_get_status(m->ssh) & (SSH_CLOSED | SSH_CLOSED_ERROR)) != 0)) {
-        tg_ssh_die(m, TG_EOF, "the peer closed the connection");
+        end_session(m);
     }
     if (msg != NULL && m->base.dead)
         ssh_message_free(msg);
@@ -369,6 +409,7 @@ static void pump(struct tg_ssh *m)
         m->heard = m->counter.in_bytes;
         m->heard_at = m->base.reactor->now;
         run_opening(m);
+        run_abandoned(m);
         tg_ssh_check_windows(m);
     }
     if (!m->base.dead)
@@ -464,7 +505,7 @@ struct tg_stream *tg_ssh_open(struct tg_session *s, const char *host, int port, 
     st->target = (struct tg_ssh_target){ copy_of(host), copy_of(origin), port, origin_port };
     m->opening++;
     tg_ssh_cork(m);
-    int code = try_open(st);
+    int code = try_open(m, channel, &st->target);
     if (code == SSH_OK || code == SSH_ERROR) {
         m->opening--;
         if (code == SSH_OK)
@@ -500,16 +541,25 @@ static void ssh_session_close(struct tg_session *s)
         tg_ssh_part(st);
         tg_ssh_check(st);
     }
+    while (m->abandoned != NULL) {
+        struct tg_ssh_abandoned *a = m->abandoned;
+        m->abandoned = a->next;
+        free(a); /* the channel is freed with the session */
+    }
     if (m->pending != NULL)
         ssh_message_free(m->pending);
     forget_secret(m);
     forget_step(m);
     free(m->questioned);
+    if (!m->server)
+        ssh_options_set(m->ssh, SSH_OPTIONS_FD, NULL); /* what was set, ssh_disconnect() leaves open */
     if (m->kexed && ssh_is_connected(m->ssh)) {
         ssh_blocking_flush(m->ssh, 0);
         ssh_disconnect(m->ssh);
     }
     ssh_free(m->ssh);
+    if (!m->fd_taken)
+        close(m->fd);
     tg_timer_stop(s->reactor, &m->timer);
     tg_defer_cancel(s->reactor, &m->work);
     tg_defer_cancel(s->reactor, &m->event);
@@ -583,7 +633,7 @@ struct tg_session *tg_ssh_server(struct tg_stream *lower, ssh_bind bind,
         tg_stream_close(lower);
         return NULL;
     }
-    m->server = true;
+    m->server = m->fd_taken = true;
     if (ssh_bind_accept_fd(bind, m->ssh, fd) != SSH_OK) {
         tg_error_put(err, "ssh", "start", TG_BUSY, "the library refuses the connection");
         ssh_session_close(&m->base);
@@ -601,6 +651,11 @@ struct tg_session *tg_ssh_client(struct tg_stream *lower, const char *user,
     struct tg_ssh *m = make_session(lower, options, &fd, err);
     if (m == NULL) {
         tg_stream_close(lower);
+        return NULL;
+    }
+    if (fd > FD_MOST) {
+        tg_error_put(err, "ssh", "start", TG_LIMIT, "too many descriptors for libssh");
+        ssh_session_close(&m->base);
         return NULL;
     }
     ssh_options_set(m->ssh, SSH_OPTIONS_HOST, "peer");

@@ -56,7 +56,7 @@ struct ssh2 {
     LIBSSH2_AGENT *agent; /* while its keys are tried */
     struct libssh2_agent_publickey *identity;
     uint32_t missed; /* questions in a row that had no answer */
-    bool stepping, opening, abandoned, blocked, lower_ended;
+    bool stepping, opening, abandoned, blocked, lower_ended, freeing;
     char reason[REASON_MAX];
 };
 
@@ -204,6 +204,8 @@ static LIBSSH2_RECV_FUNC(on_recv)
     struct ssh2 *m = *abstract;
     (void)socket;
     (void)flags;
+    if (m->freeing)
+        return 0; /* else the library would wait for the peer's word on each channel, and free nothing */
     if (m->in != NULL) {
         size_t n = tg_buf_len(m->in) < length ? tg_buf_len(m->in) : length;
         memcpy(buffer, m->in->data + m->in->start, n);
@@ -248,14 +250,7 @@ static void fill(struct ssh2 *m)
 
 static int break_off(struct stream *st, const char *op)
 {
-    const char *detail = "the session is closed";
-    enum tg_code code = TG_RESET;
-    if (st->session != NULL) {
-        detail = st->session->base.error.detail;
-        if (st->session->base.error.code != TG_EOF)
-            code = st->session->base.error.code;
-    }
-    return tg_stream_break(&st->base, op, code, detail);
+    return tg_session_break(st->session == NULL ? NULL : &st->session->base, &st->base, op);
 }
 
 static void note_end(struct stream *st)
@@ -713,7 +708,7 @@ static void ssh2_close(struct tg_session *s)
         libssh2_session_disconnect(m->ssh, "bye");
         flush(m);
     }
-    s->dead = true; /* nothing is read any more */
+    s->dead = m->freeing = true;
     leave_agent(m);
     libssh2_session_free(m->ssh);
     close(m->fd);

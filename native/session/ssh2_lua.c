@@ -126,12 +126,9 @@ static int l_methods(lua_State *L)
     const char *list = b->s == NULL ? NULL : tg_ssh2_methods(b->s);
     list = list == NULL ? "" : list;
     lua_createtable(L, 0, 3);
-    lua_pushboolean(L, strstr(list, "password") != NULL);
-    lua_setfield(L, -2, "password");
-    lua_pushboolean(L, strstr(list, "publickey") != NULL);
-    lua_setfield(L, -2, "public_key");
-    lua_pushboolean(L, strstr(list, "keyboard-interactive") != NULL);
-    lua_setfield(L, -2, "interactive");
+    tg_session_set_flag(L, "password", strstr(list, "password") != NULL);
+    tg_session_set_flag(L, "public_key", strstr(list, "publickey") != NULL);
+    tg_session_set_flag(L, "interactive", strstr(list, "keyboard-interactive") != NULL);
     return 1;
 }
 
@@ -188,11 +185,7 @@ static int l_open_tunnel(lua_State *L)
     if (b->s == NULL)
         return tg_session_fail(L, b);
     struct tg_error err;
-    struct tg_stream *stream = tg_session_open(b->s, &err);
-    if (stream == NULL)
-        return tg_push_failure(L, &err);
-    tg_stream_push(L, stream);
-    return tg_stream_await_open(L, lua_gettop(L), deadline);
+    return tg_session_await_stream(L, tg_session_open(b->s, &err), &err, deadline);
 }
 
 /** session:silence() → ms since anything came from the peer */

@@ -29,15 +29,23 @@ struct tg_ssh_stream {
     bool ended, closed, end_sent;
 };
 
+/* A channel that its user gave up before the peer had said anything about it. */
+struct tg_ssh_abandoned {
+    struct tg_ssh_abandoned *next;
+    ssh_channel channel;
+};
+
 struct tg_ssh {
     struct tg_session base;
     struct tg_ssh_options options;
     ssh_session ssh;
-    int fd;                            /* the library's copy of what lies beneath; it closes it */
+    int fd;                            /* the library's copy of what lies beneath */
     struct ssh_counter_struct counter; /* bytes of the socket */
     struct tg_ssh_stream *first, **last;
     struct tg_ssh_stream *accept_first, **accept_last;
     unsigned backlog, opening;
+    struct tg_ssh_abandoned *abandoned;
+    unsigned abandoned_count;
     ssh_message pending;
     struct tg_ssh_request request;
     char *secret;
@@ -53,6 +61,7 @@ struct tg_ssh {
     int result, bound, step_port;
     char *step_text;
     ssh_key step_key;
+    bool fd_taken; /* by the library, which closes it then */
     bool server, kexed, trusted, blocked, stepping, probing;
     bool starved; /* some stream waits for its window; libssh does not tell when it opens */
     struct tg_addr
@@ -67,6 +76,9 @@ struct tg_ssh {
 
 /** Packets are about to be made: they leave together when the session's work is done. */
 void tg_ssh_cork(struct tg_ssh *m);
+
+/** Close a channel that the peer may be asked to close; libssh frees it when the peer has. */
+void tg_ssh_close_channel(struct tg_ssh *m, ssh_channel channel);
 
 bool tg_ssh_is_opening(const struct tg_ssh_stream *st);
 /** Tell the user of a stream what has become possible. */

@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -205,6 +206,13 @@ struct greeting {
 
 #define GREETING_MAX 255
 
+/* Bytes that are only looked at hide the end behind them. */
+static bool has_hung_up(int fd)
+{
+    struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+    return poll(&p, 1, 0) > 0;
+}
+
 /* @return number of results pushed, 0 to wait on.  The bytes stay where they are. */
 static int look(lua_State *L, struct greeting *g)
 {
@@ -215,7 +223,7 @@ static int look(lua_State *L, struct greeting *g)
     ssize_t n = recv(tg_stream_fd(s), line, sizeof(line), MSG_PEEK | MSG_DONTWAIT);
     bool waits = n < 0 && (errno == EAGAIN || errno == EINTR);
     if (n > 0 && n < GREETING_MAX && memchr(line, '\n', (size_t)n) == NULL)
-        waits = true;
+        waits = !has_hung_up(tg_stream_fd(s));
     if (waits) {
         s->ops->blocked(s, TG_READABLE);
         return 0;
@@ -421,10 +429,16 @@ static int l_login_agent(lua_State *L)
     return begin(L, TG_SSH_LOGIN_AGENT, luaL_checkstring(L, 2), 0, NULL, 3);
 }
 
-/** session:login_key(key[, deadline]) → true | false, why not | nil, err; the key must be kept */
+/** session:login_key(key[, deadline]) → true | false, why not | nil, err */
 static int l_login_key(lua_State *L)
 {
     struct key *k = luaL_checkudata(L, 2, KEY_MT);
+    check_box(L);
+    /* the session may go on with it when the wait has ended: it holds the key from now on */
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, 2);
+    lua_rawseti(L, -2, 1);
+    lua_setfenv(L, 1);
     return begin(L, TG_SSH_LOGIN_KEY, NULL, 0, k->key, 3);
 }
 
@@ -439,18 +453,15 @@ static int l_listen(lua_State *L)
 /* --- what a client knows of the server
  * ------------------------------------------------------------------ */
 
-/** session:methods() → { password = bool, public_key = bool, interactive = bool, none = bool } */
+/** session:methods() → { password = bool, public_key = bool, interactive = bool } */
 static int l_methods(lua_State *L)
 {
     struct tg_session_box *b = check_box(L);
     int methods = b->s == NULL || b->s->dead ? 0 : ssh_userauth_list(tg_ssh_of(b->s), NULL);
-    lua_createtable(L, 0, 4);
-    lua_pushboolean(L, methods & SSH_AUTH_METHOD_PASSWORD);
-    lua_setfield(L, -2, "password");
-    lua_pushboolean(L, methods & SSH_AUTH_METHOD_PUBLICKEY);
-    lua_setfield(L, -2, "public_key");
-    lua_pushboolean(L, methods & SSH_AUTH_METHOD_INTERACTIVE);
-    lua_setfield(L, -2, "interactive");
+    lua_createtable(L, 0, 3);
+    tg_session_set_flag(L, "password", methods & SSH_AUTH_METHOD_PASSWORD);
+    tg_session_set_flag(L, "public_key", methods & SSH_AUTH_METHOD_PUBLICKEY);
+    tg_session_set_flag(L, "interactive", methods & SSH_AUTH_METHOD_INTERACTIVE);
     return 1;
 }
 
@@ -517,10 +528,7 @@ static int open_channel(lua_State *L, const char *host, int port, const char *or
     if (b->s == NULL)
         return tg_push_failure_text(L, "closed", "the stream is closed");
     struct tg_stream *stream = tg_ssh_open(b->s, host, port, origin, origin_port, &err);
-    if (stream == NULL)
-        return tg_push_failure(L, &err);
-    tg_stream_push(L, stream);
-    return tg_stream_await_open(L, lua_gettop(L), deadline);
+    return tg_session_await_stream(L, stream, &err, deadline);
 }
 
 /** session:open(host, port, origin, origin port[, deadline]) → stream | nil, err */

@@ -171,14 +171,7 @@ static void on_close(ssh_session s, ssh_channel channel, void *arg)
 /* Why reading and writing come to an end without a word of the peer. */
 static int break_off(struct tg_ssh_stream *st, const char *op)
 {
-    const char *detail = "the session is closed";
-    enum tg_code code = TG_RESET;
-    if (st->session != NULL) {
-        detail = st->session->base.error.detail;
-        if (st->session->base.error.code != TG_EOF)
-            code = st->session->base.error.code;
-    }
-    return tg_stream_break(&st->base, op, code, detail);
+    return tg_session_break(st->session == NULL ? NULL : &st->session->base, &st->base, op);
 }
 
 static void forget_held(struct tg_ssh_stream *st, size_t n)
@@ -328,9 +321,34 @@ void tg_ssh_check_windows(struct tg_ssh *m)
         stream_want(&st->base, st->wanted);
 }
 
+void tg_ssh_close_channel(struct tg_ssh *m, ssh_channel channel)
+{
+    if (m->base.dead)
+        return; /* it is freed with the session, and the peer is told of no orderly end */
+    if (ssh_channel_is_open(channel)) {
+        tg_ssh_cork(m);
+        /* by itself: with a full socket libssh would leave it at that, and never close */
+        ssh_channel_send_eof(channel);
+        ssh_channel_close(channel);
+    }
+    /* libssh keeps it until the peer has closed it as well */
+    ssh_channel_free(channel);
+}
+
+/* The peer may open it yet, and has to be told then that nobody wants it. */
+static void abandon(struct tg_ssh *m, ssh_channel channel)
+{
+    struct tg_ssh_abandoned *a = tg_zalloc(sizeof(*a));
+    a->channel = channel;
+    a->next = m->abandoned;
+    m->abandoned = a;
+    m->abandoned_count++;
+}
+
 void tg_ssh_part(struct tg_ssh_stream *st)
 {
     struct tg_ssh *m = st->session;
+    bool opening = tg_ssh_is_opening(st);
     *st->link = st->next;
     if (st->next != NULL)
         st->next->link = st->link;
@@ -338,17 +356,13 @@ void tg_ssh_part(struct tg_ssh_stream *st)
         m->last = st->link;
     m->held -= st->held + st->left;
     m->base.streams--;
-    m->opening -= tg_ssh_is_opening(st);
+    m->opening -= opening;
     st->left = 0;
     ssh_remove_channel_callbacks(st->channel, &st->callbacks);
-    if (!m->base.dead && ssh_channel_is_open(st->channel)) {
-        tg_ssh_cork(m);
-        /* by itself: with a full socket libssh would leave it at that, and never close */
-        ssh_channel_send_eof(st->channel);
-        ssh_channel_close(st->channel);
-    }
-    /* libssh keeps it until the peer has closed it as well */
-    ssh_channel_free(st->channel);
+    if (opening && !m->base.dead && m->abandoned_count < m->options.max_streams)
+        abandon(m, st->channel);
+    else
+        tg_ssh_close_channel(m, st->channel);
     st->channel = NULL;
     st->session = NULL;
 }

@@ -63,6 +63,16 @@ function M.start(args, options)
   return self
 end
 
+--- How many descriptors a process holds.
+function M.descriptors(pid)
+  local count = 0
+  local scan = uv.fs_scandir(("/proc/%d/fd"):format(pid))
+  while scan and uv.fs_scandir_next(scan) do
+    count = count + 1
+  end
+  return count
+end
+
 --- Run to the end: for checks, printing, bad input.  @return { code, stdout, stderr }
 function M.run(args, options)
   return programs.run(M.executable, args, options or { seconds = 20 })
@@ -91,12 +101,7 @@ end
 
 --- How many descriptors the process holds.
 function methods:descriptors()
-  local count = 0
-  local scan = uv.fs_scandir(("/proc/%d/fd"):format(self.process.pid))
-  while scan and uv.fs_scandir_next(scan) do
-    count = count + 1
-  end
-  return count
+  return M.descriptors(self.process.pid)
 end
 
 --- CPU seconds used so far.

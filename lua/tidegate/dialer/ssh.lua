@@ -9,23 +9,27 @@ local ssh2 = require "tidegate.native.ssh2"
 local OURS = "^SSH%-2%.0%-tidegate_tunnel\r?\n"
 local GREETING_MAX = 255
 
+local function peek_line(stream)
+  local got = ""
+  while #got < GREETING_MAX and not got:find "\n" do
+    local more, err = stream:peek(#got + 1)
+    if not more then
+      return err.code ~= "timeout" and got or nil, err
+    end
+    got = more
+  end
+  return got
+end
+
 -- What the server says first, "" where it hangs up; it stays to be read.  @return it | nil, err
 local function greeting(stream, deadline)
   if libssh.is_plain(stream) then
     return libssh.greeting(stream, deadline)
   end
   stream:set_deadline(deadline)
-  local got = ""
-  while #got < GREETING_MAX and not got:find "\n" do
-    local more, err = stream:peek(#got + 1)
-    if not more then
-      stream:set_deadline(nil)
-      return err and err.code == "timeout" and nil or got, err
-    end
-    got = more
-  end
+  local line, err = peek_line(stream)
   stream:set_deadline(nil)
-  return got
+  return line, err
 end
 
 -- libssh, which is quicker, opens no channels of gost's type; servers of our kind take another as well.

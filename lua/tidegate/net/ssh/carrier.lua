@@ -16,6 +16,7 @@ function M.plain(stream)
   end
   local near, far = native.plain_pair()
   if not near then
+    stream:close()
     return nil, far
   end
   options = options or relay.options { linger = 1000 }

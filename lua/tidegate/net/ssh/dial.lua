@@ -111,7 +111,8 @@ local function greet(self, session, hosts, deadline)
       return nil, err
     end
   end
-  return self.login:attempt(session, self.user, deadline)
+  ok, err = self.login:attempt(session, self.user, deadline)
+  return ok, err and err.code == "timeout" and err:during "login" or err
 end
 
 -- A session ready for channels.
