@@ -110,8 +110,8 @@ local function open_door(built, config)
     return nil, failure.wrap(err):during("listen on " .. tostring(config.addr))
   end
   local door = { fd = fds[1], address = listener.address(fds[1]) or config.addr }
-  if network == "udp" then
-    door.acceptor, err = built:serve_packets(door.fd)
+  if item.serve then
+    door.acceptor, err = built:serve_socket(door.fd)
   else
     door.acceptor, err = listener.accept(door.fd, function(stream)
       return built:serve(stream)

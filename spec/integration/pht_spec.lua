@@ -39,11 +39,9 @@ describe("pht", function()
   for _, transport in ipairs { "pht", "phts" } do
     it(transport .. " carries much, both ways, many at once", helpers.task(function()
       local address, stop = server.echo()
-      local port = programs.free_port()
-      local far = proxy.start { "-L", ("relay+%s://127.0.0.1:%d"):format(transport, port) }
-      far:logged("bound 127.0.0.1", true)
+      local far = proxy.start { "-L", ("relay+%s://127.0.0.1:0"):format(transport) }
       local near = proxy.start { "-L", "tcp://127.0.0.1:0/" .. address, "-F",
-        ("relay+%s://127.0.0.1:%d"):format(transport, port) }
+        ("relay+%s://127.0.0.1:%d"):format(transport, far:port(1)) }
       local done = {}
       for i = 1, 10 do
         done[i] = helpers.spawn(function()
@@ -64,9 +62,8 @@ describe("pht", function()
 
   it("speaks as gost does, whoever asks", helpers.task(function()
     local address, stop = server.echo()
-    local port = programs.free_port()
-    local p = proxy.start { "-L", ("forward+pht://127.0.0.1:%d/%s"):format(port, address) }
-    p:logged("bound 127.0.0.1", true)
+    local p = proxy.start { "-L", ("forward+pht://127.0.0.1:0/%s"):format(address) }
+    local port = p:port(1)
     local status, body = ask(port, "GET", "/authorize")
     assert.equal(200, status)
     local token = body:match "^token=(%w+)$"

@@ -31,9 +31,11 @@ end
 function M.listener(doc, secure)
   return {
     doc = doc,
+    network = "tcp",
+    single = true, -- requests of one tunnel come over several connections: one worker has to see them all
     metadata = with_paths {
-      backlog = { type = "int", default = 128, doc = "known to gost; no effect here" },
-      mptcp = { type = "bool", default = false, doc = "known to gost; no effect here" },
+      backlog = { type = "int", default = 4096, doc = "connections the kernel keeps until they are accepted" },
+      mptcp = { type = "bool", default = false, doc = "accept multipath TCP" },
     },
 
     open = function(self)
@@ -46,15 +48,19 @@ function M.listener(doc, secure)
       return true
     end,
 
-    serve_alone = function(self, service)
+    serve = function(self, service, fd)
+      return serve.start(service, fd)
+    end,
+
+    options = function(self)
       local md = self.md
-      return serve.start(service, {
+      return {
         authorize = path_of(md, "authorizePath"), push = path_of(md, "pushPath"), pull = path_of(md, "pullPath"),
         upgrade = secure and function(stream)
           reload.check(self.context)
           return native.server(stream, self.context, task.now() + HANDSHAKE)
         end or nil,
-      })
+      }
     end,
   }
 end

@@ -474,9 +474,10 @@ function methods:serve_session(packet, from)
   return run(ctx, walk, "handle_packets")
 end
 
---- Serve the datagrams of a bound socket.
+--- Serve what a listener makes of a socket itself: of datagrams, or of connections that belong together.
+-- @param fd nil in a worker that has none, when the listener is `single`
 -- @return an acceptor with close() and adopt(service) | nil, err
-function methods:serve_packets(fd)
+function methods:serve_socket(fd)
   return self.listener:serve(self, fd)
 end
 

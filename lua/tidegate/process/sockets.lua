@@ -103,7 +103,10 @@ local function describe(service)
     tostring(md.tproxy), tostring(md.keepalive), md["keepalive.idle"], md["keepalive.interval"],
     md["keepalive.count"], netns or "", address:find ":0$" and service.name or "",
   }, " ")
-  return { key = key, network = item.network, address = address, md = md, netns = netns }
+  return {
+    key = key, network = item.network, address = address, md = md, netns = netns,
+    count = item.single and 1 or process.workers(),
+  }
 end
 
 -- Keys as names of LISTEN_FDNAMES.
@@ -114,11 +117,11 @@ local function name_of(key)
 end
 
 -- Inherited sockets, one of each name: a predecessor hands over as many as it had workers.
-local function take(matches)
+local function take(matches, most)
   inherited = inherited or systemd.inherited()
   local fds = {}
   for _, one in ipairs(inherited) do
-    if not one.used and #fds < process.workers() and matches(one) then
+    if not one.used and #fds < most and matches(one) then
       one.used = true
       fds[#fds + 1] = one.fd
     end
@@ -130,16 +133,16 @@ local function from_service_manager(wanted)
   local name = name_of(wanted.key)
   local fds = take(function(one)
     return one.name == name
-  end)
+  end, wanted.count)
   if #fds == 0 then
     local kind = wanted.network == "udp" and "datagram" or "stream"
     local plain = wanted.address:gsub("^unix:", ""):gsub("^:", "[::]:")
     fds = take(function(one)
       return one.kind == kind and (one.address == plain or one.address == wanted.address)
-    end)
+    end, wanted.count)
   end
   local got = #fds
-  for i = got + 1, got > 0 and process.workers() or 0 do
+  for i = got + 1, got > 0 and wanted.count or 0 do
     fds[i] = listener.duplicate(fds[(i - 1) % got + 1])
   end
   return got > 0 and fds or nil
@@ -152,7 +155,7 @@ function M.inherit(name)
     local mine = not found and one.name == name_of(name)
     found = found or mine
     return mine
-  end)[1]
+  end, 1)[1]
 end
 
 --- Close what a predecessor handed over and nobody wants: connections would wait there for ever.
@@ -190,7 +193,7 @@ local function open_fresh(wanted)
   end
   local kind = wanted.network == "udp" and "datagram" or "stream"
   local fds
-  fds, err = listener.open(wanted.address, kind, process.workers(), options)
+  fds, err = listener.open(wanted.address, kind, wanted.count, options)
   if fds and wanted.network == "unix" and wanted.md.mode then
     local mode = tonumber(wanted.md.mode, wanted.md.mode:find "^0" and 8 or 10)
     if mode then

@@ -40,8 +40,8 @@ local function open_door(key, place, built)
   local door = { service = built, signature = place.signature }
   local fd = place.fds[process.id()]
   local err
-  if place.network == "udp" then
-    door.acceptor, err = built:serve_packets(fd)
+  if built.listener.serve then
+    door.acceptor, err = built:serve_socket(fd)
   elseif place.network == "none" then
     door.acceptor, err = built:serve_alone()
   else

@@ -124,18 +124,15 @@ end
 
 -- The lines of one response.  @return whether to ask again
 local function take_lines(place, response, stream)
-  local next_line = lines.reader(place.stream, head.response_framing(response, "GET"))
-  local any = false
+  local more, body = lines.reader(place.stream, head.response_framing(response, "GET"))
   while true do
     place.stream:set_deadline(task.now() + SILENT)
-    local line = next_line()
-    if not line then
+    local bytes = more()
+    local count, _, foreign = body:state()
+    if not bytes then
       -- A server that sends this field keeps a response open as long as the tunnel is.
-      return line == false and any and not head.get(response, "x-accel-buffering")
-    end
-    any = true
-    local bytes = line ~= "" and base64.decode((line:gsub("\r$", ""))) or ""
-    if not bytes or bytes ~= "" and not stream:write(bytes) then
+      return bytes == false and count > 0 and not foreign and not head.get(response, "x-accel-buffering")
+    elseif bytes ~= "" and not stream:write(bytes) or foreign then
       return false
     end
   end

@@ -1,15 +1,13 @@
 -- The server's end of the plain HTTP tunnel: requests of any connections that share a token are one stream.
 --
--- One worker serves a listener, since requests of one tunnel come over several connections.
+-- One worker serves a socket, since requests of one tunnel come over several connections.
 
-local acceptors = require "tidegate.net.acceptor"
 local base64 = require "tidegate.net.http.base64"
-local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
 local lines = require "tidegate.net.pht.lines"
 local linger = require "tidegate.net.linger"
+local listener = require "tidegate.native.listener"
 local native = require "tidegate.native.stream"
-local process = require "tidegate.native.process"
 local reply = require "tidegate.handler.http.reply"
 local sid = require "tidegate.process.sid"
 local task = require "tidegate.native.task"
@@ -110,27 +108,28 @@ end
 
 local function push(self, stream, request)
   stream:set_deadline(task.now() + STALL)
-  local next_line = lines.reader(stream, head.request_framing(request))
-  local line, err = next_line()
-  local rest = line
-  while rest do
-    rest, err = next_line() -- all but the first are ignored
-  end
-  if rest == nil then
+  local more, body = lines.reader(stream, head.request_framing(request), 1) -- all but the first line are ignored
+  local parts, bytes, err = {}, nil, nil
+  repeat
+    bytes, err = more()
+    parts[#parts + 1] = bytes or nil
+  until not bytes
+  if bytes == nil then
     return nil, err
-  elseif request.method ~= "POST" then
+  end
+  bytes = table.concat(parts)
+  local _, _, foreign = body:state()
+  if request.method ~= "POST" then
     return say(stream, request, 400)
   end
   local tunnel, status = find_tunnel(self, stream, request, 410)
   if not tunnel then
     return say(stream, request, status)
-  elseif not line or line == "" or line == "\r" then
+  elseif foreign then
+    return say(stream, request, 400)
+  elseif bytes == "" then
     close_tunnel(self, tunnel)
     return say(stream, request, 200)
-  end
-  local bytes = base64.decode((line:gsub("\r$", "")))
-  if not bytes then
-    return say(stream, request, 400)
   end
   tunnel.stream:set_deadline(task.now() + STALL)
   if not tunnel.stream:write(bytes) then
@@ -245,12 +244,17 @@ local function serve_connection(self, stream)
   stream:close()
 end
 
-local kept = {} -- by name of the service and address: tunnels outlive a reload
-
 local methods = {}
 local mt = { __name = "tidegate.pht", __index = methods }
 
---- Stop listening.
+--- Serve for the service as it is now; the tunnels stay.
+function methods:adopt(service)
+  local options = service.listener:options()
+  self.service, self.upgrade = service, options.upgrade
+  self.paths = { [options.authorize] = authorize, [options.push] = push, [options.pull] = pull }
+end
+
+--- Accept nothing more.
 function methods:close()
   if self.acceptor then
     self.acceptor:close()
@@ -258,32 +262,26 @@ function methods:close()
   end
 end
 
---- Listen for a service.
--- @param options { authorize =, push =, pull = paths, upgrade = nil or function(stream) → stream | nil, err }
--- @return acceptor | nil, err
-function M.start(service, options)
-  if process.id() ~= 1 then
-    return setmetatable({}, mt)
+--- Serve a listening socket.
+-- @param fd nil: another worker has it
+-- @return acceptor with close() and adopt(service) | nil, err
+function M.start(service, fd)
+  local self = setmetatable({ tunnels = {}, over = {}, count = 0, sweeping = false }, mt)
+  self:adopt(service)
+  local err
+  if fd then
+    self.acceptor, err = listener.accept(fd, function(stream)
+      return serve_connection(self, stream)
+    end, function(shortage)
+      if shortage then
+        self.service.log:warn("accepting pauses: " .. tostring(shortage))
+      end
+    end)
   end
-  local key = service.name .. " " .. service.addr
-  local state = kept[key] or { tunnels = {}, over = {}, count = 0, sweeping = false }
-  kept[key] = state
-  state.service, state.upgrade = service, options.upgrade
-  state.paths = { [options.authorize] = authorize, [options.push] = push, [options.pull] = pull }
-  local acceptor, err = acceptors.listen(service.addr)
-  if not acceptor then
-    return nil, failure.wrap(err):during("listen on " .. service.addr)
-  end
-  service.log:info(("bound %s/tcp"):format(acceptor:address() or service.addr))
-  local ok
-  ok, err = acceptor:start(function(stream)
-    return serve_connection(state, stream)
-  end)
-  if not ok then
-    acceptor:close()
+  if err then
     return nil, err
   end
-  return setmetatable({ acceptor = acceptor }, mt)
+  return self
 end
 
 return M
