@@ -155,6 +155,15 @@ static size_t wish_limit(const struct box *b)
     return b->wish == WISH_MESSAGE ? b->decoder->limit : b->size;
 }
 
+/* Any bytes are asked for, and there may be more than fitted. */
+static void read_on(const struct box *b)
+{
+    struct tg_stream *s = b->s;
+    while (tg_buf_room(s->ahead) == 0 && tg_buf_len(s->ahead) < b->size)
+        if (tg_stream_fill(s, b->size) <= 0)
+            break; /* what it is will be told when it is read again */
+}
+
 static int step_read(lua_State *L, struct box *b)
 {
     if (b->s == NULL)
@@ -164,6 +173,8 @@ static int step_read(lua_State *L, struct box *b)
         if (count > 0)
             return count;
         ssize_t n = tg_stream_fill(b->s, wish_limit(b));
+        if (n > 0 && b->wish == WISH_ANY)
+            read_on(b);
         if (n > 0)
             continue;
         if (n == TG_AGAIN)
