@@ -8,9 +8,9 @@
 --     start = function(env) … return { tcp = way, udp = way } end,
 --     cannot = { half = "why" }, quick = true }
 -- A way is what spec/interop/peers/traffic.py calls so: { kind = "socks5", port = 1 }.  `cannot` names checks that the
--- protocol or the peer cannot pass, and why (half = { up = "why" }: only the client's side can be closed); `quick`
--- pairs run in CI.  In place of a way a pair may have functions of its own, which raise when they fail:
--- `checks = { small = function(env, sizes) … end }`.
+-- protocol or the peer cannot pass, and why (half = { up = "why" }: only the client's side can be closed); `unsure`
+-- names what the peer does not pass every time; `quick` pairs run in CI.  In place of a way a pair may have functions
+-- of its own, which raise when they fail: `checks = { small = function(env, sizes) … end }`.
 
 local helpers = require "spec.helpers"
 local json = require "cjson"
@@ -190,7 +190,7 @@ local function judge(pair, name, answer)
     answer.error = not answer.ok and ("half-close is passed on: of the client's side %s, of the origin's side %s")
       :format(answer.up and "yes" or "no", answer.down and "yes" or "no") or nil
   end
-  local why = not partly(pair, name) and pair.cannot and pair.cannot[name]
+  local why = not partly(pair, name) and (pair.cannot and pair.cannot[name] or pair.unsure and pair.unsure[name])
   if answer and answer.ok then
     return { state = "yes", seconds = answer.seconds }
   elseif why then

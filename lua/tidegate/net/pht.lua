@@ -48,7 +48,7 @@ function M.listener(doc, secure)
       return true
     end,
 
-    serve = function(self, service, fd)
+    serve = function(_, service, fd)
       return serve.start(service, fd)
     end,
 

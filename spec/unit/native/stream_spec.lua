@@ -41,6 +41,15 @@ describe("stream", function()
     b:close()
   end))
 
+  it("reads all that is there", helpers.task(function()
+    local a, b = stream.pair()
+    b:write(("x"):rep(50000))
+    assert.equal(40000, #a:read(40000))
+    assert.equal(10000, #a:read())
+    a:close()
+    b:close()
+  end))
+
   it("peeks without consuming, and takes bytes back", helpers.task(function()
     local a, b = stream.pair()
     b:write "abc"
