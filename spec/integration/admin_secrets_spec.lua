@@ -77,6 +77,28 @@ describe("the admin plane", function()
     assert.is_nil(p:log():match "[^\n]*hush%-[^\n]*")
   end)
 
+  it("hides what scripts and those who type raise, and the command line", function()
+    local folder = programs.folder()
+    local script = programs.file(folder, "s.lua", [[
+local tg = require "tidegate"
+tg.on("request", function()
+  error "cannot ask http://carl:hush-script@far.test/x"
+end)
+]])
+    local profiling, socket = programs.free_port(), folder .. "/repl.sock"
+    local path = programs.file(folder, "c.yml", ('scripts: [%s]\nprofiling: {addr: ":%d"}\n'):format(script, profiling))
+    p = proxy.start { "-L", "http://ann:hush-one@127.0.0.1:0", "-C", path, "-repl", socket,
+      "-F", "socks5://bob:hush-two@127.0.0.1:1?authToken=hush-3" }
+    programs.run("curl", { "-s", "-m", "10", "-x", "http://ann:hush-one@127.0.0.1:" .. p:port(1), "http://a.test/" })
+    p:logged "cannot ask http://carl:%*%*%*@far%.test/x"
+    local typed = proxy.run { "eval", "-socket", socket, "-worker", "1", ":wait error 'plain words'" }
+    assert.same({ 1, "plain words\n" }, { typed.code, typed.stderr })
+    assert.is_nil(p:log():match "[^\n]*hush%-[^\n]*")
+    local text = programs.output("curl", { "-s", ("http://127.0.0.1:%d/debug/pprof/cmdline"):format(profiling) })
+    assert.matches("%-F%zsocks5://bob:%*%*%*@127", text)
+    assert.is_nil(text:find "hush")
+  end)
+
   it("is for pages of those origins that are named", function()
     start [[
 api: {addr: "127.0.0.1:PORT", origins: ["https://ui.test"], auth: {username: me, password: hush-api}}

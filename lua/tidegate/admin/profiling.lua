@@ -1,6 +1,7 @@
 -- The profiling server: what of Go's pprof has a counterpart here.
 
 local http = require "tidegate.admin.http"
+local mask = require "tidegate.config.mask"
 local profile = require "tidegate.process.profile"
 
 local M = {}
@@ -18,7 +19,13 @@ local function command_line()
   if f then
     f:close()
   end
-  return http.text(200, (text:gsub("%z$", "")), "text/plain; charset=utf-8")
+  local arguments = {}
+  for one in text:gmatch "%Z+" do -- nobody is asked who they are
+    local before = arguments[#arguments] or ""
+    local shown = before:find "^%-%-?[LF]$" and mask.text("-L " .. one):sub(4) or mask.text(one)
+    arguments[#arguments + 1] = shown
+  end
+  return http.text(200, table.concat(arguments, "\0"), "text/plain; charset=utf-8")
 end
 
 local function take(control, request)

@@ -22,7 +22,7 @@ end
 
 -- What comes before a secret in URLs and arguments, and the secret.
 local IN_TEXT = {
-  "(://[^/@:%s]*:)[^/@%s]+(@)", "(%f[%w]ss[%w+]*://)[^/@:%s]+(@)", "(%-[LF] [^/@:%s]*:)[^/@%s]+(@)",
+  "(://[^/@:%s\"]*:)[^/@%s\"]+(@)", "(%f[%w]ss[%w+]*://)[^/@:%s]+(@)", "(%-[LF] [^/@:%s]*:)[^/@%s]+(@)",
   "([?&][%w_.]*[Pp]assword=)[^&%s]+()", "([?&][%w_.]*[Tt]oken=)[^&%s]+()", "([?&]auth=)[^&%s]+()",
 }
 

@@ -7,6 +7,7 @@
 -- A line whose level is off costs one comparison.
 
 local format = require "tidegate.process.log.format"
+local mask = require "tidegate.config.mask"
 local sink = require "tidegate.process.log.sink"
 
 local M = {}
@@ -62,6 +63,19 @@ end
 
 local merge
 
+-- What went wrong may quote anything: what a script raised, the URL that it asked for.
+local function masked(message, fields)
+  local list
+  for i = 2, fields and #fields or 0, 2 do
+    local text = fields[i]
+    if type(text) == "string" and text:find("://", 1, true) then
+      list = list or { unpack(fields) }
+      list[i] = mask.text(text)
+    end
+  end
+  return message:find("://", 1, true) and mask.text(message) or message, list or fields
+end
+
 local function emit(self, level, message, fields, depth)
   local after
   if self.level <= DEBUG then
@@ -71,7 +85,11 @@ local function emit(self, level, message, fields, depth)
   if own and self.whole and overlap(own, self.fields) then
     before, own = "", merge(self.fields, own)
   end
-  local text = format.line(self.form, format.time(), level, tostring(message), before, own, after)
+  message = tostring(message)
+  if LEVELS[level] >= WARN then
+    message, own = masked(message, own)
+  end
+  local text = format.line(self.form, format.time(), level, message, before, own, after)
   self.sink:put(text, LEVELS[level] >= WARN)
   if tap then
     tap(level, text)

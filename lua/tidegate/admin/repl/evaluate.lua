@@ -15,6 +15,7 @@ local M = {}
 local BUDGET_MS = { control = 1000, worker = 20 } -- of CPU
 local COMPLETE_MS = 20
 local OUTPUT_MAX = 256 * 1024
+local TYPED = "what was typed into the REPL"
 local WAITS = "cannot wait here; use :wait EXPRESSION"
 
 local provided = {} -- name → function() → value
@@ -133,10 +134,10 @@ end
 local function run_task(chunk, out)
   local failed
   outputs[coroutine.running()] = out
-  local safe = guard.new(chunk, "what was typed into the REPL", function()
-    failed = true
+  local safe = guard.new(chunk, TYPED, function()
+    failed = failed or true
   end, { error = function(_, text)
-    failed = text
+    failed = text:gsub("^script: " .. TYPED .. ": ", "")
   end })
   local results = pack(safe())
   outputs[coroutine.running()] = nil
