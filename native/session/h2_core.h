@@ -85,6 +85,7 @@ struct tg_h2 {
     bool greeted;  /**< the peer's SETTINGS have come */
     bool measured; /**< `rtt` was, from SETTINGS to their ACK */
     bool pumping, closing;
+    bool gathering; /**< what is pumped may wait for the end of the turn */
     struct tg_error violation; /**< of the peer; the session is about to end */
     struct tg_error farewell;  /**< what its GOAWAY said */
 };

@@ -8,6 +8,7 @@
 #define READ_CHUNK 65536u
 #define PARTS_OFFERED 16        /* of the user's, in one call */
 #define GROW_MS 4u /* clocks are coarse */
+#define GATHER_PART 2048u /* a write that is not longer goes out with all others of its turn */
 
 /* --- readiness ---------------------------------------------------------------------------- */
 
@@ -255,7 +256,9 @@ static size_t offer(struct tg_h2_stream *st, const struct iovec *iov, size_t mos
     st->offer_skip = 0;
     st->offer_left = most;
     nghttp2_session_resume_data(h->ng, st->id);
+    h->gathering = most <= GATHER_PART;
     tg_h2_pump(h);
+    h->gathering = false;
     most -= st->offer_left;
     st->offer = NULL;
     st->offer_left = 0;

@@ -10,6 +10,7 @@
 #define READ_BUDGET (256u * 1024u) /* bytes taken from below per turn */
 #define OUT_MAX (64u * 1024u)      /* unsent bytes above which frames are not taken from the library */
 #define QUEUE_MAX 2048u            /* unsent frames above which nothing is read: answers pile up */
+#define GATHER_MAX 16384u          /* bytes that may wait for the end of a turn */
 #define FRAME_HEAD 9u
 
 /* What a peer may send that moves nothing, in a second. */
@@ -54,6 +55,13 @@ static void keep_rest(struct tg_h2 *h, size_t sent)
     }
 }
 
+static void restart_parts(struct tg_h2 *h)
+{
+    h->part_count = 1;
+    h->frame_count = 0;
+    h->part_bytes = 0;
+}
+
 /* Write what was kept, and the parts after it: part 0 is left free for the former. */
 static void write_parts(struct tg_h2 *h)
 {
@@ -61,6 +69,12 @@ static void write_parts(struct tg_h2 *h)
     unsigned first = kept > 0 ? 0 : 1;
     if (total == 0 || h->base.dead)
         return;
+    if (h->gathering && total <= GATHER_MAX) {
+        keep_rest(h, 0);
+        restart_parts(h);
+        tg_h2_stir(h);
+        return;
+    }
     if (kept > 0)
         h->parts[0] = (struct iovec){ h->out->data + h->out->start, kept };
     ssize_t n = tg_stream_writev(h->base.lower, h->parts + first, (int)(h->part_count - first));
@@ -74,9 +88,7 @@ static void write_parts(struct tg_h2 *h)
         drop_kept(h, sent < kept ? sent : kept);
     sent -= sent < kept ? sent : kept;
     keep_rest(h, sent);
-    h->part_count = 1;
-    h->frame_count = 0;
-    h->part_bytes = 0;
+    restart_parts(h);
 }
 
 void tg_h2_pump(struct tg_h2 *h)

@@ -10,6 +10,8 @@
 #define READ_BUDGET (256u * 1024u)  /* bytes taken from below per turn */
 #define CONTROL_MAX (64u * 1024u)   /* unsent bytes above which nothing is read: answers pile up */
 #define FIRST_CHAINS 8u
+#define GATHER_PART 2048u  /* a write that is not longer goes out with all others of its turn */
+#define GATHER_MAX 16384u  /* until there is so much */
 #define BATCH 4u /* frames in one write of a stream that is alone in wanting to write */
 #define IOV_MAX_PARTS 32
 #define FREE_WINDOW (512u * 1024u) /* windows grow to this without a reason but being used */
@@ -571,6 +573,31 @@ static ssize_t send_frames(struct tg_mux_stream *st, const struct iovec *iov, in
     return code < 0 ? code : (ssize_t)payload;
 }
 
+static size_t total(const struct iovec *iov, int count)
+{
+    size_t sum = 0;
+    for (int i = 0; i < count; i++)
+        sum += iov[i].iov_len;
+    return sum;
+}
+
+/* Many streams that say little share a write, and a record of what encrypts it.
+ * @return bytes of payload taken; 0: it is no case for that */
+static size_t gather(struct tg_mux_stream *st, const struct iovec *iov, int count, size_t most)
+{
+    struct tg_mux *m = st->session;
+    size_t len = total(iov, count), kept = m->out == NULL ? 0 : tg_buf_len(m->out);
+    uint8_t frame[TG_MUX_HEAD_MAX + GATHER_PART], *to = frame + m->wire->head_len;
+    if (len == 0 || len > GATHER_PART || len > most || len > m->options.max_frame ||
+        kept + len > GATHER_MAX)
+        return 0;
+    m->wire->data_head(m, frame, st->id, len);
+    for (int i = 0; i < count; to += iov[i].iov_len, i++)
+        memcpy(to, iov[i].iov_base, iov[i].iov_len);
+    tg_mux_queue(m, frame, m->wire->head_len + len);
+    return m->base.dead ? 0 : len;
+}
+
 static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int count)
 {
     struct tg_mux_stream *st = (struct tg_mux_stream *)s;
@@ -589,7 +616,11 @@ static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int c
         return TG_AGAIN;
     }
     st->turn = false;
-    ssize_t n = send_frames(st, iov, count, most, others ? 1 : BATCH);
+    ssize_t n = (ssize_t)gather(st, iov, count, most);
+    if (n == 0 && !m->base.dead)
+        n = send_frames(st, iov, count, most, others ? 1 : BATCH);
+    else if (n == 0)
+        n = m->base.error.code;
     if (m->blocked)
         update_wants(m);
     if (n < 0)
