@@ -67,6 +67,9 @@ local function check_sources(report, object, path, types)
   if object.file and is_empty(object.file.path) then
     report:warning(object.file, nil, path .. ".file", "a file needs a path")
   end
+  if object.redis and is_empty(object.redis.addr) then
+    report:warning(object.redis, nil, path .. ".redis", "Redis needs an address")
+  end
   if object.redis and types then
     word(report, object.redis, "type", path .. ".redis", types, types[1] .. " is used")
   end
@@ -304,6 +307,25 @@ end
 
 -- Where things go --------------------------------------------------------------------------------
 
+-- What can be recorded.
+local RECORDS = {
+  "recorder.service.handler", "recorder.service.client.address", "recorder.service.router.dial.address",
+  "recorder.service.router.dial.address.error", "recorder.service.handler.serial", "recorder.service.handler.tunnel",
+}
+
+--- What a service says about its policies.
+function M.service(report, service, path)
+  for i, use in ipairs(service.recorders or {}) do
+    local place = ("%s.recorders[%d]"):format(path, i - 1)
+    if is_empty(use.record) then
+      report:warning(use, nil, place, "without `record` nothing is recorded; %s is what a connection was",
+        RECORDS[1])
+    else
+      word(report, use, "record", place, RECORDS, "nothing is recorded")
+    end
+  end
+end
+
 function checks.recorders(report, object, path)
   if object.plugin then
     check_plugin(report, object.plugin, path .. ".plugin")
@@ -324,6 +346,9 @@ function checks.recorders(report, object, path)
   elseif object.redis then
     if is_empty(object.redis.key) then
       report:error(object.redis, nil, path .. ".redis", "a key is needed")
+    end
+    if is_empty(object.redis.addr) then
+      report:warning(object.redis, nil, path .. ".redis", "Redis needs an address")
     end
     word(report, object.redis, "type", path .. ".redis", { "set", "list", "sset" }, "set is used")
   else

@@ -16,6 +16,8 @@ local mt = { __name = "tidegate.config.reader", __index = methods }
 
 local KINDS = { map = "a map", list = "a list", null = "nothing" }
 
+local LEAST_NS = 1000000 -- a number of nanoseconds below this was meant to be seconds
+
 local TRUE = { ["1"] = true, t = true, T = true, TRUE = true, ["true"] = true, True = true }
 local FALSE = { ["0"] = true, f = true, F = true, FALSE = true, ["false"] = true, False = true,
   [""] = true }
@@ -133,6 +135,9 @@ function methods:scalar(kind, node, path)
   if value == nil then
     self:problem(node, path, why and ("%s %s"):format(describe(node), why)
       or ("must be %s, not %s"):format(EXPECTED[kind], describe(node)))
+  elseif kind == "dur" and self.mode ~= "lua" and type(node.value) == "number" and value ~= 0
+    and math.abs(node.value) < LEAST_NS then
+    self:problem(node, path, ("%g means nanoseconds; did you mean %gs?"):format(node.value, node.value), "warning")
   end
   return value
 end

@@ -39,7 +39,8 @@ local function check_names(config, report)
       if not name or name == "" then
         report[list == "services" and "error" or "warning"](report, item, nil, path,
           list == "services" and "a service needs a name"
-            or ("a %s without a name cannot be used"):format(SINGULAR[list]))
+            or ("%s %s without a name cannot be used"):format(SINGULAR[list]:find "^[aeio]" and "an" or "a",
+              SINGULAR[list]))
       elseif index[list][name] then
         report:error(item, "name", path, "%s %q is defined twice, also at %s", SINGULAR[list], name,
           report:place(index[list][name], list))

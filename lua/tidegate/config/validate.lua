@@ -1,5 +1,6 @@
 -- Everything that can be found wrong before a configuration is applied, all at once.
 
+local address = require "tidegate.net.addr"
 local component = require "tidegate.component"
 local keys = require "tidegate.config.keys"
 local metadata = require "tidegate.metadata"
@@ -156,6 +157,9 @@ end
 function methods:auth(auth, path)
   if auth then
     self:file(auth, "file", path, "file")
+    if (auth.username or "") == "" and (auth.password or "") ~= "" then
+      self.report:warning(auth, nil, path, "without a username it has no effect")
+    end
   end
 end
 
@@ -248,7 +252,13 @@ function methods:address(service, kind, path)
   elseif addr == "" or NO_PORT[kind] then
     return
   else
+    local host, port = uri.split_host_port(addr)
     local message = address_problem(addr)
+    if not message and not port:find "^%d+$" then
+      message = ("%q is no port; 0 to 65535 is"):format(port)
+    elseif not message and host:find "^[%d.]+$" and not address.is_ip(host) then
+      message = ("%q is no IP address"):format(host)
+    end
     if message then
       self.report:error(service, "addr", path, message)
     end
@@ -353,6 +363,7 @@ function methods:service(service, path)
   self:group(handler_part.chainGroup, "chains", path .. ".handler.chainGroup")
   self:group(listener_part.chainGroup, "chains", path .. ".listener.chainGroup")
   self:forwarder(service.forwarder, path .. ".forwarder")
+  policies.service(self.report, service, path)
 end
 
 -- The rest ----------------------------------------------------------------------------------------

@@ -148,7 +148,8 @@ end
 -- "did not find … at document: 1, line: 2, column: 2\nwhile parsing …"
 local function explain(message)
   local text, line = message:match("^(.-) at document: %d+, line: (%d+)")
-  return failure.new("config", text or message:match("^[^\n]*"), { line = tonumber(line) })
+  text = text or message:match("^[^\n]*"):gsub(" at document: %d+$", "")
+  return failure.new("config", text, { line = tonumber(line) })
 end
 
 --- Parse the first document of a text.

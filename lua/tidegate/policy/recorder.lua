@@ -13,16 +13,6 @@ M.kind = "recorder"
 M.list = "recorders"
 M.main = "record"
 
---- What can be recorded.
-M.TYPES = {
-  ["recorder.service.client.address"] = true,
-  ["recorder.service.router.dial.address"] = true,
-  ["recorder.service.router.dial.address.error"] = true,
-  ["recorder.service.handler"] = true,
-  ["recorder.service.handler.serial"] = true,
-  ["recorder.service.handler.tunnel"] = true,
-}
-
 local SINKS = { "file", "tcp", "http", "redis" } -- the first that is configured is used
 
 -- Whoever is away may be back; any other answer of a plugin or script is its last word.

@@ -39,7 +39,7 @@ describe("config.file", function()
     local config = yaml([[
 services: [{name: s, addr: 8080, handler: {type: http, metadata: {readTimeout: 5, keepalive: yes,
   "http.header": {X-Foo: bar}}}}]
-bypasses: [{name: b, reload: 10, matchers: "a,b"}]
+bypasses: [{name: b, reload: 10000000000, matchers: "a,b"}]
 api: {}
 ]])
     assert.same({}, problems)
@@ -58,7 +58,7 @@ bypasses:
   - name: b
     matchers:
       - a,b
-    reload: 10ns
+    reload: 10s
 ]], writer.write(config, "yaml", marks))
     assert.same("bar", config.services[1].handler.metadata["http.header"]["X-Foo"])
   end)
@@ -98,6 +98,7 @@ bypasses:
       { "services: x", "services[0]", "must be a map" },
       { "bypasses: [{reload: 'ten'}]", "bypasses[0].reload", "not a duration" },
       { "bypasses: [{reload: '10'}]", "bypasses[0].reload", "without a unit" },
+      { "bypasses: [{reload: 10}]", "bypasses[0].reload", "10 means nanoseconds; did you mean 10s?" },
       { "bypasses: [{whitelist: yes}]", "bypasses[0].whitelist", "true or false" },
       { "services: [{name: [a]}]", "services[0].name", "must be a text, not a list" },
       { "services: [{metadata: 5}]", "services[0].metadata", "must be a map" },

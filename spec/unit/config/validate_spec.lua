@@ -149,6 +149,8 @@ log: {level: debug}
     { "services: [{name: s, addr: 8080, %s}]", '"8080" has no port; write ":8080"' },
     { "services: [{name: s, addr: ':70000', %s}]", '"70000" is no port' },
     { "services: [{name: s, addr: '::1:80', %s}]", "needs brackets" },
+    { "services: [{name: s, addr: 'here:http', %s}]", 'error 1 services[0].addr: "http" is no port' },
+    { "services: [{name: s, addr: '256.1.1.1:80', %s}]", 'error 1 services[0].addr: "256.1.1.1" is no IP address' },
     { "services: [{name: s, addr: ':1', %s}, {name: t, addr: ':1', %s}]",
       'error 1 services[1].addr: :1 is the address of service "s" already' },
     { "hops: [{name: h, nodes: [{name: n, " .. NODE .. "}]}]", "a node needs an address" },
@@ -167,6 +169,13 @@ log: {level: debug}
     { "services: [{name: s, handler: {type: zz, metadata: {skipauth: 1.1.1.1}}, listener: "
       .. "{type: yy}}]", "skipauth has no effect" },
     { "loggers: [{name: l, log: {format: tex}}]", "did you mean text?" },
+    { "services: [{name: s, handler: {type: zz, auth: {password: p}}, listener: {type: yy}}]",
+      "warning 1 services[0].handler.auth: without a username it has no effect" },
+    { service "recorders: [{name: r, record: recorder.service.handle}, {name: r}]" .. "\nrecorders: [{name: r, file: "
+      .. "{path: x}}]", 'recorders[0].record: unknown record "recorder.service.handle", nothing is recorded; did you '
+      .. "mean recorder.service.handler?", "recorders[1]: without `record` nothing is recorded" },
+    { "authers: [{auths: []}]", "warning 1 authers[0]: an auther without a name cannot be used" },
+    { "bypasses: [{name: b, redis: {key: x}}]", "warning 1 bypasses[0].redis: Redis needs an address" },
   } do
     it(case[2], function()
       local found = check((case[1]:gsub("%%s", PARTS)))

@@ -64,7 +64,8 @@ describe("frames of WebSocket", function()
     assert.same({ #MASKED, 0 }, { up[1].inputBytes, up[1].outputBytes })
     one = down[1].websocket
     assert.equal("xyz", base64.decode(one.payload))
-    assert.same({ false, false, 2, false, 0, 3 }, { one.fin, one.rsv1, one.opcode, one.masked, one.maskKey, one.length })
+    assert.same({ false, false, 2, false, 0, 3 },
+      { one.fin, one.rsv1, one.opcode, one.masked, one.maskKey, one.length })
     assert.same({ 0, #PLAIN }, { down[1].inputBytes, down[1].outputBytes })
     assert.same({ "h", "192.0.2.1" }, { down[1].http.host, down[1].clientIP })
   end))
