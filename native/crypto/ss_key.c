@@ -1,3 +1,6 @@
+/* SHA-1 through EVP costs more than the sums themselves, and there are ten of them per direction. */
+#define OPENSSL_SUPPRESS_DEPRECATED
+
 #include "crypto/ss_key.h"
 
 #include "base/mem.h"
@@ -7,6 +10,7 @@
 #include <assert.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,11 +203,9 @@ struct tg_ss_key *tg_ss_key_new(const struct tg_ss_method *method, const char *p
         k->packet = tg_aead_new(method->aead, NULL);
     else if (method->kind == TG_SS_2022 && method->aead == TG_AEAD_CHACHA20_POLY1305)
         k->packet = tg_aead_new(TG_AEAD_XCHACHA20_POLY1305, k->key);
-    k->digest = EVP_MD_CTX_new();
     k->block = EVP_CIPHER_CTX_new();
-    if (k->digest == NULL || k->block == NULL)
+    if (k->block == NULL)
         abort();
-    must(EVP_DigestInit_ex(k->digest, EVP_sha1(), NULL));
     must(EVP_CipherInit_ex(k->block, method->key_len == 16 ? EVP_aes_128_ecb() : EVP_aes_256_ecb(),
                            NULL, NULL, NULL, 1));
     return k;
@@ -226,7 +228,8 @@ void tg_ss_key_drop(struct tg_ss_key *k)
     free(k->users);
     tg_shared_put(k->replay);
     tg_aead_free(k->packet);
-    EVP_MD_CTX_free(k->digest);
+    while (k->spare_count > 0)
+        tg_aead_free(k->spare[--k->spare_count]);
     EVP_CIPHER_CTX_free(k->block);
     OPENSSL_cleanse(k, sizeof(*k));
     free(k);
@@ -286,24 +289,12 @@ bool tg_ss_key_add_user(struct tg_ss_key *k, const char *name, const char *passw
 
 /* Subkeys ---------------------------------------------------------------------------------------- */
 
-struct part {
-    const void *data;
-    size_t len;
+/* HMAC-SHA1 with its key in it. */
+struct hmac {
+    SHA_CTX inner, outer;
 };
 
-static void sha1(struct tg_ss_key *k, const uint8_t *pad, struct part a, struct part b,
-                 uint8_t out[SHA1_SIZE])
-{
-    must(EVP_DigestInit_ex(k->digest, NULL, NULL));
-    must(EVP_DigestUpdate(k->digest, pad, SHA1_BLOCK));
-    must(EVP_DigestUpdate(k->digest, a.data, a.len));
-    must(EVP_DigestUpdate(k->digest, b.data, b.len));
-    must(EVP_DigestFinal_ex(k->digest, out, NULL));
-}
-
-/* HMAC-SHA1 of two parts, the key being no longer than a block. */
-static void hmac(struct tg_ss_key *k, const uint8_t *key, size_t len, struct part a, struct part b,
-                 uint8_t out[SHA1_SIZE])
+static void hmac_key(struct hmac *h, const uint8_t *key, size_t len)
 {
     uint8_t inner[SHA1_BLOCK], outer[SHA1_BLOCK];
     assert(len <= SHA1_BLOCK);
@@ -313,18 +304,33 @@ static void hmac(struct tg_ss_key *k, const uint8_t *key, size_t len, struct par
         inner[i] ^= key[i];
         outer[i] ^= key[i];
     }
-    sha1(k, inner, a, b, out);
-    sha1(k, outer, (struct part){ out, SHA1_SIZE }, (struct part){ "", 0 }, out);
+    must(SHA1_Init(&h->inner));
+    must(SHA1_Update(&h->inner, inner, sizeof(inner)));
+    must(SHA1_Init(&h->outer));
+    must(SHA1_Update(&h->outer, outer, sizeof(outer)));
+}
+
+static void hmac(const struct hmac *h, const void *data, size_t len, uint8_t out[SHA1_SIZE])
+{
+    SHA_CTX sum = h->inner;
+    must(SHA1_Update(&sum, data, len));
+    must(SHA1_Final(out, &sum));
+    sum = h->outer;
+    must(SHA1_Update(&sum, out, SHA1_SIZE));
+    must(SHA1_Final(out, &sum));
 }
 
 /* HKDF-SHA1 (RFC 5869) of at most two blocks. */
-static void derive(struct tg_ss_key *k, const uint8_t *key, const uint8_t *salt, size_t salt_len,
+static void derive(const struct tg_ss_key *k, const uint8_t *key, const uint8_t *salt, size_t salt_len,
                    uint8_t *out)
 {
     static const char info[] = "ss-subkey";
     size_t want = k->method->key_len, have = 0;
     uint8_t prk[SHA1_SIZE], block[SHA1_SIZE], text[SHA1_SIZE + sizeof(info)];
-    hmac(k, salt, salt_len, (struct part){ key, want }, (struct part){ "", 0 }, prk);
+    struct hmac h;
+    hmac_key(&h, salt, salt_len);
+    hmac(&h, key, want, prk);
+    hmac_key(&h, prk, SHA1_SIZE);
     for (uint8_t i = 1; have < want; i++) {
         uint8_t *at = text;
         if (i > 1) {
@@ -333,8 +339,7 @@ static void derive(struct tg_ss_key *k, const uint8_t *key, const uint8_t *salt,
         }
         memcpy(at, info, sizeof(info) - 1);
         at[sizeof(info) - 1] = i;
-        hmac(k, prk, SHA1_SIZE, (struct part){ text, (size_t)(at - text) + sizeof(info) },
-             (struct part){ "", 0 }, block);
+        hmac(&h, text, (size_t)(at - text) + sizeof(info), block);
         size_t n = want - have < SHA1_SIZE ? want - have : SHA1_SIZE;
         memcpy(out + have, block, n);
         have += n;
@@ -361,6 +366,25 @@ void tg_ss_subkey(struct tg_ss_key *k, const uint8_t *key, const uint8_t *salt, 
         mix(k, "shadowsocks 2022 session subkey", key, salt, len, out);
     else
         derive(k, key, salt, len, out);
+}
+
+struct tg_aead *tg_ss_cipher(struct tg_ss_key *k, const uint8_t *key, const uint8_t *salt, size_t len)
+{
+    uint8_t subkey[TG_AEAD_KEY_MAX];
+    tg_ss_subkey(k, key, salt, len, subkey);
+    struct tg_aead *a = k->spare_count > 0 ? k->spare[--k->spare_count]
+                                           : tg_aead_new(k->method->aead, NULL);
+    tg_aead_rekey(a, subkey);
+    OPENSSL_cleanse(subkey, sizeof(subkey));
+    return a;
+}
+
+void tg_ss_cipher_put(struct tg_ss_key *k, struct tg_aead *a)
+{
+    if (a != NULL && k->spare_count < TG_SS_SPARE)
+        k->spare[k->spare_count++] = a;
+    else
+        tg_aead_free(a);
 }
 
 void tg_ss_identity_key(const struct tg_ss_key *k, const uint8_t *key, const uint8_t *salt,
@@ -397,6 +421,17 @@ void tg_ss_random(void *out, size_t len)
 {
     if (len > 0)
         must(RAND_bytes(out, (int)len));
+}
+
+void tg_ss_salt(struct tg_ss_key *k, uint8_t *out)
+{
+    size_t len = k->method->salt_len;
+    if (k->salts_left < len) {
+        tg_ss_random(k->salts, sizeof(k->salts));
+        k->salts_left = sizeof(k->salts);
+    }
+    k->salts_left -= len;
+    memcpy(out, k->salts + k->salts_left, len);
 }
 
 void tg_put_u64(uint8_t *p, uint64_t v)

@@ -42,6 +42,9 @@ struct tg_ss_user {
     char *name;
 };
 
+#define TG_SS_SPARE 32u
+#define TG_SS_SALTS 1024u
+
 /** A method with keys; counted, of one thread. */
 struct tg_ss_key {
     unsigned holders;
@@ -54,8 +57,11 @@ struct tg_ss_key {
     unsigned user_count;
     struct tg_replay *replay;
     struct tg_aead *packet;  /**< for packets that have a key each */
-    EVP_MD_CTX *digest;
     EVP_CIPHER_CTX *block;   /**< AES of one block, any key */
+    struct tg_aead *spare[TG_SS_SPARE]; /**< nobody's: making one costs more than a new key */
+    unsigned spare_count;
+    size_t salts_left;
+    uint8_t salts[TG_SS_SALTS]; /**< random bytes, the first `salts_left` of them unused */
 };
 
 #define TG_SS_PROBLEM 200 /**< room for every text below */
@@ -78,6 +84,12 @@ const struct tg_ss_user *tg_ss_user_find(const struct tg_ss_key *k, const uint8_
 /** The key of one connection or packet. `salt` has `len` bytes. */
 void tg_ss_subkey(struct tg_ss_key *k, const uint8_t *key, const uint8_t *salt, size_t len,
                   uint8_t out[TG_AEAD_KEY_MAX]);
+/** A cipher with the key that tg_ss_subkey() says; to be given back. */
+struct tg_aead *tg_ss_cipher(struct tg_ss_key *k, const uint8_t *key, const uint8_t *salt, size_t len);
+/** NULL is allowed. */
+void tg_ss_cipher_put(struct tg_ss_key *k, struct tg_aead *a);
+/** A fresh salt, of the method's length. */
+void tg_ss_salt(struct tg_ss_key *k, uint8_t *out);
 /** SIP023: the key under which an identity is written in a stream. */
 void tg_ss_identity_key(const struct tg_ss_key *k, const uint8_t *key, const uint8_t *salt,
                         uint8_t out[TG_AEAD_KEY_MAX]);

@@ -436,7 +436,7 @@ static uint8_t *put_classic(struct ss_udp *u, const struct iovec *parts, uint8_t
     uint8_t subkey[TG_AEAD_KEY_MAX], nonce[TG_AEAD_NONCE_MAX] = { 0 };
     uint8_t *body = out + u->m->salt_len;
     uint32_t len = (uint32_t)(parts[0].iov_len + parts[1].iov_len);
-    tg_ss_random(out, u->m->salt_len);
+    tg_ss_salt(u->key, out);
     if (u->m->kind == TG_SS_AEAD) {
         tg_ss_subkey(u->key, u->key->key, out, u->m->salt_len, subkey);
         tg_aead_rekey(u->key->packet, subkey);

@@ -105,13 +105,9 @@ static EVP_CIPHER_CTX *legacy(const struct ss *w, const uint8_t *salt, bool encr
     return ctx;
 }
 
-static struct tg_aead *cipher_for(struct ss *w, const uint8_t *key, const uint8_t *salt)
+static struct tg_aead *cipher_for(const struct ss *w, const uint8_t *key, const uint8_t *salt)
 {
-    uint8_t subkey[TG_AEAD_KEY_MAX];
-    tg_ss_subkey(w->key, key, salt, w->m->salt_len, subkey);
-    struct tg_aead *a = tg_aead_new(w->m->aead, subkey);
-    OPENSSL_cleanse(subkey, sizeof(subkey));
-    return a;
+    return tg_ss_cipher(w->key, key, salt, w->m->salt_len);
 }
 
 static const uint8_t *user_key(const struct ss *w)
@@ -180,7 +176,7 @@ static uint8_t *put_chunk(struct ss *w, const struct iovec *parts, int count, si
 
 static uint8_t *put_salt(struct ss *w, uint8_t *out)
 {
-    tg_ss_random(out, w->m->salt_len);
+    tg_ss_salt(w->key, out);
     if (w->client)
         memcpy(w->request, out, w->m->salt_len);
     if (w->m->kind == TG_SS_STREAM)
@@ -790,8 +786,8 @@ static void let_go(struct ss *w)
     tg_defer_cancel(s->reactor, &w->defer);
     tg_buf_put(&s->reactor->pool, w->in);
     tg_buf_put(&s->reactor->pool, w->out);
-    tg_aead_free(w->open);
-    tg_aead_free(w->seal);
+    tg_ss_cipher_put(w->key, w->open);
+    tg_ss_cipher_put(w->key, w->seal);
     EVP_CIPHER_CTX_free(w->decrypt);
     EVP_CIPHER_CTX_free(w->encrypt);
     free(w->address);
