@@ -9,14 +9,17 @@
 
 #define RESCUE_MAX (256u * 1024u)
 
+/* Of an end, once it is known. */
+union name {
+    sa_family_t family; /* AF_UNSPEC: not known */
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+};
+
 struct tcp {
     struct tg_stream base; /* first: a struct tcp is a struct tg_stream */
     struct tg_watch watch;
-    union {
-        sa_family_t family; /* AF_UNSPEC: not known */
-        struct sockaddr_in in;
-        struct sockaddr_in6 in6;
-    } peer;
+    union name peer, near;
 };
 
 /* Where `a` leads; a name that the kernel would give a meaning of its own is left to it. */
@@ -154,17 +157,23 @@ static bool tcp_obstructed(const struct tg_stream *s)
 static int tcp_name_of(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,
                        socklen_t *len)
 {
-    const struct tcp *t = (const struct tcp *)s;
+    struct tcp *t = (struct tcp *)s;
+    union name *known = peer ? &t->peer : &t->near;
     int fd = t->watch.fd;
-    if (peer && t->peer.family != AF_UNSPEC) {
-        *len = t->peer.family == AF_INET ? sizeof(t->peer.in) : sizeof(t->peer.in6);
-        memcpy(out, &t->peer, *len);
+    if (known->family != AF_UNSPEC) {
+        *len = known->family == AF_INET ? sizeof(known->in) : sizeof(known->in6);
+        memcpy(out, known, *len);
         return 0;
     }
     *len = sizeof(*out);
     int code = peer ? getpeername(fd, (struct sockaddr *)out, len)
                     : getsockname(fd, (struct sockaddr *)out, len);
-    return code < 0 ? TG_IO : 0;
+    if (code < 0)
+        return TG_IO;
+    bool is_ip = out->ss_family == AF_INET || out->ss_family == AF_INET6;
+    if (s->state == TG_STREAM_OPEN && is_ip) /* connected: it stays so */
+        memcpy(known, out, *len);
+    return 0;
 }
 
 static const struct tg_stream_ops tcp_ops = {
