@@ -8,6 +8,9 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __aarch64__
+#include <sys/auxv.h>
+#endif
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,14 +18,27 @@
  * messages want an answer at once. */
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
-#define CIPHERS                                                                                    \
-    "aes128-gcm@openssh.com,aes256-gcm@openssh.com,"                                               \
-    "chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr"
+#define AES_GCM "aes128-gcm@openssh.com,aes256-gcm@openssh.com"
+#define CHACHA  "chacha20-poly1305@openssh.com"
+#define AES_CTR "aes128-ctr,aes256-ctr"
 #define ROUNDS_MOST 10u /* questions that one login may ask */
 #define FD_MOST 0xffff  /* the library keeps no more bits of a client's descriptor */
 #define READ_BUDGET (256u * 1024u) /* bytes taken from the socket per turn */
 #define BUSY_PACKETS 3u /* in one turn, from which on they leave together */
 #define STEPS_MOST  8              /* channels asked per turn whether they have been refused */
+
+/* The cheap ones first, which depends on whether the CPU has instructions for AES. */
+static const char *ciphers(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    bool has_aes = __builtin_cpu_supports("aes") != 0;
+#elif defined(__aarch64__)
+    bool has_aes = (getauxval(AT_HWCAP) & HWCAP_AES) != 0;
+#else
+    bool has_aes = false;
+#endif
+    return has_aes ? AES_GCM "," CHACHA "," AES_CTR : CHACHA "," AES_GCM "," AES_CTR;
+}
 
 static char *copy_of(const char *text)
 {
@@ -660,9 +676,8 @@ struct tg_session *tg_ssh_client(struct tg_stream *lower, const char *user,
     }
     ssh_options_set(m->ssh, SSH_OPTIONS_HOST, "peer");
     ssh_options_set(m->ssh, SSH_OPTIONS_USER, user);
-    /* the cheap ones first */
-    ssh_options_set(m->ssh, SSH_OPTIONS_CIPHERS_C_S, CIPHERS);
-    ssh_options_set(m->ssh, SSH_OPTIONS_CIPHERS_S_C, CIPHERS);
+    ssh_options_set(m->ssh, SSH_OPTIONS_CIPHERS_C_S, ciphers());
+    ssh_options_set(m->ssh, SSH_OPTIONS_CIPHERS_S_C, ciphers());
     ssh_options_set(m->ssh, SSH_OPTIONS_FD, &fd);
     return begin(m);
 }

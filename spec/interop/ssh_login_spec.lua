@@ -60,6 +60,10 @@ describe("SSH logins", function()
     return path
   end
 
+  local function public(name)
+    return io.open(keys .. "/" .. name .. ".pub"):read "*l"
+  end
+
   it("use the keys of an agent", helpers.task(function()
     local path = agent_with("other", "user")
     local env = { SSH_AUTH_SOCK = path }
@@ -114,9 +118,19 @@ describe("SSH logins", function()
     }), { stdin = "GET /whoami HTTP/1.0\r\nHost: a\r\n\r\n", seconds = 10 })
   end
 
-  local function public(name)
-    return io.open(keys .. "/" .. name .. ".pub"):read "*l"
-  end
+  it("are those of OpenSSH's client with an agent, which knows the server by its key", helpers.task(function()
+    local p = serve "sshd://127.0.0.1:0?privateKeyFile=KEYS/host&authorizedKeys=KEYS/authorized"
+    local get = {
+      stdin = "GET /whoami HTTP/1.0\r\nHost: a\r\n\r\n", env = { SSH_AUTH_SOCK = agent_with("other", "user") },
+    }
+    programs.output("mv", { keys .. "/user", keys .. "/away" }) -- only the agent has it
+    for name, expected in pairs { host = "200 OK", other = "Host key verification failed" } do
+      local known = programs.file(keys, "known-" .. name, ("[127.0.0.1]:%d %s\n"):format(p:port(1), public(name)))
+      local done = programs.run("ssh", ssh.args(p:port(1), {
+        key = keys .. "/user.pub", known = known, "-W", "127.0.0.1:" .. web.http }), get)
+      assert.matches(expected, done.stdout .. done.stderr)
+    end
+  end))
 
   it("look at the keys of the user alone", helpers.task(function()
     programs.file(keys, "keys-ann", public "user" .. "\n")
