@@ -86,11 +86,11 @@ metrics: {addr: "127.0.0.1:%d"}
 programs.wait_port(api_port)
 local pid = p.process.pid
 
-local function asker(port)
+local function asker(port, fields)
   local s = assert(stream.dial("127.0.0.1:" .. port))
   return function(path)
     s:set_deadline(task.now() + 60000)
-    s:write(("GET %s HTTP/1.1\r\nHost: x\r\n\r\n"):format(path))
+    s:write(("GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n"):format(path, fields or ""))
     local head = assert(s:read_until("\r\n\r\n", 65536))
     return s:read_exact(tonumber(head:match "Content%-Length: (%d+)"))
   end
@@ -154,21 +154,28 @@ end
 measure("GET /stats", 50, function()
   api "/stats"
 end)
-local metrics = asker(metrics_port)
+local metrics, packed = asker(metrics_port), asker(metrics_port, "Accept-Encoding: gzip\r\n")
 local lines = select(2, metrics "/metrics":gsub("\n", ""))
 measure(("GET /metrics (%d lines)"):format(lines), 50, function()
   metrics "/metrics"
 end)
+local seen = 0
 for _, clients in ipairs { 1000, 10000 } do -- as if so many addresses had been seen
+  while seen < clients do -- what is typed may use little memory at once
+    seen = seen + 500
   assert(proxy.run({ "eval", "-socket", repl, ([[(function()
-    for i = 1, %d do
+    for i = %d, %d do
       require("tidegate.process.metrics").series():set(
         ("client\0front\00010.0.%%d.%%d"):format(math.floor(i / 250), i %% 250), true)
     end
-  end)()]]):format(clients) }).code == 0)
+  end)()]]):format(seen - 499, seen) }).code == 0)
+  end
   lines = select(2, metrics "/metrics":gsub("\n", ""))
   measure(("GET /metrics (%d lines)"):format(lines), 20, function()
     metrics "/metrics"
+  end)
+  measure("the same compressed, as for Prometheus", 20, function()
+    packed "/metrics"
   end)
 end
 for i = 1, WANTED do

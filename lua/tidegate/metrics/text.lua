@@ -3,6 +3,7 @@
 local buffer = require "string.buffer"
 local luv = require "luv"
 local metrics = require "tidegate.process.metrics"
+local series = require "tidegate.native.series"
 local shared = require "tidegate.native.shared"
 
 local M = {}
@@ -95,7 +96,21 @@ local COUNTED = {
     "How much later than planned a worker's loop came round" },
 }
 
-local known = { count = -1, by_kind = {}, flat = {} }
+-- What was seen of the shared dictionary so far.  Of plain counters C knows the lines: of ten thousand clients, an
+-- object for each would take longer to go through, and to collect, than its line to be written.
+local known = { count = -1, seen = {}, histograms = {}, lines = {} }
+
+local function add_line(entry, a, b, labels)
+  local name = entry[1]
+  known.lines[name] = known.lines[name] or series.new()
+  known.lines[name]:add(metrics.counter_name(entry[2], entry[3], a, b), name .. "{" .. labels .. "} ")
+end
+
+local function add_histogram(entry, a, b, labels)
+  local list = known.histograms[entry[1]] or {}
+  known.histograms[entry[1]] = list
+  list[#list + 1] = { labels = labels, counters = metrics.counters(entry[2], a, b)[entry[3]] }
+end
 
 -- Find series that are new since the last look.
 local function refresh()
@@ -105,26 +120,21 @@ local function refresh()
     return
   end
   known.count = count
-  local seen = known.seen or {}
-  known.seen = seen
+  local fresh = {}
   for _, key in ipairs(dict:keys(KEYS_MAX)) do
-    if not seen[key] then
-      seen[key] = true
-      local kind, a, b = key:match "^(%w+)%z(.-)%z(.*)$"
-      local list = known.by_kind[kind] or {}
-      known.by_kind[kind] = list
-      list[#list + 1] = { key = key, labels = LABELS[kind](a, b), counters = metrics.counters(kind, a, b) }
-      known.unsorted = known.unsorted or {}
-      known.unsorted[kind] = true
+    fresh[#fresh + 1] = not known.seen[key] and key or nil
+  end
+  table.sort(fresh)
+  for _, key in ipairs(fresh) do
+    known.seen[key] = true
+    local kind, a, b = key:match "^(%w+)%z(.-)%z(.*)$"
+    local labels = LABELS[kind](a, b)
+    for _, entry in ipairs(COUNTED) do
+      if entry[2] == kind then
+        (entry[4] == "histogram" and add_histogram or add_line)(entry, a, b, labels)
+      end
     end
   end
-  for kind in pairs(known.unsorted or {}) do
-    table.sort(known.by_kind[kind], function(x, y)
-      return x.key < y.key
-    end)
-    known.flat[kind] = {}
-  end
-  known.unsorted = nil
 end
 
 local function put_histogram(out, name, labels, histogram)
@@ -142,52 +152,19 @@ end
 -- Whether a counter moved at all: those of errors appear with the first one.
 local SPARSE = { gost_service_handler_errors_total = true, gost_chain_errors_total = true }
 
--- The counters of a metric side by side, with what was said of each at the last look: of thousands of clients
--- most are as they were, and going through an object for each would take longer than saying it.
-local function flat_of(entry)
-  local kind, field = entry[2], entry[3]
-  local all = known.flat[kind]
-  if not all[field] then
-    local flat = { counters = {}, values = {}, lines = {} }
-    for i, one in ipairs(known.by_kind[kind]) do
-      flat.counters[i], flat.values[i], flat.lines[i] = one.counters[field], -1, ""
-    end
-    all[field] = flat
-  end
-  return all[field]
-end
-
-local function put_plain(out, entry)
-  local name, kind, factor = entry[1], entry[2], entry[6] or 1
-  local flat = flat_of(entry)
-  local counters, values, lines, sparse = flat.counters, flat.values, flat.lines, SPARSE[name]
-  local begun = false
-  for i = 1, #counters do
-    local value = counters[i]:get()
-    if value ~= values[i] then
-      values[i] = value
-      local labels = known.by_kind[kind][i].labels
-      lines[i] = value == 0 and sparse and ""
-        or name .. "{" .. labels .. "} " .. number(math.max(value, 0) * factor) .. "\n"
-    end
-    if not begun and lines[i] ~= "" then
-      head(out, name, entry[4], entry[5])
-      begun = true
-    end
-    out:put(lines[i])
-  end
-end
-
 local function put_counted(out, entry)
-  local list = known.by_kind[entry[2]]
-  if not list then
-    return
-  elseif entry[4] ~= "histogram" then
-    return put_plain(out, entry)
-  end
-  head(out, entry[1], entry[4], entry[5])
-  for _, one in ipairs(list) do
-    put_histogram(out, entry[1], one.labels, one.counters[entry[3]])
+  local name = entry[1]
+  if entry[4] ~= "histogram" then
+    local text = known.lines[name] and known.lines[name]:text(entry[6], SPARSE[name]) or ""
+    if text ~= "" then
+      head(out, name, entry[4], entry[5])
+      out:put(text)
+    end
+  elseif known.histograms[name] then
+    head(out, name, entry[4], entry[5])
+    for _, one in ipairs(known.histograms[name]) do
+      put_histogram(out, name, one.labels, one.counters)
+    end
   end
 end
 

@@ -84,6 +84,12 @@ M.KINDS = {
   end,
 }
 
+--- The name of one plain counter of a series.
+function M.counter_name(kind, field, a, b)
+  local name = keys.name("metrics/" .. kind, a, b)
+  return kind == "recorder" and name or name .. "/" .. field
+end
+
 --- The counters of a series.
 function M.counters(kind, a, b)
   return M.KINDS[kind](keys.name("metrics/" .. kind, a, b))
