@@ -98,7 +98,7 @@ static size_t put_number(char *out, int64_t count, double factor)
     return (size_t)snprintf(out, NUMBER_MAX, whole ? "%.0f" : "%.9g", scaled);
 }
 
-/** series:text([factor = 1], [sparse = false]) → its lines, numbers times `factor`; sparse: without those that are 0 */
+/** series:text([factor = 1], [sparse = false]) → its lines; sparse: without those that are 0 */
 static int l_text(lua_State *L)
 {
     const struct series *s = check(L);

@@ -31,41 +31,63 @@ static void run(struct tg_work *w)
     job->out = tg_gzip(job->text, job->len, &job->out_len);
 }
 
-static int push(lua_State *L, const uint8_t *out, size_t len)
-{
-    if (out == NULL)
-        return 0;
-    lua_pushlstring(L, (const char *)out, len);
-    return 1;
-}
-
 static int done(lua_State *co, struct tg_work *w)
 {
     struct job *job = (struct job *)w;
-    return push(co, job->out, job->out_len);
+    if (job->out == NULL)
+        return 0;
+    lua_pushlstring(co, (const char *)job->out, job->out_len);
+    return 1;
 }
 
-/** gzip(text) → compressed | nil.  Waits, if the text is long: another thread does it. */
+/* Length of the texts of the list at 1. */
+static size_t length(lua_State *L)
+{
+    size_t sum = 0;
+    for (int i = 1; i <= (int)lua_objlen(L, 1); i++) {
+        lua_rawgeti(L, 1, i);
+        sum += lua_objlen(L, -1);
+        luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, 1, "texts are needed");
+        lua_pop(L, 1);
+    }
+    return sum;
+}
+
+static void join(lua_State *L, char *out)
+{
+    for (int i = 1; i <= (int)lua_objlen(L, 1); i++) {
+        size_t len;
+        lua_rawgeti(L, 1, i);
+        const char *text = lua_tolstring(L, -1, &len);
+        memcpy(out, text, len);
+        out += len;
+        lua_pop(L, 1);
+    }
+}
+
+/** gzip(list of texts) → compressed | nil.  Waits, if they are long: another thread does it. */
 static int l_gzip(lua_State *L)
 {
-    size_t len, out_len = 0;
-    const char *text = luaL_checklstring(L, 1, &len);
-    if (len < SHORT) {
-        uint8_t *out = tg_gzip(text, len, &out_len);
-        int count = push(L, out, out_len);
-        free(out);
-        return count;
-    }
-    tg_work_check(L);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    size_t len = length(L);
+    if (len >= SHORT)
+        tg_work_check(L);
     struct job *job = calloc(1, sizeof(*job));
-    char *copy = malloc(len);
-    if (job == NULL || copy == NULL) {
+    char *text = malloc(len + 1);
+    if (job == NULL || text == NULL) {
         free(job);
-        free(copy);
+        free(text);
         return luaL_error(L, "out of memory");
     }
-    job->text = memcpy(copy, text, len);
+    join(L, text);
+    job->text = text;
     job->len = len;
+    if (len < SHORT) {
+        run(&job->work);
+        int count = done(L, &job->work);
+        drop(&job->work);
+        return count;
+    }
     job->work.run = run;
     job->work.done = done;
     job->work.drop = drop;

@@ -102,9 +102,17 @@ local function receive_body(stream, raw)
   return body, err
 end
 
+local function length(texts)
+  local sum = 0
+  for _, text in ipairs(texts) do
+    sum = sum + #text
+  end
+  return sum
+end
+
 local function send(stream, request, response)
   local out = buffer.new()
-  local body = response.body or ""
+  local body = type(response.body) == "table" and response.body or { response.body }
   out:put(reply.status_line(response.status or 200))
   for _, field in ipairs(response.headers or {}) do
     out:put(field[1], ": ", field[2], "\r\n")
@@ -114,10 +122,13 @@ local function send(stream, request, response)
     return write_all(stream, out:tostring())
   end
   if response.status ~= 204 then
-    out:put("Content-Length: ", #body, "\r\n")
+    out:put("Content-Length: ", length(body), "\r\n")
   end
   out:put(request.persistent and "\r\n" or "Connection: close\r\n\r\n")
-  return write_all(stream, out:tostring(), request.method ~= "HEAD" and body or "")
+  if request.method == "HEAD" then
+    body = {}
+  end
+  return write_all(stream, out:tostring(), unpack(body))
 end
 
 -- Ask for a response; one that raises is answered by a bare 500.
@@ -167,7 +178,8 @@ end
 
 --- Serve one connection until either side ends it.
 -- @param site { refuse, respond }: refuse(request without its body) → response | nil, and where that is
---   nil, respond(request) → { status, headers = { { name, value }, … }, body } or, for a stream of events,
+--   nil, respond(request) → { status, headers = { { name, value }, … }, body } (a text, or a list of texts)
+--   or, for a stream of events,
 --   { …, events = function(write) }, where write(text) → true | nil, err
 -- @param facts added to each request: client …; on_error(text) hears what raised
 function M.serve(stream, site, facts)

@@ -44,12 +44,12 @@ function M.new(settings, control)
       end
     end,
     respond = function(request)
-      local body = text.write(control.vitals())
+      local body = text.parts(control.vitals())
       local packed = head.has_token(request:header "accept-encoding" or "", "gzip") and gzip(body)
       return with_cors(request, {
         status = 200,
         headers = { KIND, packed and { "Content-Encoding", "gzip" } or nil },
-        body = packed or body,
+        body = packed or request.passed_on and table.concat(body) or body,
       })
     end,
   }

@@ -9,6 +9,7 @@ local shared = require "tidegate.native.shared"
 local M = {}
 
 local KEYS_MAX = 1000000
+local PART = 65536
 local MICRO = 1e-6
 local MANY, LOOK_EVERY = 1000, 30 -- descriptors, seconds
 
@@ -152,13 +153,17 @@ end
 -- Whether a counter moved at all: those of errors appear with the first one.
 local SPARSE = { gost_service_handler_errors_total = true, gost_chain_errors_total = true }
 
-local function put_counted(out, entry)
+local function put_counted(out, parts, entry)
   local name = entry[1]
   if entry[4] ~= "histogram" then
     local text = known.lines[name] and known.lines[name]:text(entry[6], SPARSE[name]) or ""
     if text ~= "" then
       head(out, name, entry[4], entry[5])
-      out:put(text)
+      if #text > PART then -- not copied once more
+        parts[#parts + 1], parts[#parts + 2] = out:get(), text
+      else
+        out:put(text)
+      end
     end
   elseif known.histograms[name] then
     head(out, name, entry[4], entry[5])
@@ -280,12 +285,13 @@ end
 
 --- Write everything.
 -- @param facts { states = state → number of services, workers = list of their vitals }
-function M.write(facts)
-  local out = buffer.new(65536)
+-- @return a list of texts
+function M.parts(facts)
+  local out, parts = buffer.new(PART), {}
   refresh()
   put_states(out, facts.states)
   for _, entry in ipairs(COUNTED) do
-    put_counted(out, entry)
+    put_counted(out, parts, entry)
   end
   M.family(out, "tidegate_script_errors_total", "counter", "Errors that scripts have raised", {
     { M.labels(), shared.counter("script/errors"):get() },
@@ -295,7 +301,13 @@ function M.write(facts)
     { M.labels(), collectgarbage "count" * 1024 },
   })
   put_process(out)
-  return out:tostring()
+  parts[#parts + 1] = out:get()
+  return parts
+end
+
+--- The same as one text.
+function M.write(facts)
+  return table.concat(M.parts(facts))
 end
 
 return M
