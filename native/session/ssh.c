@@ -310,20 +310,26 @@ static int try_open(struct tg_ssh *m, ssh_channel channel, const struct tg_ssh_t
     return ssh_channel_open_forward(channel, to->host, to->port, to->origin, to->origin_port);
 }
 
-/* Channels that were asked for: have they been opened, or refused? */
+/* Channels that were asked for: have they been opened, or refused?  The former is seen, the latter
+ * has to be asked for, so of many who wait only some are asked per turn, the next ones in the next. */
 static void run_opening(struct tg_ssh *m)
 {
-    int steps = STEPS_MOST;
+    unsigned steps = STEPS_MOST, place = 0, tried = m->tried;
     struct tg_ssh_stream *st = m->first, *next;
-    for (; st != NULL && m->opening > 0 && steps > 0; st = next) {
+    for (; st != NULL && m->opening > 0; st = next) {
         next = st->next;
         if (!tg_ssh_is_opening(st))
             continue;
-        if (!ssh_channel_is_open(st->channel))
+        if (!ssh_channel_is_open(st->channel)) {
+            if (place++ < tried || steps == 0)
+                continue;
             steps--;
+            m->tried++;
+        }
         int code = try_open(m, st->channel, &st->target);
         if (code == SSH_AGAIN)
             continue;
+        m->try_again = true; /* those behind it have moved up */
         m->opening--;
         if (code == SSH_OK)
             tg_stream_set_state(&st->base, TG_STREAM_OPEN);
@@ -331,6 +337,11 @@ static void run_opening(struct tg_ssh *m)
             tg_stream_break(&st->base, "open", TG_REFUSED, "the peer refused the channel");
         tg_ssh_check(st);
     }
+    m->trying = steps == 0;
+    if (!m->trying)
+        m->tried = 0;
+    if (m->opening > 0 && (m->trying || m->try_again))
+        tg_defer(m->base.reactor, &m->work);
 }
 
 static void run_abandoned(struct tg_ssh *m)
@@ -424,9 +435,13 @@ static void pump(struct tg_ssh *m)
     if (m->counter.in_bytes != m->heard) {
         m->heard = m->counter.in_bytes;
         m->heard_at = m->base.reactor->now;
-        run_opening(m);
+        m->try_again = true;
         run_abandoned(m);
         tg_ssh_check_windows(m);
+    }
+    if (m->trying || m->try_again) {
+        m->try_again &= m->trying;
+        run_opening(m);
     }
     if (!m->base.dead)
         tg_ssh_note_blocked(m);

@@ -44,6 +44,8 @@ struct tg_ssh {
     struct tg_ssh_stream *first, **last;
     struct tg_ssh_stream *accept_first, **accept_last;
     unsigned backlog, opening;
+    unsigned tried; /* of those opening, from the first on, in the round that goes on */
+    bool trying, try_again;
     struct tg_ssh_abandoned *abandoned;
     unsigned abandoned_count;
     ssh_message pending;

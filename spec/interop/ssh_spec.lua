@@ -165,6 +165,47 @@ describe("SSH", function()
     end))
   end
 
+  it("opens and refuses ways beside many that the server is still busy with", helpers.task(function()
+    local echo
+    echo, stop = server.echo()
+    local full = programs.start("python3", { "-c", [[
+import socket, time
+l = socket.socket()
+l.bind(("127.0.0.1", 0))
+l.listen(0)
+held = [socket.socket() for _ in range(4)]
+for one in held:
+    one.setblocking(False)
+    one.connect_ex(l.getsockname())
+print("ready", l.getsockname()[1], flush=True)
+time.sleep(60)]] }, { ready = "ready (%d+)" })
+    local hangs = "127.0.0.1:" .. full.stdout:match "ready (%d+)"
+    local node = KINDS["OpenSSH's server"].node:format((ssh.server(keys))):gsub("KEYS", keys)
+    local p = client(node)
+    local waits = {}
+    for i = 1, 12 do
+      waits[i] = helpers.spawn(function()
+        return pcall(socks.connect, p:port(1), hangs)
+      end)
+    end
+    helpers.eventually(function()
+      return select(2, p:log():gsub('"msg":"[^"]* <> ', "")) == 12
+    end)
+    for _ = 1, 12 do
+      local s = socks.connect(p:port(1), echo)
+      s:write "beside"
+      assert.equal("beside", s:read_exact(6))
+      s:close()
+      local refused = programs.run("curl", { "-sS", "-m", "10", "-x", "socks5h://127.0.0.1:" .. p:port(1),
+        ("http://127.0.0.1:%d/"):format(programs.free_port()) })
+      assert.equal(97, refused.code, refused.stderr)
+    end
+    p:stop "sigkill"
+    for i = 1, 12 do
+      assert.is_false((waits[i]()))
+    end
+  end))
+
   it("goes through other nodes, and others through it", helpers.task(function()
     local web = origin.nginx()
     local far = proxy.start {
