@@ -18,7 +18,7 @@ local proxy = require "spec.helpers.proxy"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
-local ECHO = "echo" -- this script again, as the target
+local ECHO, CROWD = "echo", "crowd" -- this script again, as the target, and as those at the REPL
 local WANTED, SECONDS = tonumber(arg and arg[1] or 10000), tonumber(arg and arg[2] or 4)
 local CLIENTS = 100
 
@@ -40,12 +40,84 @@ local function echo()
   return server:address(), server -- who must be kept
 end
 
+local function repl_client(repl)
+  local s = assert(stream.dial("unix:" .. repl))
+  s:set_deadline(task.now() + 3600000)
+  return s, function(request)
+    s:write(cjson.encode(request) .. "\n")
+    return s:read_until("\n", 4194304)
+  end
+end
+
+local REQUESTS = {
+  { op = "eval", text = "tg and tg.worker", worker = "all" }, { op = "eval", text = "1 + 1" },
+  { op = "complete", text = "string.f" }, { op = "command", text = ":connections" },
+  { op = "command", text = ":services" }, { op = "figures", limit = 20 },
+}
+
+local function many(state, repl)
+  for i = 1, CLIENTS do
+    task.spawn(function()
+      local s, ask = repl_client(repl)
+      local at = i
+      while not state.over and ask(REQUESTS[at % #REQUESTS + 1]) do
+        at = at + 1
+        state.asked = state.asked + 1
+        task.sleep(0.2) -- 500 requests a second of all
+      end
+      s:close()
+    end)
+  end
+end
+
+local ATTACKS = {
+  function(_, ask)
+    ask { op = "eval", text = "while true do end", worker = 1 }
+  end,
+  function(_, ask)
+    ask { op = "eval", text = "local t = {} while true do t[#t + 1] = ('x'):rep(1e5) .. #t end", worker = 2 }
+  end,
+  function(s)
+    s:write(("\0garbage\255"):rep(100000))
+  end,
+  function(s) -- never reads
+    for _ = 1, 50 do
+      s:write '{"op":"eval","text":"(\'x\'):rep(250000)"}\n'
+    end
+    task.sleep(0.2)
+  end,
+}
+
+local function hostile(state, repl)
+  task.spawn(function()
+    local at = 0
+    while not state.over do
+      local s, ask = repl_client(repl)
+      ATTACKS[at % #ATTACKS + 1](s, ask)
+      at = at + 1
+      s:close()
+    end
+  end)
+end
+
 if arg and arg[1] == ECHO then
   local address, server = echo()
   io.stdout:write(address, "\n")
   io.stdout:flush()
   task.sleep(3600)
   return server
+end
+
+if arg and arg[1] == CROWD then -- who measures is another process: this one is busy
+  local state = { asked = 0 }
+  for name in arg[3]:gmatch "%a+" do
+    ({ many = many, hostile = hostile })[name](state, arg[2])
+  end
+  while true do
+    io.stdout:write(state.asked, "\n")
+    io.stdout:flush()
+    task.sleep(0.2)
+  end
 end
 
 -- Seconds on a CPU so far: of the control thread, of the others.
@@ -184,71 +256,10 @@ end
 
 -- 2 ----------------------------------------------------------------------------------------------
 
-local function repl_client()
-  local s = assert(stream.dial("unix:" .. repl))
-  s:set_deadline(task.now() + 3600000)
-  return s, function(request)
-    s:write(cjson.encode(request) .. "\n")
-    return s:read_until("\n", 4194304)
-  end
-end
-
-local REQUESTS = {
-  { op = "eval", text = "tg and tg.worker", worker = "all" }, { op = "eval", text = "1 + 1" },
-  { op = "complete", text = "string.f" }, { op = "command", text = ":connections" },
-  { op = "command", text = ":services" }, { op = "figures", limit = 20 },
-}
-
-local function many(state)
-  for i = 1, CLIENTS do
-    task.spawn(function()
-      local s, ask = repl_client()
-      local at = i
-      while not state.over and ask(REQUESTS[at % #REQUESTS + 1]) do
-        at = at + 1
-        state.asked = state.asked + 1
-        task.sleep(0.2) -- 500 requests a second of all
-      end
-      s:close()
-    end)
-  end
-end
-
-local ATTACKS = {
-  function(_, ask)
-    ask { op = "eval", text = "while true do end", worker = 1 }
-  end,
-  function(_, ask)
-    ask { op = "eval", text = "local t = {} while true do t[#t + 1] = ('x'):rep(1e5) .. #t end", worker = 2 }
-  end,
-  function(s)
-    s:write(("\0garbage\255"):rep(100000))
-  end,
-  function(s) -- never reads
-    for _ = 1, 50 do
-      s:write '{"op":"eval","text":"(\'x\'):rep(250000)"}\n'
-    end
-    task.sleep(0.2)
-  end,
-}
-
-local function hostile(state)
-  task.spawn(function()
-    local at = 0
-    while not state.over do
-      local s, ask = repl_client()
-      ATTACKS[at % #ATTACKS + 1](s, ask)
-      at = at + 1
-      s:close()
-    end
-  end)
-end
-
-local function phase(start)
-  local state = { asked = 0 }
-  if start then
-    start(state)
-    task.sleep(0.3)
+local function phase(who)
+  local crowd = who and programs.start(luv.exepath(), { "spec/bench/admin.lua", CROWD, repl, who })
+  while crowd and not crowd.stdout:find "\n%d%d+\n" do
+    task.sleep(0.05)
   end
   local trips, dials = {}, {}
   local kept = tunnel(addresses[2])
@@ -267,18 +278,16 @@ local function phase(start)
     task.sleep(0.002)
   end
   kept:close()
-  state.over = true
-  task.sleep(1.5)
-  return trips, dials, state.asked
+  local asked = 0
+  if crowd then
+    asked = tonumber(crowd.stdout:match "(%d+)\n$")
+    crowd:stop()
+    task.sleep(1)
+  end
+  return trips, dials, asked
 end
 
-local PHASES = {
-  { "alone" }, { CLIENTS .. " REPL clients", many },
-  { "and a hostile one", function(state)
-    many(state)
-    hostile(state)
-  end },
-}
+local PHASES = { { "alone" }, { CLIENTS .. " REPL clients", "many" }, { "and a hostile one", "many,hostile" } }
 local found = {}
 for _ = 1, 3 do
   for i, one in ipairs(PHASES) do
