@@ -17,7 +17,7 @@ local KEY_FIELDS = {
   min = "number", -- smaller numbers and durations are raised to this
   ref = "string", -- the value names an object of this list of the configuration ("bypasses")
   split = "string", -- a list may be written as one string with this between the items
-  values = "table", -- the only strings which make sense
+  values = "table", -- the only ones which make sense
 }
 
 local getters = {} -- type → function(value, spec) → value | nil when it makes no sense

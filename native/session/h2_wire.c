@@ -542,6 +542,9 @@ void tg_h2_receive(struct tg_h2 *h)
         if (n == 0) {
             if (h->farewell.code != TG_OK)
                 tg_h2_die_of(h, &h->farewell);
+            if (h->options.client && !h->greeted)
+                tg_h2_die(h, TG_PROTOCOL,
+                          "the server hung up without a word; its transport may be another");
             tg_h2_die(h, TG_EOF, "the peer closed the connection");
             return;
         }

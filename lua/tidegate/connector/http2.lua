@@ -44,7 +44,8 @@ local function connect(self, ctx, door, network, address, deadline)
     if status == "200" then
       return stream
     end
-    return nil, failure.new(CODES[status] or "protocol", ("the proxy says %s"):format(tostring(status)),
+    return nil, failure.new(CODES[status] or "protocol", status == "407"
+      and "the proxy says 407 Proxy Authentication Required" or ("the proxy says %s"):format(tostring(status)),
       { layer = "http2", op = "connect", addr = address })
   end)
 end

@@ -56,7 +56,7 @@ local function authenticate(self, stream)
   if not status then
     return nil, err
   elseif status ~= 0 then
-    return nil, failure.new("auth", "the server rejects the credentials")
+    return nil, failure.new("auth", "the server rejects user or password")
   end
   return true
 end
@@ -65,7 +65,8 @@ end
 local function follow(self, stream, method, deadline)
   local err
   if method == 0xff then
-    return nil, failure.new("auth", "the server accepts none of our methods")
+    return nil, failure.new("auth", self.auth and "the server accepts none of our methods"
+      or "the server accepts none of our methods; it may want a user and password")
   elseif not self.offered:find(string.char(method), 1, true) then
     return nil, failure.new("protocol", ("the server chose method %d, never offered"):format(method))
   end
@@ -80,6 +81,7 @@ local function follow(self, stream, method, deadline)
     local ok
     ok, err = authenticate(self, stream)
     if not ok then
+      stream:close() -- which may be one inside TLS, that our caller does not know
       return nil, err
     end
   end

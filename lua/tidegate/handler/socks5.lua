@@ -86,7 +86,8 @@ local function greet(self, ctx, stream, deadline)
   local needs_auth = ctx:needs_auth()
   local method = choose(offered, needs_auth, not self.md.notls)
   if not method then
-    return refuse(stream, NO_METHOD, failure.new("auth", "no method in common"))
+    return refuse(stream, NO_METHOD, failure.new("auth",
+      needs_auth and "the client offers no user and password" or "no method in common"))
   end
 
   local ok

@@ -11,7 +11,7 @@ local KEYS = {
     values = { "smux", "yamux" },
     doc = "protocol of the session; the same at both ends",
   },
-  ["mux.version"] = { type = "int", default = 1, doc = "smux version: 1 or 2" },
+  ["mux.version"] = { type = "int", default = 1, values = { 1, 2 }, doc = "of smux; the same at both ends" },
   ["mux.keepaliveInterval"] = { type = "duration", default = 10, doc = "between keep-alives" },
   ["mux.keepaliveDisabled"] = { type = "bool", default = false, doc = "send no keep-alives" },
   ["mux.keepaliveTimeout"] = {
@@ -58,7 +58,7 @@ function M.with(schema, version, client)
     schema[key] = spec
   end
   if version then
-    schema["mux.version"] = { type = "int", default = version, doc = KEYS["mux.version"].doc }
+    schema["mux.version"] = { type = "int", default = version, values = { 1, 2 }, doc = KEYS["mux.version"].doc }
     for key, spec in pairs(client and DIALER or LISTENER) do
       schema[key] = spec
     end
@@ -77,7 +77,7 @@ end
 function M.options(md, client)
   return {
     client = client,
-    version = md["mux.version"],
+    version = md["mux.version"] == 2 and 2 or 1, -- of others it is warned
     keepalive = md["mux.keepaliveDisabled"] and 0 or md["mux.keepaliveInterval"],
     timeout = md["mux.keepaliveTimeout"],
     max_frame = md["mux.maxFrameSize"],
