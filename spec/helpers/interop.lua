@@ -64,6 +64,7 @@ function M.version(peer)
   return (run.stdout .. run.stderr):match(peer.version.pattern or "%d[%w.+-]*") or "?"
 end
 
+local files -- certificates, for all pairs
 local env_methods = { port = programs.free_port, file = programs.file, output = programs.output }
 local env_mt = { __index = env_methods }
 
@@ -82,12 +83,12 @@ function env_methods:serve(path)
 end
 
 --- What both ends of TLS need.  @return the authority's certificate, the server's files (for localhost), the client's
-function env_methods:certificates()
-  if not self.files then
+function env_methods.certificates()
+  if not files then
     local authority = tls.authority "matrix"
-    self.files = { authority.cert, tls.certificate(authority, "localhost"), tls.certificate(authority, "client") }
+    files = { authority.cert, tls.certificate(authority, "localhost"), tls.certificate(authority, "client") }
   end
-  return unpack(self.files)
+  return unpack(files)
 end
 
 --- Start a tidegate that reaches the TLS server on `port`, with a certificate of its own if `mutual`.  @return the way
@@ -138,15 +139,26 @@ function env_methods:config(name, text, ...)
   return programs.file(self:folder(), name, text:format(...))
 end
 
+local traffic -- { control, ports }: the driver, which ends with its control connection
+
 -- The traffic driver, and the ports of its origin.
-local function start_traffic()
-  local server = programs.start(PYTHON, { "spec/interop/peers/traffic.py" }, { ready = "}\n" })
-  local ports = json.decode(server.stdout)
-  local control = assert(stream.dial("127.0.0.1:" .. ports.control))
+local function with_traffic()
+  if not traffic then
+    local server = programs.start(PYTHON, { "spec/interop/peers/traffic.py" }, { ready = "}\n", keep = true })
+    local ports = json.decode(server.stdout)
+    traffic = { control = assert(stream.dial("127.0.0.1:" .. ports.control)), ports = ports }
+  end
+  local ports = traffic.ports
   return setmetatable({
-    control = control, traffic = server, origin = "127.0.0.1:" .. ports.tcp, udp = "127.0.0.1:" .. ports.udp,
+    control = traffic.control, origin = "127.0.0.1:" .. ports.tcp, udp = "127.0.0.1:" .. ports.udp,
     origin_port = ports.tcp, proxies = {},
   }, env_mt)
+end
+
+-- After a failure the next pair begins with another one: threads of the old one may still wait.
+local function drop_traffic()
+  traffic.control:close()
+  traffic = nil
 end
 
 local function obey(env, order)
@@ -200,8 +212,7 @@ local function judge(pair, name, answer)
   end
 end
 
-local function stop_all(env)
-  env.control:close()
+local function stop_all()
   local ok, err = pcall(proxy.stop_all)
   programs.stop_all()
   if not ok then
@@ -223,16 +234,27 @@ local function run_checks(env, pair, sizes)
   return results
 end
 
+local function failed(results)
+  for _, result in pairs(results) do
+    if result.state == "failed" then
+      return true
+    end
+  end
+end
+
 --- Run a pair's traffic.  Stops everything it started.
 -- @return check → { state, why, seconds }; or nil, the error that kept it from starting
 function M.run(pair, sizes)
-  local env = start_traffic()
+  local env = with_traffic()
   local ok, results = pcall(run_checks, env, pair, sizes)
+  if not ok or failed(results) then
+    drop_traffic()
+  end
   local log = ""
   for i, p in ipairs(env.proxies) do
     log = log .. ("-- tidegate %d\n%s"):format(i, p:log())
   end
-  stop_all(env)
+  stop_all()
   if not ok then
     return nil, tostring(results), log
   end

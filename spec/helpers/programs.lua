@@ -190,11 +190,12 @@ function server:kill(signal)
   return uv.kill(self.pid, signal)
 end
 
---- Start a server.  options: port (waits until it accepts), ready (a pattern in its output), env, cwd
+--- Start a server.  options: port (waits until it accepts), ready (a pattern in its output), env, cwd, keep (stop_all()
+-- leaves it alone: it ends by itself)
 function M.start(command, args, options)
   options = options or {}
   local self = setmetatable(spawn(command, args, options), server)
-  running[self] = true
+  running[self] = not options.keep or nil
   if options.port then
     M.wait_port(options.port, self)
   end

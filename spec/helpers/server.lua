@@ -1,6 +1,8 @@
 -- Servers in the test's own process.
 
+local assert = require "luassert"
 local listener = require "tidegate.native.listener"
+local task = require "tidegate.native.task"
 
 local M = {}
 
@@ -40,6 +42,29 @@ function M.count(ended)
     s:close()
     ended(err.code)
   end)
+end
+
+--- What a way to a server must do with ends: a half-close arrives and the answer comes back, an abrupt end arrives.
+-- @param connect function: address → stream that leads there
+function M.check_ends(connect)
+  local seen = task.waiter()
+  local where, stop = M.count(function(code)
+    seen:wake(code)
+  end)
+  local s = connect(where)
+  s:write(("x"):rep(100000))
+  s:shutdown()
+  assert.equal("got 100000", s:read_exact(10))
+  local _, err = s:read()
+  assert.equal("eof", err.code)
+  s:close()
+  assert.equal("eof", (seen:wait(task.now() + 5000)))
+
+  s = connect(where)
+  s:write "abc"
+  s:close()
+  assert.is_truthy(seen:wait(task.now() + 5000))
+  stop()
 end
 
 return M

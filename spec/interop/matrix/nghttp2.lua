@@ -54,7 +54,7 @@ function h2load.many(env, sizes)
 end
 
 function h2load.abrupt(env)
-  local program = env:start("stdbuf", { "-oL", "h2load", "-n", "100000", "-c", "10", "-m", "10", env.base .. "/hello" },
+  local program = env:start("stdbuf", { "-oL", "h2load", "-n", "20000", "-c", "10", "-m", "10", env.base .. "/hello" },
     nil, { ready = "progress: 10%%" })
   program:stop "sigkill"
   h2load.small(env)

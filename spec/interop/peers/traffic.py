@@ -8,6 +8,7 @@ socks4a or connect (a proxy), udp (a port that leads to the origin's UDP port).
 """
 import hashlib
 import json
+import os
 import socket
 import struct
 import threading
@@ -426,6 +427,7 @@ def control(conn):
         for line in lines:
             lines.write(json.dumps(obey(json.loads(line))) + "\n")
             lines.flush()
+    os._exit(0)  # who gives the orders is gone
 
 
 origin_port, origin_udp = listen(serve), listen_udp()
