@@ -28,6 +28,19 @@ void *tg_shared_check(lua_State *L, int index, enum tg_shared_kind kind)
     return ((struct box *)luaL_checkudata(L, index, metatables[kind]))->object;
 }
 
+int tg_hold_lua(lua_State *L, struct tg_hold **list)
+{
+    bool held;
+    int i = 2;
+    do {
+        struct tg_counter *counter = tg_shared_check(L, i, TG_SHARED_COUNTER);
+        held = tg_hold_take(list, counter, (int64_t)luaL_optnumber(L, i + 1, TG_HOLD_MOST));
+        i += 2;
+    } while (held && !lua_isnoneornil(L, i));
+    lua_pushboolean(L, held);
+    return 1;
+}
+
 static void *check(lua_State *L, enum tg_shared_kind kind)
 {
     return tg_shared_check(L, 1, kind);
@@ -132,12 +145,16 @@ static int l_bucket_take(lua_State *L)
     return 2;
 }
 
-/** bucket:take_all([n = 1]) → whether so many were there, and are taken now */
+/** bucket:take_all([n = 1 [, other]]) → whether so many were there, and are taken now; when they are, then
+ * likewise from another bucket, and whether it had them as well */
 static int l_bucket_take_all(lua_State *L)
 {
-    struct tg_bucket *b = check(L, TG_SHARED_BUCKET);
-    uint64_t n = lua_isnoneornil(L, 2) ? 1 : check_count(L, 2);
-    lua_pushboolean(L, tg_bucket_take_all(b, n, tg_clock_ms()));
+    struct tg_bucket *b = check(L, TG_SHARED_BUCKET), *other = NULL;
+    uint64_t n = lua_isnoneornil(L, 2) ? 1 : check_count(L, 2), now = tg_clock_ms();
+    if (!lua_isnoneornil(L, 3))
+        other = tg_shared_check(L, 3, TG_SHARED_BUCKET);
+    lua_pushboolean(L, tg_bucket_take_all(b, n, now) &&
+                           (other == NULL || tg_bucket_take_all(other, n, now)));
     return 1;
 }
 

@@ -247,17 +247,13 @@ static int l_tostring(lua_State *L)
     return 1;
 }
 
-/** packet:hold(counter[, limit]) → true | false: it has reached the limit | nil, err: one more open
- * endpoint, until it closes, wherever it goes */
+/** packet:hold(counter [, limit [, counter, limit]]) → as a stream's */
 static int l_hold(lua_State *L)
 {
     struct box *b = check_box(L, 1);
-    struct tg_counter *counter = tg_shared_check(L, 2, TG_SHARED_COUNTER);
-    int64_t limit = (int64_t)luaL_optnumber(L, 3, TG_HOLD_MOST);
     if (b->p == NULL)
         return fail(L, "hold", TG_CLOSED, "the endpoint is closed");
-    lua_pushboolean(L, tg_hold_take(&b->p->holds, counter, limit));
-    return 1;
+    return tg_hold_lua(L, &b->p->holds);
 }
 
 int luaopen_tidegate_native_packet(lua_State *L)

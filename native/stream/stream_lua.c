@@ -642,17 +642,12 @@ static int l_counts(lua_State *L)
     return 2;
 }
 
-/** stream:hold(counter[, limit]) → true | false: it has reached the limit | nil, err: one more open
- * stream, until it closes, wherever it goes */
+/** stream:hold(counter [, limit [, counter, limit]]) → true | false: a counter has reached its limit | nil, err:
+ * of each counter one more open stream, until it closes, wherever it goes */
 static int l_hold(lua_State *L)
 {
     struct box *b = check_box(L, 1);
-    struct tg_counter *counter = tg_shared_check(L, 2, TG_SHARED_COUNTER);
-    int64_t limit = (int64_t)luaL_optnumber(L, 3, TG_HOLD_MOST);
-    if (b->s == NULL)
-        return fail_closed(L);
-    lua_pushboolean(L, tg_hold_take(&b->s->holds, counter, limit));
-    return 1;
+    return b->s == NULL ? fail_closed(L) : tg_hold_lua(L, &b->s->holds);
 }
 
 /** stream:add_meter(meter) → true | nil, err: count and limit the stream's bytes until it closes; "in"

@@ -84,10 +84,22 @@ local function take(ctx, name, held, key, most)
   return false
 end
 
+-- Whose limits are lines, which need not be asked for one after the other.
+local function is_plain(limiter)
+  return getmetatable(limiter) == mt and rawget(limiter, "limit") == nil
+end
+
 --- Take a place for a connection, which its stream has until it is closed, wherever that goes.
 -- @return whether there was room; who found none is to be closed
 function M.take(limiter, name, ctx)
-  local key, held = keys.client_key(ctx), counters:of(name)
+  local key, held, stream = keys.client_key(ctx), counters:of(name), ctx.stream
+  if stream.hold and is_plain(limiter) then
+    local rules = limiter.rules
+    local all, own = rules.all, rules.special and rules:find(ctx.client_ip or "") or rules.each
+    if all and own then
+      return stream:hold(counter_of(name, held, "$"), all, counter_of(name, held, key), own) or false
+    end
+  end
   return take(ctx, name, held, "$", limiter:limit(ctx, "$")) and take(ctx, name, held, key, limiter:limit(ctx, key))
 end
 

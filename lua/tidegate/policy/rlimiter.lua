@@ -38,7 +38,8 @@ local buckets = cache.by_name(function(entry, now)
   return now > entry.used and entry.bucket:is_full()
 end)
 
-local function take(name, held, key, rate)
+-- The bucket of a key, filled at a rate.
+local function bucket_of(name, held, key, rate)
   local entry = held:get(key)
   if not entry then
     entry = { bucket = shared.bucket(keys.name("rlimiter", name, key)) }
@@ -49,18 +50,26 @@ local function take(name, held, key, rate)
     entry.bucket:configure(math.max(math.floor(rate * UNIT), 1), (math.floor(rate) + 1) * UNIT)
   end
   entry.used = task.now()
-  return entry.bucket:take_all(UNIT)
+  return entry.bucket
 end
 
 function methods:allow(ctx)
-  local rules = self.rules
-  local all, own = rules.all, rules:find(ctx.client_ip or "") or rules.each
-  local name = self.name
-  local key, held = own and keys.client_key(ctx), buckets:of(name)
-  if all and own and all <= own then
-    return take(name, held, "$", all) and take(name, held, key, own)
+  local rules, name = self.rules, self.name
+  local all, own = rules.all, rules.special and rules:find(ctx.client_ip or "") or rules.each
+  if not all and not own then
+    return true
   end
-  return (not own or take(name, held, key, own)) and (not all or take(name, held, "$", all))
+  local held = buckets:of(name)
+  local shared_one = all and bucket_of(name, held, "$", all)
+  local own_one = own and bucket_of(name, held, keys.client_key(ctx), own)
+  if not own_one then
+    return shared_one:take_all(UNIT)
+  elseif not shared_one then
+    return own_one:take_all(UNIT)
+  elseif all <= own then
+    return shared_one:take_all(UNIT, own_one)
+  end
+  return own_one:take_all(UNIT, shared_one)
 end
 
 --- Give a service its rate limiter.

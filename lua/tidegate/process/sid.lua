@@ -1,5 +1,6 @@
 -- Connection ids: 20 characters of 0-9a-v, as the xid library makes them: seconds, 5 bytes that tell
--- this VM from others, a counter.  In base 32 the first 70 bits change once a second only.
+-- this VM from others, a counter.  In base 32 the first 70 bits change once a second only, and what comes
+-- before the last six bits of the counter with every 64th id.
 
 local bit = require "bit"
 local uv = require "luv"
@@ -26,6 +27,13 @@ end
 local vm -- the 5 bytes
 local counter
 local second, prefix, rest
+local head -- all but the last two characters
+
+-- The end of an id, by the last six bits of the counter; four bits are left over.
+local ends = {}
+for i = 0, 63 do
+  ends[i] = pairs_of[lshift(i, 4)]
+end
 
 -- The first 14 characters, from 9 bytes; 2 bits are left over.
 local function begin(now)
@@ -51,18 +59,25 @@ local function begin(now)
   second, prefix, rest = now, table.concat(out), bits
 end
 
+-- Up to the last six bits of the counter.
+local function continue()
+  local tail = bor(lshift(rest, 28), lshift(counter, 4)) -- 2 + 24 + 4 bits
+  head = prefix .. pairs_of[band(rshift(tail, 20), 1023)] .. pairs_of[band(rshift(tail, 10), 1023)]
+end
+
 --- @return a fresh id
 function M.new()
   local now = time()
-  if now ~= second then
+  local fresh = now ~= second
+  if fresh then
     begin(now)
   end
   counter = band(counter + 1, 0xffffff)
-  local tail = bor(lshift(rest, 28), lshift(counter, 4)) -- 2 + 24 + 4 bits
-  return prefix
-    .. pairs_of[band(rshift(tail, 20), 1023)]
-    .. pairs_of[band(rshift(tail, 10), 1023)]
-    .. pairs_of[band(tail, 1023)]
+  local last = band(counter, 63)
+  if fresh or last == 0 then
+    continue()
+  end
+  return head .. ends[last]
 end
 
 return M
