@@ -6,6 +6,7 @@
 
 local face = require "tidegate.script.face"
 local failure = require "tidegate.failure"
+local guard = require "tidegate.script.guard"
 local luv = require "luv"
 local process = require "tidegate.native.process"
 local rocks = require "tidegate.script.rocks"
@@ -70,6 +71,7 @@ local function make_require(set, env, tg, folder)
     end
     jit.off(chunk, true)
     local value = setfenv(chunk, env)(name)
+    guard.know_file(path, "script " .. path)
     set.modules[name] = value == nil and true or value
     return set.modules[name]
   end
@@ -120,7 +122,9 @@ local function run_file(set, path, source)
   local tg = face.new(set)
   current = tg
   setfenv(chunk, make_environment(set, tg, folder_of(path)))
+  guard.know_file(path, nil)
   local ok, result = run_limited(chunk)
+  guard.know_file(path, "script " .. path)
   if not ok then
     if not tostring(result):find(path, 1, true) then
       result = failure.new("config", ("%s: %s"):format(path, tostring(result)))

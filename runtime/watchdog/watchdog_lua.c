@@ -10,22 +10,29 @@ int luaopen_tidegate_native_watchdog(lua_State *L);
 #define FENCED "tidegate.watchdog.fenced"
 #define REPORT "tidegate.watchdog.report"
 
-/* Push the name of the fenced function that is innermost on the stack, or nil. */
+/* Push the name of the fenced function that is innermost on the stack; without one, as when it has gone
+ * with a tail call, that of the innermost script; or nil. */
 static void push_culprit(lua_State *L)
 {
     lua_getfield(L, LUA_REGISTRYINDEX, FENCED);
+    lua_pushnil(L); /* the script */
     lua_Debug ar;
-    for (int level = 0; lua_istable(L, -1) && lua_getstack(L, level, &ar); level++) {
-        lua_getinfo(L, "f", &ar);
-        lua_rawget(L, -2);
+    int fenced = lua_gettop(L) - 1;
+    for (int level = 0; lua_istable(L, fenced) && lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "fS", &ar);
+        lua_rawget(L, fenced);
         if (!lua_isnil(L, -1)) {
-            lua_remove(L, -2);
+            lua_replace(L, fenced);
+            lua_settop(L, fenced);
             return;
         }
         lua_pop(L, 1);
+        if (lua_isnil(L, fenced + 1)) {
+            lua_getfield(L, fenced, ar.source);
+            lua_replace(L, fenced + 1);
+        }
     }
-    lua_pop(L, 1);
-    lua_pushnil(L);
+    lua_remove(L, fenced);
 }
 
 void tg_watchdog_interrupted(lua_State *L, unsigned ms, bool stop)
@@ -54,8 +61,8 @@ void tg_watchdog_interrupted(lua_State *L, unsigned ms, bool stop)
     lua_settop(L, top);
 }
 
-/** watch(fenced, report): `fenced` holds the functions that may be stopped and what they are called;
- * report(culprit or nil, ms, traceback, stopped) hears of every interruption.  For this VM. */
+/** watch(fenced, report): `fenced` holds the functions, and sources ("@file"), that may be stopped and
+ * what they are called; report(culprit or nil, ms, traceback, stopped) hears of every interruption.  For this VM. */
 static int l_watch(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);

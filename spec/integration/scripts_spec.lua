@@ -106,6 +106,45 @@ describe("scripts", function()
     assert.is_true(echoes(after))
   end)
 
+  it("are stopped in components, tasks and behind tail calls as well, and counted", function()
+    local p = start("deep.lua", [[
+      local tg = require "tidegate"
+      local function forever()
+        while true do end
+      end
+      tg.service("http://127.0.0.1:0")
+      tg.service { name = "own", addr = "127.0.0.1:0", handler = function(ctx, stream)
+        local word = stream:read_until("\n", 100)
+        if word == "count\n" then
+          return stream:write(("%d\n"):format(tg.counter "script/errors":get()))
+        elseif word == "task\n" then
+          tg.spawn(function() return forever() end)
+          return true
+        elseif word == "raise\n" then
+          local nothing
+          return nothing.field
+        end
+        return forever()
+      end }
+    ]], 2)
+    local function say(word)
+      local s = assert(stream.dial("127.0.0.1:" .. p:port(2), nil, task.now() + LIMIT_MS))
+      s:set_deadline(task.now() + LIMIT_MS)
+      s:write(word .. "\n")
+      local answer = s:read_until("\n", 100)
+      s:close()
+      return answer
+    end
+    assert.is_nil(say "raise")
+    p:logged 'script: handler [^:]*, handle: [^"]*deep%.lua:15: attempt to index'
+    assert.is_nil(say "handler")
+    p:logged "script [^ ]*deep%.lua has kept the worker busy for %d+ ms and is stopped"
+    p:logged "deep%.lua:3: ran for %d+ ms without waiting, and was stopped"
+    assert.is_nil(say "task")
+    p:logged "task of deep: [^\"]*deep%.lua:3: ran for"
+    assert.equal("3\n", say "count")
+  end)
+
   it("refuse everybody when an auther of theirs raises", function()
     local p = start("auther.lua", [[
       local tg = require "tidegate"

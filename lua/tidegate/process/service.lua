@@ -5,6 +5,7 @@ local context = require "tidegate.process.context"
 local failure = require "tidegate.failure"
 local forwarder = require "tidegate.chain.forwarder"
 local group = require "tidegate.chain.group"
+local guard = require "tidegate.script.guard"
 local instance = require "tidegate.process.instance"
 local kinds = require "tidegate.policy.kinds"
 local live = require "tidegate.process.live"
@@ -353,13 +354,21 @@ local function report(ctx, err)
   end
 end
 
+local blame -- of a script's component that raised: who it was
+
 local function traceback(err)
-  return debug.traceback(tostring(err), 2)
+  blame = guard.culprit()
+  local text = debug.traceback(tostring(err), 2) -- no tail call: it would take a level away
+  return text
 end
 
 local function finish(ctx, ok, done, err)
   if not ok then
-    ctx.log:error("raised: " .. done)
+    if blame then
+      guard.report(ctx.log, blame, done, {}) -- of the kind handler
+    else
+      ctx.log:error("raised: " .. done)
+    end
     err = failure.new("io", "a component raised an error")
   elseif not done then
     err = failure.wrap(err)

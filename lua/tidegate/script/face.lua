@@ -211,6 +211,7 @@ local function define_components(tg, set)
       local function declare_it(spec)
         if type(spec) == "function" then
           local fn = spec
+          guard.know(fn, ("%s %q, %s"):format(kind, name, main))
           spec = {
             [main] = function(_, ...)
               return fn(...)
@@ -255,11 +256,11 @@ local own_tasks = setmetatable({}, { __mode = "k" })
 local function run_task(set, fn, ...)
   own_tasks[coroutine.running()] = true
   local ok, why = xpcall(fn, function(err)
-    return err == M.UNLOADED and err or debug.traceback(tostring(err), 2)
+    local text = err == M.UNLOADED and err or debug.traceback(tostring(err), 2)
+    return text
   end, ...)
   if not ok and why ~= M.UNLOADED then
-    local logger = set.registry and set.registry.log or log.default()
-    logger:error("script task: " .. why, { "kind", "script", "script", set.stem })
+    guard.report(set.registry and set.registry.log or log.default(), "task of " .. set.stem, why)
   end
 end
 

@@ -10,14 +10,15 @@ local M = {}
 local hrtime = luv.hrtime
 local xpcall = xpcall
 
-local fenced = setmetatable({}, { __mode = "k" }) -- a script's function → what it is, for the watchdog
+local fenced = setmetatable({}, { __mode = "k" }) -- a script's function, or source → what it is; for the watchdog
 
 --- Counts the errors of all scripts of the process.
 M.errors = shared.counter "script/errors"
 
 local function handler(err)
   if type(err) == "string" then
-    return debug.traceback(err, 2)
+    local text = debug.traceback(err, 2) -- no tail call: it would take a level away
+    return text
   end
   return err
 end
@@ -27,13 +28,45 @@ local function headline(text)
   return text:match "^[^\n]*"
 end
 
+--- Know functions that are called without a fence, but where errors are caught: components'.
+-- @param what nil, or what it is
+function M.know(fn, what)
+  fenced[fn] = what
+end
+
+--- Know a script by its file: whatever of it runs may be stopped.
+-- @param what nil while it loads
+function M.know_file(path, what)
+  fenced["@" .. path] = what
+end
+
+--- @return what of a script runs on this stack, innermost, or nil
+function M.culprit()
+  local level, script = 2, nil
+  while true do
+    local info = debug.getinfo(level, "fS")
+    if not info then
+      return script
+    elseif fenced[info.func] then
+      return fenced[info.func]
+    end
+    script = script or fenced[info.source]
+    level = level + 1
+  end
+end
+
 --- Report what a script's function raised.
 -- @param what "bypass \"work-hours\""
-function M.report(log, what, err)
+-- @param fields nil, or what the line's fields begin with instead of kind
+function M.report(log, what, err, fields)
   M.errors:add(1)
   shared.counter("script/errors/" .. what):add(1)
   local text = tostring(err)
-  log:error(("script: %s: %s"):format(what, headline(text)), { "kind", "script", "hook", what, "traceback", text })
+  fields = fields or { "kind", "script" }
+  for _, value in ipairs { "hook", what, "traceback", text } do
+    fields[#fields + 1] = value
+  end
+  log:error(("script: %s: %s"):format(what, headline(text)), fields)
 end
 
 --- Raise that a script's function answered what makes no sense.

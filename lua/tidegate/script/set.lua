@@ -220,6 +220,11 @@ end
 function methods:component(kind, name, item)
   local made = component.register(kind, name, item)
   self.components[#self.components + 1] = made
+  for key, fn in pairs(item) do
+    if type(fn) == "function" then
+      guard.know(fn, ("%s %q, %s"):format(kind, name, key))
+    end
+  end
   return made
 end
 
