@@ -29,7 +29,7 @@ local AUTHER = SERVICE:format("metadata: {}", ", auther: people")
   .. "authers: [ { name: people, reload: 1s, %s } ]\n"
 local ADMISSION = SERVICE:format("admission: a", "") .. "admissions: [ { name: a, plugin: %s } ]\n"
 local RESOLVER = SERVICE:format("resolver: r", "")
-  .. 'resolvers: [ { name: r, nameservers: [ { addr: "%s", hostname: "%s", ttl: -1s, timeout: 400ms } ] } ]\n'
+  .. 'resolvers: [ { name: r, nameservers: [ { addr: "%s", hostname: "%s", ttl: -1s, timeout: 1s } ] } ]\n'
 
 -- A source of users: what it said last holds, and what is new there comes when it can.
 local function loader(start)
@@ -45,7 +45,7 @@ local function plugin(protocol)
     start = function()
       local before = gate.before(plugin_server.start(protocol).port)
       local addr = (protocol == "http" and "http://%s/admission" or "%s"):format(before.address)
-      return before, ADMISSION:format(("{ type: %s, addr: '%s', timeout: 400ms }"):format(protocol, addr))
+      return before, ADMISSION:format(("{ type: %s, addr: '%s', timeout: 1s }"):format(protocol, addr))
     end,
   }
 end
@@ -69,7 +69,7 @@ local SOURCES = {
     local server = redis_server.start()
     local c = redis.open { addr = server.addr }
     local before = gate.before(server.port)
-    return before, AUTHER:format(("redis: { addr: '%s', timeout: 400ms }"):format(before.address)), function(user)
+    return before, AUTHER:format(("redis: { addr: '%s', timeout: 1s }"):format(before.address)), function(user)
       assert(c:call("HSET", "gost", user, "p"))
     end
   end),
@@ -77,7 +77,7 @@ local SOURCES = {
     local nginx = origin.nginx()
     local before = gate.before(nginx.http)
     local users = ""
-    return before, AUTHER:format(("http: { url: 'http://%s/users', timeout: 400ms }"):format(before.address)),
+    return before, AUTHER:format(("http: { url: 'http://%s/users', timeout: 1s }"):format(before.address)),
       function(user)
         users = users .. user .. " p\n"
         programs.file(nginx.www, "users", users)
@@ -155,9 +155,9 @@ describe("when there is trouble with", function()
         helpers.eventually(function()
           return ask(p, "u0", target) == source.ill and told(i, i - 1)
         end, fault .. " was not told\n" .. p:log())
-        for _ = 1, 4 do -- by whichever worker, and with another reading of a source in between
+        for _ = 1, 2 do -- by whichever worker, and with another reading of a source in between
           assert.equal(source.ill, ask(p, "u0", target), fault)
-          task.sleep(add and 0.4 or 0)
+          task.sleep(add and 0.8 or 0)
         end
         local user = add and "u" .. i or "u0"
         if add then
