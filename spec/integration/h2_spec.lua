@@ -101,6 +101,22 @@ describe("HTTP/2 sessions", function()
     stops = {}
   end))
 
+  for _, transport in ipairs { "h2c", "grpc" } do
+    it("cuts who does not say the preface in time: " .. transport, helpers.task(function()
+      local p = proxy.start { "-L", ("relay+%s://127.0.0.1:0?handshakeTimeout=300ms%s"):format(transport,
+        transport == "grpc" and "&grpcInsecure=true" or "") }
+      for _, begun in ipairs { "", "PRI * HTTP/2.0\r\n" } do
+        local s = assert(stream.dial("127.0.0.1:" .. p:port(1)))
+        s:set_deadline(task.now() + 10000)
+        s:write(begun)
+        local _, err = s:read()
+        assert.is_true(err.code == "eof" or err.code == "reset", tostring(err))
+      end
+      p:logged "preface: .*timed out"
+      p:stop()
+    end))
+  end
+
   it("live through a reload, and new streams meet the new configuration", helpers.task(function()
     local where = { port = programs.free_port(), target = echo "one" }
     local folder = programs.folder()

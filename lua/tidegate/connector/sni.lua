@@ -11,6 +11,7 @@ return component.connector "sni" {
   doc = "client of an sni proxy, which finds the target in what the client sends",
   metadata = {
     host = { type = "string", default = "", doc = "name shown instead of the true one, which is encoded" },
+    timeout = { type = "duration", default = 0, doc = "accepted for gost's sake" },
   },
 
   open = function(self)

@@ -13,7 +13,7 @@ local M = {}
 local KEYS = {
   mptcp = { type = "bool", default = false, doc = "accept multipath TCP" },
   backlog = { type = "int", default = 4096, doc = "connections the kernel keeps until accepted" },
-  handshakeTimeout = { type = "duration", default = 30, doc = "limit on the TLS handshake" },
+  handshakeTimeout = { type = "duration", default = 30, doc = "limit on TLS, and on the preface of HTTP/2" },
   maxStreams = { type = "int", default = 1000, doc = "streams a client may have open at once" },
 }
 
@@ -47,11 +47,32 @@ function M.secure(self, ctx, stream)
   return upper, info and info.alpn
 end
 
+local PREFACE = #"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+-- What says nothing, or drips, is no client; what speaks otherwise the session tells.
+local function await_preface(self, ctx, stream)
+  stream:set_deadline(ctx:after(self.md.handshakeTimeout))
+  local begun, err = stream:peek(1)
+  if begun and begun:byte() == 80 then -- P
+    begun, err = stream:peek(PREFACE)
+  end
+  if not begun then
+    return nil, err
+  end
+  stream:set_deadline(nil)
+  return true
+end
+
 --- Begin a session over a stream.
 -- @param options nil or more options for h2.start()
 function M.session(self, ctx, stream, options)
   ctx.remote = stream:remote_address() or "@"
   ctx.local_address = stream:local_address() or "@"
+  local ok, err = await_preface(self, ctx, stream)
+  if not ok then
+    stream:close()
+    return nil, err:during "preface"
+  end
   options = options or {}
   options.max_streams = self.md.maxStreams
   return h2.start(stream, options)
