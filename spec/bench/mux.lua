@@ -1,7 +1,8 @@
 -- What many streams on one connection do to each other: build/tidegate-spec spec/bench/mux.lua [SECONDS [TRANSPORT...]]
 --
 -- For every transport that multiplexes, a pair of tidegates (SOCKS5, then relay over the transport) with
--- 1,000 tunnels: memory of both ends per idle tunnel, p50 and p99 of a ping on one of them while the
+-- 1,000 tunnels: memory of both ends per idle tunnel (after as many others have shown what the first ones
+-- cost), what of it is the mux stream's at each end when plain tunnels are taken off, p50 and p99 of a ping on one of them while the
 -- others rest, and beside one that moves all it can; then the throughput of one tunnel whose transport
 -- crosses a path with 100 ms of round trip and a limited rate, against the same path without any transport.
 
@@ -81,30 +82,53 @@ local function url(protocol, transport, port)
   return ("%s+%s://127.0.0.1:%d%s"):format(protocol, path, port, query)
 end
 
+local function resident(proxies)
+  local sum = 0
+  for _, p in ipairs(proxies) do
+    sum = sum + p:rss()
+  end
+  return sum * 1024
+end
+
+-- @return tunnels, bytes of the proxies for each of the second half of them
+local function many_tunnels(proxies, entry, echo_port)
+  local tunnels, before = {}, nil
+  for i = 1, 2 * TUNNELS do
+    tunnels[i] = tunnel(entry, echo_port)
+    tunnels[i]:write "x"
+    assert(tunnels[i]:read_exact(1))
+    before = i == TUNNELS and resident(proxies) or before
+  end
+  return tunnels, (resident(proxies) - before) / TUNNELS
+end
+
+local function close_all(tunnels)
+  for _, s in ipairs(tunnels) do
+    s:close()
+  end
+  proxy.stop_all()
+end
+
+local function plain_memory(echo_port)
+  local p = proxy.start { "-L", "socks5://127.0.0.1:0", "--workers", "1" }
+  local tunnels, memory = many_tunnels({ p }, p:port(1), echo_port)
+  close_all(tunnels)
+  return memory
+end
+
 local function streams_together(transport, echo_port, source_port)
   local port = programs.free_port()
   local far = proxy.start { "-L", url("relay", transport, port), "--workers", "1" }
   local near = proxy.start { "-L", "socks5://127.0.0.1:0", "-F", url("relay", transport, port), "--workers", "1" }
   local entry = near:port(1)
-  local tunnels = { tunnel(entry, echo_port) }
-  pings(tunnels[1], 0.2)
-  local memory = far:rss() + near:rss()
-  for i = 2, TUNNELS do
-    tunnels[i] = tunnel(entry, echo_port)
-    tunnels[i]:write "x"
-    assert(tunnels[i]:read_exact(1))
-  end
-  memory = (far:rss() + near:rss() - memory) * 1024 / (TUNNELS - 1)
-  local quiet50, quiet99 = pings(tunnels[500], SECONDS)
+  local tunnels, memory = many_tunnels({ far, near }, entry, echo_port)
+  local quiet50, quiet99 = pings(tunnels[TUNNELS], SECONDS)
   local bulk = programs.start("sh", { "-c",
     ("exec nc -X 5 -x 127.0.0.1:%s 127.0.0.1 %d >/dev/null"):format(entry, source_port) })
   task.sleep(0.5)
-  local busy50, busy99 = pings(tunnels[500], SECONDS)
+  local busy50, busy99 = pings(tunnels[TUNNELS], SECONDS)
   bulk:stop "sigkill"
-  for _, s in ipairs(tunnels) do
-    s:close()
-  end
-  proxy.stop_all()
+  close_all(tunnels)
   return memory, quiet50, quiet99, busy50, busy99
 end
 
@@ -117,17 +141,20 @@ local function far_away(transport, source_port)
   return got
 end
 
-local HEAD = "%-22s %9s %8s %8s %9s %9s %7s %9s"
-local ROW = "%-22s %9.0f %8.2f %8.2f %9.2f %9.2f %7.1f %9.0f"
+local HEAD = "%-22s %9s %8s %8s %8s %9s %9s %7s %9s"
+local ROW = "%-22s %9.0f %8.0f %8.2f %8.2f %9.2f %9.2f %7.1f %9.0f"
 
 local echo_port, source_port = tonumber(scene.serve(echo)), source()
 local most = rate(0, long_path(source_port), SECONDS)
 print(("a path of %d ms alone: %.0f MB/s"):format(2 * DELAY_MS, most / 1e6))
-print(HEAD:format("", "B/tunnel", "p50 ms", "p99 ms", "p50 busy", "p99 busy", "p99 x", "far MB/s"))
+local plain = plain_memory(echo_port)
+print(("a plain tunnel: %.0f B"):format(plain))
+print(HEAD:format("", "B/tunnel", "B/end", "p50 ms", "p99 ms", "p50 busy", "p99 busy", "p99 x", "far MB/s"))
 for _, transport in ipairs(TRANSPORTS) do
   local memory, quiet50, quiet99, busy50, busy99 = streams_together(transport, echo_port, source_port)
   local far = far_away(transport, source_port)
-  print(ROW:format(transport, memory, quiet50, quiet99, busy50, busy99, busy99 / quiet99, far / 1e6))
+  print(ROW:format(transport, memory, (memory - plain) / 2, quiet50, quiet99, busy50, busy99, busy99 / quiet99,
+    far / 1e6))
 end
 programs.stop_all()
 os.exit(0)
