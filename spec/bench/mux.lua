@@ -2,9 +2,10 @@
 --
 -- For every transport that multiplexes, a pair of tidegates (SOCKS5, then relay over the transport) with
 -- 1,000 tunnels: memory of both ends per idle tunnel (after as many others have shown what the first ones
--- cost), what of it is the mux stream's at each end when plain tunnels are taken off, p50 and p99 of a ping on one of them while the
--- others rest, and beside one that moves all it can; then the throughput of one tunnel whose transport
--- crosses a path with 100 ms of round trip and a limited rate, against the same path without any transport.
+-- cost), and what of it is each end's when a plain tunnel is taken off; p50 and p99 of a ping on one of them
+-- while the others rest, and beside one that moves all it can; then the throughput of one tunnel whose
+-- transport crosses a path with 100 ms of round trip and a limited rate, against the same path without any
+-- transport.
 
 package.path = "./?.lua;./?/init.lua;" .. package.path
 
@@ -22,6 +23,7 @@ local TUNNELS = 1000
 local DELAY_MS = 50 -- each way
 local PATH_RATE = 50 -- MB/s of the long path
 local TRANSPORTS = arg[2] and { unpack(arg, 2) } or {
+  "tls", -- for comparison: a connection for each tunnel
   "mtcp", "mtcp?mux.version=2", "mtcp?mux.type=yamux", "mtls", "mws", "h2c", "h2", "grpc",
 }
 
