@@ -8,8 +8,8 @@ local task = require "tidegate.native.task"
 
 local M = {}
 
-local SLICE_MS = { worker = 0.5, control = 5 }
-local REST = { worker = 4, control = 0.5 } -- times as long as the slice took
+local SLICE_MS = { worker = 0.2, control = 5 }
+local REST = { worker = 9, control = 0.5 } -- times as long as the slice took
 local SHORT_MS = 0.1 -- what takes no longer needs no rest
 local GROWTH = { worker = 8 * 1024 * 1024, control = 32 * 1024 * 1024 } -- bytes of memory
 
