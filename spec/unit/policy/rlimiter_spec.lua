@@ -59,7 +59,8 @@ describe("a rate limiter", function()
 
   it("lets tokens gather again", helpers.task(function()
     local ask = asker { "$$ 100" }
-    assert.equal(101, allowed(ask, A, 200))
+    local first = allowed(ask, A, 200)
+    assert.is_true(first >= 101 and first < 150, first)
     task.sleep(0.05)
     assert.is_true(allowed(ask, A, 200) >= 4)
   end))
