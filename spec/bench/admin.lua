@@ -3,8 +3,9 @@
 -- 1. With 10,000 open connections: time of the control thread and of all workers (on a CPU, by the kernel's
 --    count) for each page of GET /connections, in every order, each GET /stats and each scrape of the metrics.
 -- 2. Times from request to answer over a tunnel and from dial to echo, alone; with 100 REPL clients that
---    evaluate, complete and list; and with one besides that means harm.  Phases take turns, so that what
---    else the machine does meets all of them.
+--    evaluate, complete and list; and with one besides that means harm.  What they take of the machine's CPU
+--    is told from what they do to the process by the same people at another tidegate.  Phases take turns, so
+--    that what else the machine does meets all of them.
 --
 -- Needs descriptors: twice as many as connections (ulimit -n).
 
@@ -235,12 +236,12 @@ local seen = 0
 for _, clients in ipairs { 1000, 10000 } do -- as if so many addresses had been seen
   while seen < clients do -- what is typed may use little memory at once
     seen = seen + 500
-  assert(proxy.run({ "eval", "-socket", repl, ([[(function()
-    for i = %d, %d do
-      require("tidegate.process.metrics").series():set(
-        ("client\0front\00010.0.%%d.%%d"):format(math.floor(i / 250), i %% 250), true)
-    end
-  end)()]]):format(seen - 499, seen) }).code == 0)
+    assert(proxy.run({ "eval", "-socket", repl, ([[(function()
+      for i = %d, %d do
+        require("tidegate.process.metrics").series():set(
+          ("client\0front\00010.0.%%d.%%d"):format(math.floor(i / 250), i %% 250), true)
+      end
+    end)()]]):format(seen - 499, seen) }).code == 0)
   end
   lines = select(2, metrics "/metrics":gsub("\n", ""))
   measure(("GET /metrics (%d lines)"):format(lines), 20, function()
@@ -256,8 +257,11 @@ end
 
 -- 2 ----------------------------------------------------------------------------------------------
 
-local function phase(who)
-  local crowd = who and programs.start(luv.exepath(), { "spec/bench/admin.lua", CROWD, repl, who })
+local elsewhere = programs.folder() .. "/repl.sock"
+proxy.start { "--workers", "2", "-L", "http://127.0.0.1:0", "-repl", elsewhere }
+
+local function phase(who, where)
+  local crowd = who and programs.start(luv.exepath(), { "spec/bench/admin.lua", CROWD, where, who })
   while crowd and not crowd.stdout:find "\n%d%d+\n" do
     task.sleep(0.05)
   end
@@ -287,11 +291,17 @@ local function phase(who)
   return trips, dials, asked
 end
 
-local PHASES = { { "alone" }, { CLIENTS .. " REPL clients", "many" }, { "and a hostile one", "many,hostile" } }
+local PHASES = {
+  { "alone" },
+  { CLIENTS .. " REPL clients elsewhere", "many", elsewhere },
+  { CLIENTS .. " REPL clients", "many", repl },
+  { "and a hostile one elsewhere", "many,hostile", elsewhere },
+  { "and a hostile one", "many,hostile", repl },
+}
 local found = {}
 for _ = 1, 3 do
   for i, one in ipairs(PHASES) do
-    local trips, dials, asked = phase(one[2])
+    local trips, dials, asked = phase(one[2], one[3])
     found[i] = found[i] or { trips = {}, dials = {}, asked = 0 }
     for _, trip in ipairs(trips) do
       table.insert(found[i].trips, trip)
@@ -304,7 +314,7 @@ for _ = 1, 3 do
 end
 for i, one in ipairs(PHASES) do
   local trips, dials = found[i].trips, found[i].dials
-  local form = "%-20s echo p50 %.2f p99 %.2f p99.9 %.2f ms  dial p50 %.2f p99 %.2f ms  (%d, %d asked)"
+  local form = "%-27s echo p50 %.2f p99 %.2f p99.9 %.2f ms  dial p50 %.2f p99 %.2f ms  (%d, %d asked)"
   print(form:format(one[1], percentile(trips, 0.5), percentile(trips, 0.99), percentile(trips, 0.999),
     percentile(dials, 0.5), percentile(dials, 0.99), #trips, found[i].asked))
 end
