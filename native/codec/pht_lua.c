@@ -1,5 +1,6 @@
 #include "codec/pht.h"
 
+#include "bind/class.h"
 #include "bind/task.h"
 
 #include <lauxlib.h>
@@ -78,12 +79,7 @@ static int l_gc(lua_State *L)
 int luaopen_tidegate_native_pht(lua_State *L)
 {
     static const luaL_Reg methods[] = { { "feed", l_feed }, { "state", l_state }, { NULL, NULL } };
-    luaL_newmetatable(L, NAME);
-    lua_pushcfunction(L, l_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_newtable(L);
-    luaL_register(L, NULL, methods);
-    lua_setfield(L, -2, "__index");
+    tg_class(L, NAME, methods, l_gc, NULL);
     lua_newtable(L);
     lua_pushcfunction(L, l_body);
     lua_setfield(L, -2, "body");

@@ -273,21 +273,13 @@ static void begin_message(struct grpc *g, uint32_t size)
     g->promised = size;
 }
 
-static size_t total(const struct iovec *iov, int count)
-{
-    size_t sum = 0;
-    for (int i = 0; i < count; i++)
-        sum += iov[i].iov_len;
-    return sum;
-}
-
 static ssize_t grpc_writev(struct tg_stream *s, const struct iovec *iov, int count)
 {
     struct grpc *g = (struct grpc *)s;
     struct iovec parts[PARTS];
     if (count > PARTS - 1)
         count = PARTS - 1;
-    size_t size = total(iov, count);
+    size_t size = tg_iov_total(iov, count);
     if (size == 0)
         return 0;
     if (g->promised == 0)

@@ -240,14 +240,6 @@ static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
 
 /* --- writing ------------------------------------------------------------------------------------- */
 
-static size_t total(const struct iovec *iov, int count)
-{
-    size_t sum = 0;
-    for (int i = 0; i < count; i++)
-        sum += iov[i].iov_len;
-    return sum;
-}
-
 /* Let the library make frames of what is offered.  @return bytes taken */
 static size_t offer(struct tg_h2_stream *st, const struct iovec *iov, size_t most)
 {
@@ -271,7 +263,7 @@ static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int c
     struct tg_h2 *h = st->session;
     if (count > PARTS_OFFERED)
         count = PARTS_OFFERED;
-    size_t most = total(iov, count);
+    size_t most = tg_iov_total(iov, count);
     if (st->closed && st->code == NGHTTP2_NO_ERROR)
         return (ssize_t)most; /* the peer has enough, RFC 9113 8.1; its answer is still to be read */
     if (is_over(st))

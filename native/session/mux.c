@@ -573,20 +573,12 @@ static ssize_t send_frames(struct tg_mux_stream *st, const struct iovec *iov, in
     return code < 0 ? code : (ssize_t)payload;
 }
 
-static size_t total(const struct iovec *iov, int count)
-{
-    size_t sum = 0;
-    for (int i = 0; i < count; i++)
-        sum += iov[i].iov_len;
-    return sum;
-}
-
 /* Many streams that say little share a write, and a record of what encrypts it.
  * @return bytes of payload taken; 0: it is no case for that */
 static size_t gather(struct tg_mux_stream *st, const struct iovec *iov, int count, size_t most)
 {
     struct tg_mux *m = st->session;
-    size_t len = total(iov, count), kept = m->out == NULL ? 0 : tg_buf_len(m->out);
+    size_t len = tg_iov_total(iov, count), kept = m->out == NULL ? 0 : tg_buf_len(m->out);
     uint8_t frame[TG_MUX_HEAD_MAX + GATHER_PART], *to = frame + m->wire->head_len;
     if (len == 0 || len > GATHER_PART || len > most || len > m->options.max_frame ||
         kept + len > GATHER_MAX)

@@ -349,11 +349,10 @@ static void run_abandoned(struct tg_ssh *m)
     static const struct tg_ssh_target nowhere = { .host = "", .origin = "" }; /* it was named before */
     struct tg_ssh_abandoned **link = &m->abandoned;
     int steps = STEPS_MOST;
-    while (*link != NULL && steps > 0) {
+    while (*link != NULL) {
         struct tg_ssh_abandoned *a = *link;
-        if (!ssh_channel_is_open(a->channel))
-            steps--;
-        if (try_open(m, a->channel, &nowhere) == SSH_AGAIN) {
+        bool open = ssh_channel_is_open(a->channel);
+        if ((!open && steps-- <= 0) || try_open(m, a->channel, &nowhere) == SSH_AGAIN) {
             link = &a->next;
             continue;
         }

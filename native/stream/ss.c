@@ -349,13 +349,11 @@ static ssize_t ss_writev(struct tg_stream *s, const struct iovec *given, int cou
 {
     struct ss *w = ss_of(s);
     struct iovec iov[PARTS_MAX];
-    size_t left = 0;
     int code = flush(w);
     if (code != 0)
         return code;
     count = tg_iov_skip(iov, given, count < PARTS_MAX ? count : PARTS_MAX, 0);
-    for (int i = 0; i < count; i++)
-        left += iov[i].iov_len;
+    size_t left = tg_iov_total(iov, count);
     size_t paid = w->owed < left ? w->owed : left;
     w->owed -= paid;
     count = tg_iov_skip(iov, iov, count, paid);

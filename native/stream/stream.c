@@ -277,6 +277,14 @@ ssize_t tg_stream_writev(struct tg_stream *s, const struct iovec *iov, int count
     return n;
 }
 
+size_t tg_iov_total(const struct iovec *iov, int count)
+{
+    size_t sum = 0;
+    for (int i = 0; i < count; i++)
+        sum += iov[i].iov_len;
+    return sum;
+}
+
 int tg_iov_skip(struct iovec *to, const struct iovec *iov, int count, size_t n)
 {
     int left = 0;

@@ -102,6 +102,8 @@ void tg_stream_set_state(struct tg_stream *s, enum tg_stream_state to);
 ssize_t tg_stream_read(struct tg_stream *s, void *buf, size_t len);
 ssize_t tg_stream_writev(struct tg_stream *s, const struct iovec *iov, int count);
 ssize_t tg_stream_write(struct tg_stream *s, const void *buf, size_t len);
+/** @return the bytes of all parts */
+size_t tg_iov_total(const struct iovec *iov, int count);
 /** Copy parts without their first `n` bytes; `to` may be `iov`.  @return the number of parts left */
 int tg_iov_skip(struct iovec *to, const struct iovec *iov, int count, size_t n);
 int tg_stream_shutdown(struct tg_stream *s);

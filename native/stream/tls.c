@@ -501,14 +501,6 @@ static ssize_t tls_read(struct tg_stream *s, void *buf, size_t len)
     return got > 0 ? (ssize_t)got : code;
 }
 
-static size_t total(const struct iovec *iov, int count)
-{
-    size_t sum = 0;
-    for (int i = 0; i < count; i++)
-        sum += iov[i].iov_len;
-    return sum;
-}
-
 /* The next record's worth: in place when one part holds it, else gathered in `space`. */
 static const void *next_record(const struct iovec *iov, int count, uint8_t *space, size_t *len)
 {
@@ -577,7 +569,7 @@ static ssize_t tls_writev(struct tg_stream *s, const struct iovec *given, int gi
     struct iovec iov[PARTS_MAX];
     if (given_count > PARTS_MAX)
         given_count = PARTS_MAX;
-    size_t left = total(given, given_count);
+    size_t left = tg_iov_total(given, given_count);
     if (left == 0)
         return 0;
     if (must_flush(t)) {

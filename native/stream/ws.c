@@ -266,10 +266,8 @@ static ssize_t ws_writev(struct tg_stream *s, const struct iovec *given, int cou
 {
     struct ws *w = ws_of(s);
     struct iovec iov[PARTS_MAX];
-    size_t left = 0;
     count = tg_iov_skip(iov, given, count < PARTS_MAX ? count : PARTS_MAX, 0);
-    for (int i = 0; i < count; i++)
-        left += iov[i].iov_len;
+    size_t left = tg_iov_total(iov, count);
     if (w->closed || w->closing)
         return break_off(w, "write", TG_RESET, "the peer has closed the WebSocket");
     if (left == 0)

@@ -1,27 +1,18 @@
 /* Bodies of HTTP/1.1 in pieces, from one stream to another: verbatim, without their chunks, unpacked; what
  * follows a body stays where it was. */
 
+#include "check.h"
+
 #include "relay/body.h"
 #include "stream/pair.h"
 
 #include "base/mem.h"
 #include "base/reactor.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define OUTPUT_MAX (1u << 20) /* what one input may unpack to before we stop */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
 
 struct outcome {
     int code;

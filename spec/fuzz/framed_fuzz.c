@@ -1,25 +1,16 @@
 /* Datagrams in a stream: a peer's bytes in pieces, each datagram sent back, and the echo read again. */
 
+#include "check.h"
+
 #include "packet/framed.h"
 #include "stream/pair.h"
 
 #include "base/reactor.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ECHO_MAX 4096u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
 
 struct echo {
     struct tg_packet *packet;

@@ -1,23 +1,14 @@
 /* Lists of patterns and rule sets of all forms, asked for hosts out of the same bytes; and globs
  * against a matcher so simple that it cannot be wrong. */
 
+#include "check.h"
+
 #include "base/error.h"
 #include "match/glob.h"
 #include "match/rules.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 #define SMALL 24 /* bytes of a pattern and a text that the slow matcher is asked about */
 

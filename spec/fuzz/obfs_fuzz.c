@@ -1,6 +1,8 @@
 /* Both disguises of simple-obfs fed with a peer's bytes in pieces: what comes out was carried, and the
  * same bytes cut otherwise give the same. */
 
+#include "check.h"
+
 #include "stream/obfs_tls.h"
 #include "stream/opener.h"
 #include "stream/pair.h"
@@ -8,19 +10,7 @@
 #include "base/reactor.h"
 #include "codec/obfs_tls.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
 
 #define OUT_MAX 65536u
 

@@ -1,27 +1,18 @@
 /* The layers that touch the first bytes only: gost's disguise of names, and the answer of a relay that is
  * taken off.  However a user's or a peer's bytes are cut, the same comes out, and nothing is lost. */
 
+#include "check.h"
+
 #include "stream/lazy_reply.h"
 #include "stream/opener.h"
 #include "stream/pair.h"
 
 #include "base/reactor.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MOST 131072u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
 
 struct output {
     size_t len;

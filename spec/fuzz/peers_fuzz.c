@@ -1,25 +1,16 @@
 /* Datagrams of many peers in a stream, taken apart into sessions: each answers, some end, and so does the whole. */
 
+#include "check.h"
+
 #include "base/reactor.h"
 #include "packet/framed.h"
 #include "packet/udp_sessions.h"
 #include "stream/pair.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define MOST 8u
 #define SESSIONS_MAX 4096u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
 
 struct run {
     struct tg_udp_sessions *table; /* NULL: closed */

@@ -1,26 +1,17 @@
 /* Datagrams of SOCKS5 UDP ASSOCIATE over sockets: what a client sends is handed out and sent back, and what
  * a server sends is taken by our client. */
 
+#include "check.h"
+
 #include "packet/socks_udp.h"
 
 #include "base/reactor.h"
 
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
 
 static void on_ready(void *arg, unsigned events)
 {

@@ -1,26 +1,17 @@
 /* A Shadowsocks stream of either role fed with a peer's bytes in pieces, as they are or encrypted by our own
  * other side, whose chunks are changed on their way. */
 
+#include "check.h"
+
 #include "stream/pair.h"
 #include "stream/ss.h"
 
 #include "base/reactor.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ROUNDS 32
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
 
 static const char *const methods[] = {
     "aes-128-gcm", "2022-blake3-aes-128-gcm", "2022-blake3-aes-128-gcm", "none", "plain", "aes-128-ctr",

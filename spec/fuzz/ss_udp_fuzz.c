@@ -1,24 +1,15 @@
 /* Datagrams of Shadowsocks of either role, from the network as they are, or made by our own other side and
  * changed on their way. */
 
+#include "check.h"
+
 #include "packet/ss_udp.h"
 
 #include "base/mem.h"
 #include "base/reactor.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
 
 /* A network of one datagram. */
 struct wire {

@@ -1,6 +1,8 @@
 /* TLS of either role: fed with a peer's bytes in pieces as they are, or by our own other side whose bytes are
  * changed on their way.  Nothing is delivered that the peer has not written, whatever happens to the records. */
 
+#include "check.h"
+
 #include "stream/pair.h"
 #include "stream/tls.h"
 #include "stream/tls_cert.h"
@@ -13,16 +15,6 @@
 
 #define ROUNDS  40
 #define MESSAGE 600u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
 
 static struct tg_tls_context *server_context, *client_context;
 

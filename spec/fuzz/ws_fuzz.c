@@ -1,26 +1,17 @@
 /* A WebSocket fed with a peer's bytes in pieces; what it delivers is written back, and what it writes is
  * read by another one, which must understand it. */
 
+#include "check.h"
+
 #include "stream/pair.h"
 #include "stream/ws.h"
 
 #include "base/reactor.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ROUNDS 64
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
 
 struct user {
     struct tg_stream *stream, *mirror; /* what was delivered goes into both */

@@ -2,9 +2,12 @@
 
 local certificates = require "spec.helpers.tls"
 local helpers = require "spec.helpers"
+local message = require "tidegate.native.relay_message"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local scene = require "spec.helpers.scene"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
 
 local authority, other = certificates.authority "distrust", certificates.authority "stranger"
 local good = certificates.certificate(authority, "proxy.example")
@@ -84,6 +87,36 @@ describe("distrust", function()
       end, "connections are left")
     end))
   end
+
+  -- handler, what a client sends before it reads, the refusal
+  local EAGER = {
+    { "relay", message.encode_request { cmd = 1, user = "u", pass = "x", host = "a.example", port = 80 }, "\1\2\0\0" },
+    { "socks5", "\5\1\2\1\1u\1x", "\5\2\1\1" },
+  }
+  for _, case in ipairs(EAGER) do
+    local handler, greeting, refusal = unpack(case)
+    it("of a " .. handler .. " client that sends on is answered, and the connection not reset", scene.test(function()
+      local p = proxy.start { "-L", handler .. "://u:p@127.0.0.1:0" }
+      local s = assert(stream.dial("127.0.0.1:" .. p:port(1)))
+      s:set_deadline(task.now() + 10000)
+      s:write(greeting, ("early"):rep(20000))
+      assert.equal(refusal, s:read_exact(#refusal))
+      s:write(("more"):rep(1000))
+      local got, err = s:read()
+      assert.is_nil(got)
+      assert.equal("eof", err.code)
+      s:close()
+    end))
+  end
+
+  it("is told at level warn where a node says so only after the tunnel has begun", scene.test(function()
+    local far, port = proxy.start { "-L", "relay://u:p@127.0.0.1:0" }, programs.free_port()
+    local near = proxy.start({ "-L", ("tcp://127.0.0.1:%d/a.example:80"):format(port), "-F",
+      "relay://u:x@127.0.0.1:" .. far:port(1) }, { services = 0, env = { GOST_LOGGER_LEVEL = "warn" } })
+    programs.wait_port(port)
+    says(near, "unauthorized: user or password are wrong")
+    assert.is_nil(near:log():find('"level":"info"', 1, true))
+  end))
 
   it("of a method of Shadowsocks names those that are known", function()
     for _, args in ipairs { { "-L", "ss://rot13:x@127.0.0.1:0" },

@@ -81,6 +81,15 @@ local function encrypted(s)
 end
 
 -- name, the transport, what is done to a stream, whether the attacker is cut
+-- A request's head goes on and on.
+local function endless_fields(s)
+  for _ = 1, 5000 do
+    if not s:write("X-A: ", ("a"):rep(1000), "\r\n") then
+      break
+    end
+  end
+end
+
 local ATTACKS = {
   { "opens 20,000 streams", "mtcp", function(s)
     s:write(many(20000, function(i) return smux(2, 0, i * 2 + 1) end))
@@ -208,11 +217,7 @@ local ATTACKS = {
   end },
   { "never ends its request's head", "ws", function(s)
     s:write "GET /ws HTTP/1.1\r\n"
-    for _ = 1, 5000 do
-      if not s:write("X-A: ", ("a"):rep(1000), "\r\n") then
-        break
-      end
-    end
+    endless_fields(s)
   end, true },
   { "asks for 5,000 tokens", "pht", function(s)
     s:write(("GET /authorize HTTP/1.1\r\nHost: a\r\n\r\n"):rep(5000))
@@ -227,11 +232,7 @@ local ATTACKS = {
   end, true },
   { "never ends its request's head", "ohttp", function(s)
     s:write "GET / HTTP/1.1\r\n"
-    for _ = 1, 5000 do
-      if not s:write("X-A: ", ("a"):rep(1000), "\r\n") then
-        break
-      end
-    end
+    endless_fields(s)
   end, true },
   { "sends records without a byte", "otls", function(s)
     s:write(("\23\3\3\0\0"):rep(500000))
