@@ -35,6 +35,20 @@ static void push_culprit(lua_State *L)
     lua_remove(L, fenced);
 }
 
+/* Push "file:12: " of the innermost function that has lines: the hook may run in a built-in one. */
+static void push_place(lua_State *L)
+{
+    lua_Debug ar;
+    for (int level = 0; lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "Sl", &ar);
+        if (ar.currentline > 0) {
+            lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
+            return;
+        }
+    }
+    lua_pushliteral(L, "");
+}
+
 void tg_watchdog_interrupted(lua_State *L, unsigned ms, bool stop)
 {
     if (!lua_checkstack(L, 20))
@@ -53,7 +67,7 @@ void tg_watchdog_interrupted(lua_State *L, unsigned ms, bool stop)
         lua_pop(L, 1);
     }
     if (stop && !lua_isnil(L, top + 1)) {
-        luaL_where(L, 0);
+        push_place(L);
         lua_pushfstring(L, "ran for %d ms without waiting, and was stopped", (int)ms);
         lua_concat(L, 2);
         lua_error(L);

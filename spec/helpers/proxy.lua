@@ -94,9 +94,12 @@ end
 
 --- Wait until the log holds a pattern.
 function methods:logged(pattern, plain)
-  helpers.eventually(function()
+  local found, err = pcall(helpers.eventually, function()
     return self:log():find(pattern, 1, plain)
-  end, "not logged: " .. pattern)
+  end, "not logged")
+  if not found then
+    error(("%s: %s; the log ends with\n%s"):format(err, pattern, self:log():sub(-3000)), 2)
+  end
 end
 
 --- How many descriptors the process holds.
