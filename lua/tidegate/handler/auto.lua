@@ -45,10 +45,15 @@ local function close(self)
 end
 
 local function handle(self, ctx, stream)
+  -- Each handler has a limit of its own on what follows.
+  stream:set_deadline(ctx:after(self.md.headTimeout))
   local seen, err = stream:peek(1)
   if not seen then
-    return nil, err:during "sniff"
+    err = err:during "sniff"
+    err.level = err.code == "timeout" and "debug" or nil -- browsers connect before they have anything to say
+    return nil, err
   end
+  stream:set_deadline(nil)
   local first = string_byte(seen)
   if first == TLS_HANDSHAKE then
     return sni(self.handlers.http.sniffer, ctx, stream)
