@@ -12,23 +12,28 @@ local M = {}
 
 local running, folders = {}, {}
 
-local LOWEST, PORTS = 11000, 21000 -- below those that sockets get which ask for none
+-- Below the ports that sockets get which ask for none; specs that run side by side take from ranges of their own.
+local SHARES, PORTS = 42, 500
+local lowest = 11000 + uv.os_getpid() % SHARES * PORTS
+local given = {} -- port → true: nobody need listen there yet
 
 --- A port that neither TCP nor UDP uses now, nor will whoever does not ask for it.
 function M.free_port()
   local random = assert(io.open("/dev/urandom", "rb"))
   for _ = 1, 100 do
     local a, b = random:read(2):byte(1, 2)
-    local at = "127.0.0.1:" .. LOWEST + (a * 256 + b) % PORTS
+    local port = lowest + (a * 256 + b) % PORTS
+    local at = "127.0.0.1:" .. port
     local tcp, udp = listener.open(at, "stream", 1), listener.open(at, "datagram", 1)
     for _, fds in ipairs { tcp or {}, udp or {} } do
       if fds[1] then
         listener.close_fd(fds[1])
       end
     end
-    if tcp and udp then
+    if tcp and udp and not given[port] then
       random:close()
-      return tonumber(at:match "%d+$")
+      given[port] = true
+      return port
     end
   end
   error "no port is free"
