@@ -11,6 +11,7 @@ local luv = require "luv"
 local process = require "tidegate.native.process"
 local rocks = require "tidegate.script.rocks"
 local sets = require "tidegate.script.set"
+local watchdog = require "tidegate.native.watchdog"
 
 local BUDGET = 5 -- seconds a script may take to load
 local CHECK_EVERY = 10000 -- instructions
@@ -21,7 +22,7 @@ local current -- the face of the set loaded last
 
 -- Loading -----------------------------------------------------------------------------------------
 
-local function watchdog(deadline)
+local function limit(deadline)
   return function()
     if luv.hrtime() > deadline then
       debug.sethook()
@@ -30,13 +31,16 @@ local function watchdog(deadline)
   end
 end
 
--- Compiled code never calls the hook, so the compiler rests meanwhile.
+-- Compiled code never calls the hook, so the compiler rests meanwhile.  The watchdog, whose limit is that of functions,
+-- rests too: what is loaded may be known to it from the generation before, and modules are known once they are loaded.
 local function run_limited(chunk)
   local co = coroutine.create(chunk)
   jit.off()
-  debug.sethook(co, watchdog(luv.hrtime() + BUDGET * 1e9), "", CHECK_EVERY)
+  watchdog.spare(true)
+  debug.sethook(co, limit(luv.hrtime() + BUDGET * 1e9), "", CHECK_EVERY)
   local ok, result = coroutine.resume(co)
   debug.sethook(co)
+  watchdog.spare(false)
   jit.on()
 
   if not ok then
@@ -122,7 +126,6 @@ local function run_file(set, path, source)
   local tg = face.new(set)
   current = tg
   setfenv(chunk, make_environment(set, tg, folder_of(path)))
-  guard.know_file(path, nil)
   local ok, result = run_limited(chunk)
   guard.know_file(path, "script " .. path)
   if not ok then

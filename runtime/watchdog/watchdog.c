@@ -21,8 +21,9 @@ static void interrupt(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
     lua_sethook(L, before.fn, before.mask, before.count);
-    unsigned ms = (unsigned)(tg_clock_ms() - atomic_load(&own->reactor.awake_since));
-    tg_watchdog_interrupted(L, ms, atomic_load(&own->stop_hook));
+    uint64_t since = atomic_load(&own->reactor.awake_since);
+    if (since != 0) /* else the signal came just when it was told to look away */
+        tg_watchdog_interrupted(L, (unsigned)(tg_clock_ms() - since), atomic_load(&own->stop_hook));
 }
 
 static void on_signal(int number)
@@ -46,6 +47,11 @@ void tg_watchdog_join(struct tg_vm *vm)
     sigemptyset(&set);
     sigaddset(&set, SIGNAL);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void tg_watchdog_spare(struct tg_vm *vm, bool on)
+{
+    atomic_store(&vm->reactor.awake_since, on ? 0 : tg_clock_ms());
 }
 
 void tg_watchdog_check(struct tg_vm *vm, pthread_t thread, unsigned report_ms, unsigned stop_ms)

@@ -19,6 +19,10 @@
 /** Let the calling thread be interrupted; `vm` is what it runs. */
 void tg_watchdog_join(struct tg_vm *vm);
 
+/** Leave the calling thread's VM alone until told otherwise; its turn counts from there.  For what has a limit of its
+ * own, and does not wait meanwhile. */
+void tg_watchdog_spare(struct tg_vm *vm, bool on);
+
 /** Look at a VM that another thread runs.
  * @param report_ms, stop_ms how long a turn may last before it is reported and, 0: never, stopped */
 void tg_watchdog_check(struct tg_vm *vm, pthread_t thread, unsigned report_ms, unsigned stop_ms);

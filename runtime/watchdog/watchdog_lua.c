@@ -87,6 +87,14 @@ static int l_watch(lua_State *L)
     return 0;
 }
 
+/** spare(on): leave this VM alone until spare(false); its turn counts from there.  For what has a limit of
+ * its own, and does not wait meanwhile. */
+static int l_spare(lua_State *L)
+{
+    tg_watchdog_spare(tg_vm_of(L), lua_toboolean(L, 1));
+    return 0;
+}
+
 /** check(report_ms, stop_ms): look at all workers; from the control thread, now and then */
 static int l_check(lua_State *L)
 {
@@ -102,6 +110,7 @@ int luaopen_tidegate_native_watchdog(lua_State *L)
     static const luaL_Reg functions[] = {
         { "watch", l_watch },
         { "check", l_check },
+        { "spare", l_spare },
         { NULL, NULL },
     };
     lua_newtable(L);

@@ -145,6 +145,27 @@ describe("scripts", function()
     assert.equal("3\n", say "count")
   end)
 
+  it("have their time to load on a reload as well, modules included", function()
+    local MODULE = [[
+      local luv = require "luv"
+      local M, began = {}, luv.hrtime()
+      function M.rest() while luv.hrtime() - began < %d * 1e6 do end end
+      M.rest()
+      return M
+    ]]
+    write("slow_module.lua", MODULE:format(1))
+    local p = start("slow.lua", [[
+      local tg = require "tidegate"
+      tg.service("http://127.0.0.1:0")
+      require("slow_module").rest()
+    ]])
+    write("slow_module.lua", MODULE:format(2600)) -- beyond what the watchdog lets a function have
+    p:kill "sighup"
+    p:logged "reloaded"
+    assert.is_nil(p:log():find("stopped", 1, true))
+    assert.equal(200, (connect(p, 1, target)))
+  end)
+
   it("refuse everybody when an auther of theirs raises", function()
     local p = start("auther.lua", [[
       local tg = require "tidegate"

@@ -35,7 +35,6 @@ function M.know(fn, what)
 end
 
 --- Know a script by its file: whatever of it runs may be stopped.
--- @param what nil while it loads
 function M.know_file(path, what)
   fenced["@" .. path] = what
 end
