@@ -13,7 +13,8 @@ local function is_set(text)
   return text ~= nil and text ~= ""
 end
 
--- hopGroup, else hop (or the old name), else nodes.  @return source, whether it is ours alone | nil, err
+-- hopGroup, else hop (or the old name), else nodes.
+-- @return source, whether it is ours alone, nil, the name of the hop | nil, nil, err
 local function source_of(config, registry, service)
   if config.hopGroup and #(config.hopGroup.hops or {}) > 0 then
     local made, err = group.hops(config.hopGroup, registry, service, "service " .. service)
@@ -22,7 +23,7 @@ local function source_of(config, registry, service)
   local name = is_set(config.hop) and config.hop or config.name
   if is_set(name) then
     local found = registry.hops[name]
-    return found, false, not found and failure.new("config", ("no hop %q"):format(name)) or nil
+    return found, false, not found and failure.new("config", ("no hop %q"):format(name)) or nil, name
   end
   local made, err = hop.new({ nodes = config.nodes, selector = config.selector }, {
     scope = "service/" .. service,
@@ -36,13 +37,14 @@ end
 --- Make the forwarder of a service.
 -- @return forwarder | nil, err
 function M.new(config, registry, service)
-  local source, own, err = source_of(config, registry, service)
+  local source, own, err, name = source_of(config, registry, service)
   if not source then
     return nil, err
   end
   return setmetatable({
     source = source,
     own = own,
+    name = name,
     single = source.single or false,
     body_size = source.body_size,
   }, mt)
@@ -62,6 +64,16 @@ function methods:select(ctx, network, address, request)
     load.claim(ctx, node)
   end
   return node, err
+end
+
+--- @return how many targets there are now; of a script's or a plugin's choice one
+function methods:count()
+  local source, count = self.source, 0
+  for _, entry in ipairs(source.entries or { { target = source } }) do
+    local nodes = entry.target.nodes
+    count = count + (nodes and not entry.target.pick and #nodes or 1)
+  end
+  return count
 end
 
 --- @return how much of a request's body rules want to see, or nil for nothing

@@ -302,6 +302,40 @@ function methods:service_metadata(service, handler, listener, path)
   end
 end
 
+local FORWARDS = { tcp = true, udp = true, forward = true, rtcp = true, rudp = true, runix = true }
+local TARGETS = "no connection gets anywhere: name targets, as in "
+  .. '`forwarder: {nodes: [{name: a, addr: "host:port"}]}` or, as a URL, tcp://:8080/host:port'
+
+local function is_empty(hop)
+  return #(hop.nodes or {}) == 0 and not (hop.file or hop.redis or hop.http or hop.plugin)
+end
+
+-- Services that forward, and whose forwarder leads nowhere.
+function methods:targets(service, path)
+  local kind = service.handler and service.handler.type or ""
+  local forwarder = service.forwarder
+  if not (FORWARDS[kind] or forwarder and (kind == "unix" or kind == "relay")) then
+    return
+  elseif not forwarder then
+    return self.report:warning(service, nil, path, "no forwarder; %s", TARGETS)
+  end
+  local name = forwarder.hop and forwarder.hop ~= "" and forwarder.hop or forwarder.name
+  if #(forwarder.hopGroup and forwarder.hopGroup.hops or {}) > 0 then
+    return
+  elseif not name or name == "" then
+    if #(forwarder.nodes or {}) == 0 then
+      self.report:warning(forwarder, nil, path .. ".forwarder", "no nodes and no hop; %s", TARGETS)
+    end
+    return
+  end
+  for _, hop in ipairs(self.hops or {}) do
+    if hop.name == name and is_empty(hop) then
+      self.report:warning(forwarder, nil, path .. ".forwarder", "hop %q has no nodes, nor where they come from; no "
+        .. "connection gets anywhere", name)
+    end
+  end
+end
+
 function methods:forwarder(forwarder, path)
   if not forwarder then
     return
@@ -363,6 +397,7 @@ function methods:service(service, path)
   self:group(handler_part.chainGroup, "chains", path .. ".handler.chainGroup")
   self:group(listener_part.chainGroup, "chains", path .. ".listener.chainGroup")
   self:forwarder(service.forwarder, path .. ".forwarder")
+  self:targets(service, path)
   policies.service(self.report, service, path)
 end
 
@@ -422,6 +457,7 @@ function validate.check(config, marks, options)
     report = report,
     addresses = {},
     complained = {},
+    hops = config.hops,
     on_copy = options.on_copy or function() end,
     incomplete = options.incomplete,
     scripted = not options.incomplete and scripted_names(config, options.scripted) or nil,

@@ -2,6 +2,7 @@
 
 local component = require "tidegate.component"
 local failure = require "tidegate.failure"
+local missing = require "tidegate.handler.forward.missing"
 local recorded = require "tidegate.handler.serial.recorded"
 
 local RECORD = "recorder.service.handler.serial"
@@ -19,7 +20,7 @@ local function connect(self, ctx)
   end
   local target, err = forwarder:select(ctx, "serial", "")
   if not target then
-    return nil, err or failure.new("config", "no target available")
+    return nil, missing(self, err)
   end
   return require "tidegate.handler.forward.reach"(self, ctx, target, {
     network = "serial", address = with_settings(target.addr, self.service.addr),

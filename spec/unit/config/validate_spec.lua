@@ -28,6 +28,7 @@ describe("config.validate", function()
         declared[#declared + 1] = component.register(kind, name, { metadata = keys })
       end
     end
+    declare("handler", "tcp", {})
     declare("handler", "zz", { readTimeout = { type = "duration" }, udp = { type = "bool" } })
     declare("listener", "yy", { mptcp = { type = "bool" } })
     declare("connector", "zz", { timeout = { type = "duration" } })
@@ -93,6 +94,13 @@ log: {level: debug}
     { "hops: [{name: h}]\nchains: [{name: c, hops: [{name: h, bypass: x}]}]",
       "warning 2 chains[0].hops[0].bypass: is not read" },
     { service "forwarder: {hop: h}", 'there is no hop "h"' },
+    -- forwarders that lead nowhere
+    { "services: [{name: s, addr: ':1', handler: {type: tcp}, listener: {type: yy}}]",
+      "warning 1 services[0]: no forwarder; no connection gets anywhere: name targets" },
+    { "services: [{name: s, addr: ':1', handler: {type: tcp}, listener: {type: yy}, forwarder: {nodes: []}}]",
+      "warning 1 services[0].forwarder: no nodes and no hop; no connection gets anywhere: name targets" },
+    { "services: [{name: s, addr: ':1', handler: {type: tcp}, listener: {type: yy}, forwarder: {hop: h}}]\n"
+      .. "hops: [{name: h}]", 'warning 1 services[0].forwarder: hop "h" has no nodes, nor where they come from' },
     { service "admission: a", "error 1 services[0].admission: there is no admission \"a\"" },
     { "bypasses: [{name: b, ruleset: [{file: f, format: dnsmask}]}]",
       "error 1 bypasses[0].ruleset[0].format: unknown format \"dnsmask\"; did you mean dnsmasq?" },
@@ -136,7 +144,7 @@ log: {level: debug}
     { service "metadata: {enableStats: perhaps}", "metadata.enableStats: must be true or false" },
     -- types and metadata
     { "services: [{name: s, handler: {type: zy}, listener: {type: yy}}]",
-      'error 1 services[0].handler.type: unknown handler "zy"; did you mean zz?; known here: zz' },
+      'error 1 services[0].handler.type: unknown handler "zy"; did you mean zz?; known here: tcp zz' },
     { "services: [{name: s, handler: {type: zz}, listener: {type: kcp}}]",
       "error 1 services[0].listener.type: `kcp` listener: not in this version of tidegate yet" },
     { "services: [{name: s, handler: {type: zz, metadata: {readTimout: 1}}, listener: {type: yy}}]",

@@ -310,10 +310,37 @@ describe("service", function()
       services = { { name = "fwd", handler = { type = "forward" }, forwarder = { nodes = {} } } },
       log = { output = path },
     }
+    for _ = 1, 3 do
+      plane.client(built.fwd):close()
+    end
+    helpers.eventually(function()
+      return #lines_of(path) == 7 -- begin and end of each, and a complaint once
+    end)
+    local complaints = {}
+    for _, line in ipairs(lines_of(path)) do
+      if line.level ~= "info" then
+        complaints[#complaints + 1] = line
+      elseif line.err then
+        assert.truthy(line.err:find("its forwarder has no nodes", 1, true))
+      end
+    end
+    assert.equal(1, #complaints)
+    assert.equal("warn", complaints[1].level)
+    assert.truthy(complaints[1].msg:find("no target available: its forwarder has no nodes", 1, true))
+  end))
+
+  it("says that rules keep a connection from all targets", helpers.task(function()
+    local path = temporary()
+    local built = plane.build {
+      services = { { name = "fwd", handler = { type = "tcp" }, forwarder = { nodes = {
+        { name = "a", addr = "127.0.0.1:1", filter = { host = "a.example" } },
+      } } } },
+      log = { output = path },
+    }
     plane.client(built.fwd):close()
     helpers.eventually(function()
       return #lines_of(path) == 3
     end)
-    assert.same("no target available", lines_of(path)[3].err)
+    assert.truthy(lines_of(path)[3].err:find("rules or bypasses keep this from the only one; what rules say", 1, true))
   end))
 end)

@@ -3,6 +3,7 @@
 local base64 = require "tidegate.net.http.base64"
 local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
+local missing = require "tidegate.handler.forward.missing"
 local reach = require "tidegate.handler.forward.reach"
 local recording = require "tidegate.handler.http.record"
 local request_of = require "tidegate.handler.forward.request"
@@ -30,7 +31,7 @@ local function select(self, ctx, request)
     ctx.node = node.name
     return node
   end
-  return nil, err or failure.new("config", "no target available")
+  return nil, missing(self.handler, err)
 end
 
 --- Connect for what is no HTTP.

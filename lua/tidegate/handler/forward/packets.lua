@@ -1,10 +1,10 @@
 -- Forwarding of datagram sessions, shared by the handlers udp, tcp and forward.
 
 local addr = require "tidegate.net.addr"
-local failure = require "tidegate.failure"
 local lazy = require "tidegate.lazy"
 local dns = lazy "tidegate.handler.sniffing.dns"
 local load = require "tidegate.chain.load"
+local missing = require "tidegate.handler.forward.missing"
 local record = require "tidegate.process.record"
 
 local M = {}
@@ -51,7 +51,7 @@ function M.connect(self, ctx, found)
     })
   end
   if not target then
-    return nil, err or failure.new("config", "no target available")
+    return nil, missing(self, err)
   end
 
   ctx.node = target.name

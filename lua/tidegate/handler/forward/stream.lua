@@ -2,7 +2,7 @@
 
 local cache = require "tidegate.handler.http.cache"
 local choice = require "tidegate.handler.forward.choice"
-local failure = require "tidegate.failure"
+local missing = require "tidegate.handler.forward.missing"
 local pool = require "tidegate.net.http.pool"
 local reach = require "tidegate.handler.forward.reach"
 local sniffing = require "tidegate.handler.sniffing"
@@ -54,7 +54,7 @@ function M.connect(self, ctx, network)
     target, err = forwarder:select(ctx, network, "")
   end
   if not target then
-    return nil, err or failure.new("config", "no target available")
+    return nil, missing(self, err)
   end
   return reach(self, ctx, target, { network = network, port = 0 })
 end

@@ -1,9 +1,9 @@
 -- Datagrams over the relay protocol: u16 frames for one destination, UDP-TUN frames for a port of ours.
 
 local address = require "tidegate.native.address"
-local failure = require "tidegate.failure"
 local load = require "tidegate.chain.load"
 local message = require "tidegate.native.relay_message"
+local missing = require "tidegate.handler.forward.missing"
 local refused = require "tidegate.net.refuse"
 local udp = require "tidegate.net.udp"
 
@@ -34,9 +34,9 @@ end
 
 --- Forward mode: datagrams to one of the service's targets.
 function M.forward(self, ctx, stream)
-  local node = self.service.forwarder:select(ctx, "udp", "")
+  local node, problem = self.service.forwarder:select(ctx, "udp", "")
   if not node then
-    return refuse(stream, UNAVAILABLE, failure.new("config", "no target available"))
+    return refuse(stream, UNAVAILABLE, missing(self, problem))
   end
   ctx.own_target = true
   local upstream, err = ctx:packets("udp", node.addr)
