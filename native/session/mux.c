@@ -590,9 +590,22 @@ static size_t gather(struct tg_mux_stream *st, const struct iovec *iov, int coun
     return m->base.dead ? 0 : len;
 }
 
+/* The peer takes no more, but what it said before is for the user: a stream that has failed is not read
+ * any more, what was read ahead of it is. */
+static void rescue_input(struct tg_mux_stream *st)
+{
+    struct tg_metering *metering = st->base.metering;
+    st->base.metering = NULL; /* now or never */
+    while (st->held > 0 && tg_stream_fill(&st->base, UINT32_MAX) > 0)
+        continue;
+    st->base.metering = metering;
+}
+
 static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int count)
 {
     struct tg_mux_stream *st = (struct tg_mux_stream *)s;
+    if (is_deaf(st))
+        rescue_input(st);
     if (is_over(st))
         return break_off(st, "write");
     if (is_deaf(st) || st->fin_sent)

@@ -36,3 +36,7 @@ struct tg_stream *tg_sni_disguise(struct tg_stream *lower, const char *host, siz
 /** The client's end of simple-obfs' HTTP: `head` goes before the first bytes, a head that says 101
  * comes before the first of the answer.  `head` is copied. */
 struct tg_stream *tg_obfs_http(struct tg_stream *lower, const char *head, size_t len);
+
+/** A server's reply that goes out with the first bytes after it, or when writing ends: to a client that
+ * did not wait for it, and may have left by now.  `bytes` are copied. */
+struct tg_stream *tg_late_reply(struct tg_stream *lower, const char *bytes, size_t len);

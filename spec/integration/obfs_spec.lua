@@ -113,6 +113,27 @@ describe("obfuscation", function()
     stop()
   end))
 
+  it("answers with the target's first bytes, to who did not wait for it", helpers.task(function()
+    local address, stop = server.accept(function(s)
+      s:read_exact(5)
+      s:write "world"
+      s:close()
+    end)
+    local far = proxy.start { "-L", "forward+ohttp://127.0.0.1:0/" .. address }
+    local s = connect(far:port(1))
+    local request = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n"
+    s:write(request, "hel")
+    s:set_deadline(task.now() + 50)
+    assert.is_nil((s:read()))
+    s:set_deadline(task.now() + 10000)
+    s:write "lo"
+    local answer = s:read_until("\r\n\r\n", 4096)
+    assert.truthy(answer:find "^HTTP/1.1 101 ")
+    assert.equal("world", s:read_exact(5))
+    s:close()
+    stop()
+  end))
+
   it("says which side is wrong", helpers.task(function()
     local address, stop = server.accept(function(s)
       s:read()

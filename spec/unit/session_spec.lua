@@ -169,6 +169,25 @@ for name, options in pairs {
       server:close()
     end)
 
+    it("delivers what arrived before the peer was found to be gone", function()
+      local client, server = joined(options())
+      local a = client:open()
+      a:write(("last words "):rep(10000))
+      local b = server:accept()
+      if name == "yamux" then
+        client:close()
+      else
+        a:close()
+      end
+      task.sleep(0.01)
+      local ok, err = b:write "too late"
+      assert.same({ nil, "reset" }, { ok, err.code })
+      assert.equal(110000, #b:read_exact(110000))
+      b:close()
+      client:close()
+      server:close()
+    end)
+
     it("delivers what arrived before the session ended", function()
       local client, server = joined(options())
       local a = client:open()

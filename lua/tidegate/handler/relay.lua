@@ -6,6 +6,7 @@ local failure = require "tidegate.failure"
 local forward = require "tidegate.handler.forward.stream"
 local message = require "tidegate.native.relay_message"
 local mux_schema = require "tidegate.net.mux_schema"
+local opener = require "tidegate.native.opener"
 local refused = require "tidegate.net.refuse"
 local sniffing = require "tidegate.handler.sniffing"
 
@@ -14,6 +15,7 @@ local address_join = address.join
 local REQUEST = message.request
 local CONNECT, BIND = 1, 2
 local OK = "\1\0\0\0"
+local LEFT = { reset = true, closed = true, eof = true }
 local BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, UNAVAILABLE, HOST_UNREACHABLE, NETWORK_UNREACHABLE =
   1, 2, 3, 5, 6, 7
 
@@ -29,10 +31,26 @@ local function target_text(network, host, port)
   return address_join(host, port)
 end
 
-local function join(self, ctx, stream, upstream, network)
+-- Clients that do not wait for the response send payload behind the request, and gost's close at once when they have
+-- sent all: what meets a closed socket makes the kernel throw away what is still under way to us.  To them it goes
+-- out with the target's first bytes, as gost sends it; who waits for it gets it now.
+local function respond(ctx, stream)
+  local late, unsent = opener.late_reply(stream, OK)
+  if unsent == nil then
+    return late and ctx:own(late), unsent
+  end
   local ok, err = stream:write(OK)
-  if not ok then
+  if not ok and not LEFT[err.code] then
     return nil, err:during "response"
+  end
+  return stream -- what a client said before it left is for the target all the same
+end
+
+local function join(self, ctx, stream, upstream, network)
+  local err
+  stream, err = respond(ctx, stream)
+  if not stream then
+    return nil, err
   end
   if network == "tcp" then
     return sniffing.join(self, ctx, stream, upstream)
@@ -101,7 +119,7 @@ return component.handler "relay" {
     nodelay = {
       type = "bool",
       default = false,
-      doc = "kept for gost's configurations: the response is always sent at once",
+      doc = "kept for gost's configurations: who waits for the response gets it at once, others with the first bytes",
     },
     ["udp.bufferSize"] = {
       type = "int",

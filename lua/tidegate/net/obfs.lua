@@ -56,7 +56,7 @@ local function wrong(message)
   return nil, failure.new("protocol", message, { layer = "ohttp" })
 end
 
---- The server's end.  @return the stream | nil, err
+--- The server's end.  @return stream; the one given is used up | nil, err
 function M.server(stream, fields, deadline)
   stream:set_deadline(deadline)
   local request, err = head.request(stream)
@@ -74,12 +74,16 @@ function M.server(stream, fields, deadline)
     { "Sec-Websocket-Accept", ws.accept(head.get(request, "sec-websocket-key") or "") },
     { "Upgrade", "websocket" },
   }))
+  stream:set_deadline(nil)
+  local late, unsent = opener.late_reply(stream, answer) -- as gost does; its clients may have left by now
+  if unsent == nil then
+    return late
+  end
   local ok
   ok, err = stream:write(answer)
   if not ok then
     return nil, err:during "ohttp answer"
   end
-  stream:set_deadline(nil)
   return stream
 end
 

@@ -1,5 +1,8 @@
 local connection = require "spec.helpers.connection"
 local helpers = require "spec.helpers"
+local session = require "tidegate.native.session"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
 
 -- The specification's example: user and password, example.com:443.
 local REQUEST = "\1\1\0\31\1\0\10\4user\4pass\2\0\15\3\11example.com\1\187"
@@ -23,11 +26,46 @@ describe("handler relay", function()
       client:write(byte)
       helpers.pass()
     end
-    assert.equal("\1\0\0\0", client:read_exact(4))
     assert.is_true(result())
     assert.equal("more", ctx.far:read_exact(4))
+    ctx.far:write "answer"
+    assert.equal("\1\0\0\0answer", client:read_exact(10))
     client:close()
     ctx.far:close()
+  end))
+
+  it("says nothing before the target does to who waits for nothing", helpers.task(function()
+    local client, ctx, result = connection.serve "relay"
+    client:write(REQUEST, "upload")
+    assert.is_true(result())
+    assert.equal("upload", ctx.far:read_exact(6))
+    client:set_deadline(task.now() + 20)
+    assert.is_nil((client:read()))
+    client:set_deadline(task.now() + 10000)
+    ctx.far:shutdown()
+    assert.equal("\1\0\0\0", client:read_exact(4))
+    assert.is_nil((client:read()))
+    client:close()
+    ctx.far:close()
+  end))
+
+  it("hands over what a client said that has left meanwhile", helpers.task(function()
+    local a, b = stream.pair()
+    local near, far = session.smux(a, { client = true, keepalive = 0 }), session.smux(b, { keepalive = 0 })
+    local client = near:open()
+    client:write(REQUEST)
+    local server, ctx = far:accept(), connection.ctx()
+    function ctx:connect(...)
+      client:write "last words"
+      client:close()
+      task.sleep(0.01)
+      return getmetatable(self).__index.connect(self, ...)
+    end
+    assert.is_true(connection.instance("handler", "relay"):handle(ctx, server))
+    assert.equal("last words", ctx.far:read_exact(10))
+    assert.is_nil((ctx.far:read()))
+    near:close()
+    far:close()
   end))
 
   local cases = {
