@@ -38,6 +38,18 @@ static ssize_t feed(struct lazy *l, const uint8_t *data, size_t len)
     return (ssize_t)(taken + drop);
 }
 
+/* `lower` has failed.  Who is reset before a word came was not understood, as far as anybody can tell. */
+static int lower_failed(struct lazy *l)
+{
+    struct tg_stream *s = &l->base;
+    if (l->reply != NULL && l->held == 0 && s->lower->ahead == NULL && s->lower->error.code == TG_RESET &&
+        s->lower->error.sys != 0) /* else the lower one knows better */
+        return tg_stream_break(s, "reply", TG_PROTOCOL,
+                               "the server reset the connection without an answer; its transport "
+                               "or protocol may be another");
+    return tg_stream_inherit(s);
+}
+
 static ssize_t lazy_read(struct tg_stream *s, void *buf, size_t len)
 {
     struct lazy *l = (struct lazy *)s;
@@ -46,7 +58,7 @@ static ssize_t lazy_read(struct tg_stream *s, void *buf, size_t len)
         if (n == TG_AGAIN || (n >= 0 && l->reply == NULL))
             return n;
         if (n < 0)
-            return tg_stream_inherit(s);
+            return lower_failed(l);
         if (n == 0)
             return tg_stream_break(s, "reply", TG_PROTOCOL,
                                    "the server hung up without an answer; its transport or "
@@ -85,14 +97,15 @@ static ssize_t lazy_writev(struct tg_stream *s, const struct iovec *iov, int cou
     ssize_t n = tg_stream_writev(s->lower, iov, count);
     if (n >= 0 || n == TG_AGAIN)
         return n;
-    ssize_t refused = rescue((struct lazy *)s);
-    return refused < 0 ? refused : tg_stream_inherit(s);
+    struct lazy *l = (struct lazy *)s;
+    ssize_t refused = rescue(l);
+    return refused < 0 ? refused : lower_failed(l);
 }
 
 static int lazy_shutdown(struct tg_stream *s)
 {
     int code = tg_stream_shutdown(s->lower);
-    return code < 0 && code != TG_AGAIN ? tg_stream_inherit(s) : code;
+    return code < 0 && code != TG_AGAIN ? lower_failed((struct lazy *)s) : code;
 }
 
 static void lazy_want(struct tg_stream *s, unsigned events)
@@ -125,7 +138,7 @@ static void on_ready(void *arg, unsigned events)
 {
     struct tg_stream *s = arg;
     if (s->lower->state == TG_STREAM_FAILED && s->state == TG_STREAM_OPEN)
-        tg_stream_inherit(s);
+        lower_failed((struct lazy *)s);
     tg_stream_ready(s, events);
 }
 

@@ -1,4 +1,4 @@
--- Two ends that were configured for different transports: what each of them tells its operator.
+-- Two ends that were configured for different transports or protocols: what each of them tells its operator.
 
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
@@ -10,6 +10,8 @@ local NO_ANSWER = "hung up without an answer; its transport or protocol may be a
 local NO_TLS = "the peer does not speak TLS here"
 local OTHER_VERSION = "mux.type and mux.version must be the same"
 local SILENT = "hung up without a word; its transport or mux.type may be another"
+local NOTHING = "nothing came back from it: "
+local NO_ANSWER_IN_TIME = "no answer in time; its transport or protocol may be another"
 local RELAY = "the peer may speak another transport or protocol"
 
 
@@ -32,6 +34,25 @@ local PAIRS = {
   { "tls", "ssh", { NO_TLS, HUNG_UP }, "SSH with the client: " },
 }
 
+-- The same for protocols.
+local PROTOCOLS = {
+  { "ss://aes-128-gcm:a@", "ss://aes-128-gcm:b@", NOTHING .. "its password, method or transport may be another",
+    "the client has another password or method" },
+  { "ss://2022-blake3-aes-128-gcm:AAAAAAAAAAAAAAAAAAAAAA==@", "ss://2022-blake3-aes-128-gcm:AQEBAQEBAQEBAQEBAQEBAQ==@",
+    NOTHING .. "its password, method or transport may be another, or its clock",
+    "the client has another password or method" },
+  { "ss://aes-128-gcm:a@", "ss+tls://aes-128-gcm:a@", NOTHING, NO_TLS },
+  { "ss://aes-128-gcm:a@", "relay://", NOTHING, RELAY },
+  { "sni://", "socks5://", NOTHING .. "it may be no sni proxy", "the version is not 5" },
+  { "relay://", "socks5://", "without an answer; its transport or protocol may be another", "the version is not 5" },
+  { "relay://", "http://", "the answer is no relay response", "the peer speaks no HTTP" },
+  { "socks5://", "http://", "the version is not 5", "the peer speaks no HTTP" },
+  { "socks4://", "socks5://", HUNG_UP, "the version is not 5" },
+  { "http://", "socks5://", HUNG_UP, "the version is not 5" },
+  { "socks5://", "socks5+tls://", NO_ANSWER_IN_TIME }, -- both wait
+  { "ss+tls://aes-128-gcm:a@", "ss://aes-128-gcm:a@", HUNG_UP },
+}
+
 local function url(protocol, transport, port)
   local path, query = transport:match "^([^?]+)(.*)$"
   return ("%s+%s://127.0.0.1:%d%s"):format(protocol, path, port, query)
@@ -50,22 +71,35 @@ local function says(p, texts)
   end, "no " .. texts[1] .. " in\n" .. p:log())
 end
 
-describe("transports that do not fit", function()
+-- Fetch something through a client that goes over a server.
+local function check(client, server, near_says, far_says)
+  local far = proxy.start { "-L", server }
+  local near = proxy.start { "-L", "socks5://127.0.0.1:0?dialTimeout=2s", "-F", client }
+  local made = programs.run("curl", { "-sS", "--max-time", "10", "--noproxy", "", "-x",
+    "socks5h://127.0.0.1:" .. near:port(1), "http://127.0.0.1:" .. scene.web "hello" .. "/" })
+  assert.is_not.equal(0, made.code)
+  says(near, near_says)
+  if far_says then
+    says(far, far_says)
+  end
+end
+
+describe("ends that do not fit", function()
   after_each(helpers.task(scene.stop_all))
 
   for _, pair in ipairs(PAIRS) do
     local client, server, near_says, far_says = unpack(pair, 1, 4)
     it(("are told: %s towards %s"):format(client, server), scene.test(function()
       local port = programs.free_port()
-      local far = proxy.start { "-L", url("relay", server, port) }
-      local near = proxy.start { "-L", "socks5://127.0.0.1:0", "-F", url("relay", client, port) }
-      local made = programs.run("curl", { "-sS", "--max-time", "10", "--noproxy", "", "-x",
-        "socks5h://127.0.0.1:" .. near:port(1), "http://127.0.0.1:" .. scene.web "hello" .. "/" })
-      assert.is_not.equal(0, made.code)
-      says(near, near_says)
-      if far_says then
-        says(far, far_says)
-      end
+      check(url("relay", client, port), url("relay", server, port), near_says, far_says)
+    end))
+  end
+
+  for _, pair in ipairs(PROTOCOLS) do
+    local client, server, near_says, far_says = unpack(pair, 1, 4)
+    it(("are told: %s towards %s"):format(client, server), scene.test(function()
+      local at = "127.0.0.1:" .. programs.free_port()
+      check(client .. at, server .. at .. "?readTimeout=500ms", near_says, far_says)
     end))
   end
 end)

@@ -240,13 +240,23 @@ end
 -- Of a client these are ordinary ends; of a node they say that it wanted to hear something else.
 local HUNG_UP = { eof = true, reset = true, closed = true }
 
+-- What an end on a node means for its operator, or nil.
+local function reading_of(err)
+  if HUNG_UP[err.code] then
+    return "it hung up; its transport or protocol may be another"
+  end
+  local root = err:root()
+  if err.code == "timeout" and (root.op == "read" or root.layer == "tls") then -- it was reached
+    return "no answer in time; its transport or protocol may be another, or the target out of its reach"
+  end
+end
+
 --- Say that something went wrong on this node: "hop-0/node-1 socks5 1.2.3.4:1080: …".
 function methods:blame(err)
-  local hung_up = HUNG_UP[err.code]
-  return failure.new(err.code, hung_up and "it hung up; its transport or protocol may be another" or nil, {
+  return failure.new(err.code, reading_of(err), {
     op = self.kind and self.label .. " " .. self.kind or self.label,
     addr = self.addr,
-    level = hung_up and "warn" or nil,
+    level = HUNG_UP[err.code] and "warn" or nil,
     cause = err,
   })
 end

@@ -4,6 +4,7 @@
 local component = require "tidegate.component"
 local failure = require "tidegate.failure"
 local opener = require "tidegate.native.opener"
+local silence = require "tidegate.chain.silence"
 
 local HOST_MAX = 255
 
@@ -22,10 +23,12 @@ return component.connector "sni" {
     return true
   end,
 
-  connect = function(self, _, stream, network, address)
+  connect = function(self, ctx, stream, network, address)
     if network ~= "tcp" then
       return nil, failure.new("unsupported", "sni does not carry " .. network, { addr = address })
-    elseif self.md.host == "" then
+    end
+    silence.expect(ctx, self.node, "it may be no sni proxy, or its transport may be another")
+    if self.md.host == "" then
       return stream
     end
     return opener.disguise(stream, self.md.host)

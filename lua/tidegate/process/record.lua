@@ -22,7 +22,7 @@ local HANDLER = "recorder.service.handler"
 local M = {}
 
 -- Keys of tags, so that they take a byte each.
-local TAG = { dict = { "target", "network", "user", "client", "route", "dst", "src", "node" } }
+local TAG = { dict = { "target", "network", "user", "client", "route", "dst", "src", "node", "unanswered" } }
 local writer, reader = buffer.new(TAG), buffer.new(TAG)
 
 local function encode(values)
@@ -295,6 +295,7 @@ function M.begin(ctx, a, b)
     node = ctx.node,
     sniffed = rawget(ctx, "sniffed"),
     recorded = rawget(ctx, "recorded"),
+    unanswered = rawget(ctx, "unanswered"),
     vars = hooked and rawget(ctx, "vars") or nil,
   }
 end
@@ -409,6 +410,7 @@ local function unfold(held, service)
     node = held.node,
     sniffed = held.sniffed,
     recorded = held.recorded,
+    unanswered = held.unanswered,
     vars = held.vars,
   }
   return fields, held[6], held[7]

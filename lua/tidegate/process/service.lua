@@ -18,6 +18,7 @@ local quota = require "tidegate.policy.quota"
 local record = require "tidegate.process.record"
 local registry = require "tidegate.process.registry"
 local script = require "tidegate.script"
+local silence = require "tidegate.chain.silence"
 local sockets = require "tidegate.chain.sockets"
 local stage = require "tidegate.stage"
 local stats = require "tidegate.process.stats"
@@ -524,6 +525,8 @@ function M.relay_ended(tag, result)
   ctx = context.restore(ctx)
   if result.err and (result.err.level or IN_RELAYS[result.err.code]) then
     report(ctx, result.err)
+  elseif ctx.unanswered then
+    silence.ended(ctx, ctx.unanswered, result.up, result.down)
   end
   local ok, why = xpcall(record.finish, traceback, ctx, {
     up = before_up + result.up,

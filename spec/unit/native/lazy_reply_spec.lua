@@ -39,6 +39,11 @@ describe("a lazy reply", function()
     assert.equal("tide", s:read())
   end))
 
+  it("of a server that resets without a word is missed", hung_up("", function(_, err)
+    assert.equal("protocol", err.code)
+    assert.matches("reset the connection without an answer", tostring(err))
+  end))
+
   it("that is cut is no refusal", hung_up("\1\2", function(_, err)
     assert.is_true(err.code == "reset" or err.code == "closed", tostring(err))
   end))

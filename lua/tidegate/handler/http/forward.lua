@@ -10,6 +10,7 @@ local origin = require "tidegate.handler.http.origin"
 local recording = require "tidegate.handler.http.record"
 local reply = require "tidegate.handler.http.reply"
 local rewriting = require "tidegate.handler.http.rewriting"
+local silence = require "tidegate.chain.silence"
 local task = require "tidegate.native.task"
 local upload = require "tidegate.handler.http.upload"
 local websocket = require "tidegate.handler.http.websocket"
@@ -342,8 +343,10 @@ local function attempt(self, ctx, stream, request, fresh)
       return nil, err
     end
     local again = used == true and job == nil and REPEATABLE[request.method]
+    silence.ended(ctx, not again and ctx.unanswered, 1, 0)
     return nil, err, again and "again" or "unavailable"
   end
+  silence.ended(ctx, ctx.unanswered, 1, 1)
   if request.origin.judge then
     request.origin:judge(request, response)
   end
