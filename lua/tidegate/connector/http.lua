@@ -4,6 +4,7 @@ local base64 = require "tidegate.net.http.base64"
 local component = require "tidegate.component"
 local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
+local header = require "tidegate.net.http.header"
 local reply = require "tidegate.handler.http.reply"
 local udp = require "tidegate.net.udp"
 
@@ -22,9 +23,10 @@ local function request_tail(self, network)
   local agent = "Go-http-client/1.1"
   local custom = {}
   for name, value in pairs(self.md.header or {}) do
-    if tostring(name):lower() == "user-agent" then
+    local lower = tostring(name):lower()
+    if lower == "user-agent" then
       agent = tostring(value):gsub("[%z\r\n]", "")
-    elseif tostring(name):lower() ~= "host" then
+    elseif lower ~= "host" and not fields[header.canonical(lower)] then -- our own come last, as gost's
       custom[name] = value
     end
   end

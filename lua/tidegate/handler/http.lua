@@ -115,7 +115,7 @@ local function open(self)
   self.unavailable = reply.closing(503, fields)
   self.established = ("HTTP/1.1 200 Connection established\r\nProxy-Agent: %s\r\n\r\n")
     :format((md["http.proxyAgent"]:gsub("[%z\r\n]", "")))
-  self.udp_success = udp.success(md)
+  self.udp_reply = udp.reply(md)
   self.stall = milliseconds(md.bodyTimeout)
   cache.open(self)
   self.relay_options = md.idleTimeout > 0 and { idle = md.idleTimeout * 1000 } or nil

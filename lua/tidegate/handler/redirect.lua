@@ -77,7 +77,7 @@ return component.handler "redirect" {
   doc = "goes where a redirected connection was going",
   aliases = { "red", "redir" },
   metadata = sniffing.with {
-    readTimeout = { type = "duration", default = 15, doc = "limit on looking at the first bytes" },
+    readTimeout = { type = "duration", default = 15, min = 0, doc = "limit on looking at the first bytes" },
     tproxy = { type = "bool", default = false, doc = "connections come by TPROXY, not by REDIRECT" },
     ["sniffing.fallback"] = {
       type = "bool",

@@ -114,7 +114,7 @@ end
 return component.handler "relay" {
   doc = "server of gost's relay protocol",
   metadata = mux_schema.with(sniffing.with {
-    readTimeout = { type = "duration", default = 15, doc = "limit on the request" },
+    readTimeout = { type = "duration", default = 15, min = 0, doc = "limit on the request" },
     bind = { type = "bool", default = false, doc = "allow BIND" },
     nodelay = {
       type = "bool",

@@ -123,7 +123,7 @@ local function handle(self, ctx, stream)
 end
 
 local METADATA = sniffing.with {
-  readTimeout = { type = "duration", default = 15, doc = "limit on the first bytes" },
+  readTimeout = { type = "duration", default = 15, min = 0, doc = "limit on the first bytes" },
   hash = { type = "string", doc = "host: the strategy hash looks at the target, not the client" },
 }
 for key, spec in pairs(cache.METADATA) do

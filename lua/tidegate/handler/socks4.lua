@@ -60,6 +60,7 @@ return component.handler "socks4" {
     readTimeout = {
       type = "duration",
       default = 15,
+      min = 0,
       doc = "limit on the request",
     },
     hash = { type = "string", doc = "`host`: selectors hash the target, not the client's address" },

@@ -153,7 +153,7 @@ return component.handler "socks5" {
   doc = "SOCKS5 proxy server",
   aliases = { "socks" },
   metadata = socks5.with(sniffing.with {
-    readTimeout = { type = "duration", default = 15, doc = "limit on the handshake" },
+    readTimeout = { type = "duration", default = 15, min = 0, doc = "limit on the handshake" },
     notls = { type = "bool", default = false, doc = "do not accept gost's TLS methods" },
     bind = { type = "bool", default = false, doc = "allow BIND, MBIND and UDP-TUN with a port" },
     comp = {

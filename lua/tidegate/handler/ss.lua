@@ -28,7 +28,7 @@ end
 return component.handler "ss" {
   doc = "Shadowsocks server for TCP",
   metadata = sniffing.with {
-    readTimeout = { type = "duration", default = 15, doc = "limit on the request" },
+    readTimeout = { type = "duration", default = 15, min = 0, doc = "limit on the request" },
     users = { type = "map", doc = "name to key; for the methods 2022-blake3-aes-*" },
     key = { type = "string", doc = "without effect, as in gost" },
     hash = { type = "string", doc = "`host`: selectors hash the target, not the client's address" },

@@ -32,7 +32,7 @@ end
 return component.handler "sshd" {
   doc = "port forwarding of SSH (direct-tcpip); needs the listener sshd",
   metadata = sniffing.with {
-    readTimeout = { type = "duration", default = 15, doc = "limit on the head of a response, where it looks" },
+    readTimeout = { type = "duration", default = 15, min = 0, doc = "limit on the head of a response, where it looks" },
   },
   open = open,
   handle = handle,

@@ -53,12 +53,16 @@ function M.associate(ctx)
   return M.open(ctx, "", ctx.service.sockets)
 end
 
---- An endpoint on a port of ours ("host:port"; a missing host means all addresses).
+--- An endpoint on a port of ours ("host:port"; a missing host means all addresses, of both families).
 function M.bind(ctx, address)
   local host, port = addr.split(address)
   if not port then
     return nil, failure.new("invalid", "the address has no valid port", { op = "bind", addr = address })
   elseif host == "" then
+    local both = packet.udp { at = addr.join("::", port) }
+    if both then
+      return both
+    end
     host = "0.0.0.0"
   end
   local where, err = resolve(ctx, addr.join(host, port), ctx:after(10))

@@ -32,7 +32,7 @@ describe("connector http", function()
   end))
 
   it("shows credentials and configured fields, sorted", helpers.task(function()
-    connect({ header = { ["x-b"] = "1", ["User-Agent"] = "moon", Accept = "*/*" } },
+    connect({ header = { ["x-b"] = "1", ["User-Agent"] = "moon", Accept = "*/*", ["proxy-authorization"] = "mine" } },
       { username = "user", password = "pass" })
     assert.equal("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n"
       .. "User-Agent: moon\r\nAccept: */*\r\nProxy-Authorization: Basic dXNlcjpwYXNz\r\n"

@@ -8,7 +8,7 @@ local stream = require "tidegate.native.stream"
 local ON = { bind = true, notls = true }
 
 -- The connector's acceptor for a port of the handler's choice.
-local function bound(name, network, ctx)
+local function bound(name, network, ctx, at)
   local client, _, served = connection.serve(name, ON, ctx)
   local connector = connection.instance("connector", name, { notls = true })
   local cctx = connection.ctx()
@@ -16,7 +16,7 @@ local function bound(name, network, ctx)
   if connector.handshake then
     top = assert(connector:handshake(cctx, client))
   end
-  local acceptor = assert(connector:bind(cctx, top, network, "127.0.0.1:0"))
+  local acceptor = assert(connector:bind(cctx, top, network, at or "127.0.0.1:0"))
   local _, port = addr.split(acceptor:address())
   return acceptor, "127.0.0.1:" .. port, served
 end
@@ -48,6 +48,24 @@ for _, name in ipairs { "socks5", "relay" } do
         pair[2]:close()
       end
     end))
+
+    if name == "relay" then
+      it("listens on all addresses of both families when it is told none", helpers.task(function()
+        local acceptor, where, served = bound(name, "tcp", nil, "0.0.0.0:0")
+        local _, port = addr.split(where)
+        for _, host in ipairs { "127.0.0.1", "::1" } do
+          local peer = assert(stream.dial(addr.join(host, port)))
+          peer:write "hi"
+          local got, from = assert(acceptor:accept())
+          assert.equal(peer:local_address(), from)
+          assert.equal("hi", got:read_exact(2))
+          got:close()
+          peer:close()
+        end
+        acceptor:close()
+        served()
+      end))
+    end
 
     it("is refused unless enabled", helpers.task(function()
       local client, _, served = connection.serve(name, { notls = true })

@@ -316,6 +316,8 @@ describe("handler http: UDP", function()
 
   it("is forbidden unless allowed", helpers.task(function()
     assert.equal("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", (ask({}, {}, REQUEST)))
+    assert.equal("HTTP/1.1 403 Forbidden\r\nProxy-Agent: gost/3.0\r\nX-A: 1\r\nContent-Length: 0\r\n\r\n",
+      (ask({ header = { ["x-a"] = "1" } }, {}, REQUEST)))
   end))
 
   it("asks policy first", helpers.task(function()

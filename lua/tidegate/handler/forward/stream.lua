@@ -15,7 +15,7 @@ M.METADATA = sniffing.with {
     default = false,
     doc = "of HTTP that is looked into: more than one request on a connection, on both sides",
   },
-  readTimeout = { type = "duration", default = 15, doc = "limit on looking at the first bytes" },
+  readTimeout = { type = "duration", default = 15, min = 0, doc = "limit on looking at the first bytes" },
   idleTimeout = { type = "duration", default = 0, doc = "end tunnels that are silent for so long" },
   proxyProtocol = { type = "int", doc = "version of the PROXY header sent to the target" },
   hash = { type = "string", doc = "host: the strategy hash looks at the target, not the client" },

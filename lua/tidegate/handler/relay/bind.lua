@@ -14,16 +14,16 @@ local function refuse(stream, status, err)
   return refused(stream, message.encode_response { status = status }, err)
 end
 
--- gost's client writes ":8000" as the name "0.0.0.0::8000" with port 0, older ones as no name.
+-- All addresses are those of both families, as a listener of Go takes 0.0.0.0.  gost's client writes ":8000" as
+-- the name "0.0.0.0::8000" with port 0, older ones as no name.
 local function bind_address(host, port)
-  if not host then
-    return "0.0.0.0:0"
+  local odd = host and port == 0 and host:match "^[%d.]*::?(%d+)$"
+  if odd then
+    return ":" .. odd
+  elseif not host or host == "" or host == "0.0.0.0" then
+    return (":%d"):format(port or 0)
   end
-  local odd = host:match "^[%d.]*::?(%d+)$"
-  if port == 0 and odd then
-    return "0.0.0.0:" .. odd
-  end
-  return address.join(host == "" and "0.0.0.0" or host, port)
+  return address.join(host, port)
 end
 
 local function response_with(text)
