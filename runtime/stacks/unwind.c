@@ -308,6 +308,18 @@ __attribute__((no_sanitize("address", "undefined"))) static uintptr_t word_at(ui
     return *(const uintptr_t *)pointer(address);
 }
 
+/* A return address without the signature that a processor of ARM keeps in its upper bits. */
+static uintptr_t unsigned_address(uintptr_t address)
+{
+#if defined(__aarch64__)
+    register uintptr_t link __asm__("x30") = address;
+    __asm__("hint #7" : "+r"(link)); /* xpaclri: does nothing where nothing is signed */
+    return link;
+#else
+    return address;
+#endif
+}
+
 static bool step(struct cursor *c, bool innermost, uintptr_t end)
 {
     struct row row;
@@ -324,7 +336,7 @@ static bool step(struct cursor *c, bool innermost, uintptr_t end)
     }
     next[STACK_POINTER] = cfa;
     memcpy(c->registers, next, sizeof(next));
-    c->pc = next[RETURN_ADDRESS];
+    c->pc = unsigned_address(next[RETURN_ADDRESS]);
     return c->pc != 0;
 }
 
