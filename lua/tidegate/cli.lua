@@ -118,6 +118,12 @@ function cli.check(config, scripted)
   return normalize.apply(config), problems
 end
 
+--- @return whether a configuration asks for nothing: no service, nothing of the admin plane, no script
+function cli.serves_nothing(config)
+  return not (config.services and config.services[1] or config.scripts and config.scripts[1]
+    or config.api or config.metrics or config.profiling)
+end
+
 --- Read the whole configuration and check it.
 -- @return configuration ready to be applied | nil; and the list of problems, warnings included
 function cli.build(options)
@@ -132,6 +138,8 @@ function cli.build(options)
   problem.sort(problems)
   if problem.any_error(problems) then
     return nil, problems
+  elseif cli.serves_nothing(config) then
+    problems[#problems + 1] = problem.bless { message = "there is no service: nothing is served", severity = "warning" }
   end
   return normalize.apply(config), problems
 end
@@ -251,7 +259,11 @@ local function write_starter(options, host)
 end
 
 local function print_doc(options, host)
-  local text, err = doc.text(options.rest[1] or "")
+  if not options.rest[1] then
+    host.stderr(("tidegate: doc needs a name, one of %s\n"):format(table.concat(doc.names(), " ")))
+    return 2
+  end
+  local text, err = doc.text(options.rest[1])
   if not text then
     host.stderr(("tidegate: %s\n"):format(err))
     return 1
@@ -271,7 +283,7 @@ function cli.main(argv, host)
   end
   local options, err = cli.parse(argv)
   if not options then
-    host.stderr(("tidegate: %s\n%s"):format(tostring(err), flags.usage()))
+    host.stderr(("tidegate: %s\ntidegate: -h lists all commands and flags\n"):format(tostring(err)))
     return 2
   elseif options.help then
     host.stdout(flags.usage())

@@ -3,6 +3,7 @@
 local helpers = require "spec.helpers"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
+local tls = require "spec.helpers.tls"
 
 local SERVICE = "services: [{name: s, addr: '127.0.0.1:0', handler: {type: http}, "
   .. "listener: {type: tcp}}]\n"
@@ -146,6 +147,49 @@ describe("configuration", function()
       end
     end))
   end
+
+  it("warns of what is no mistake and rarely meant, and where it is said", helpers.task(function()
+    local folder = programs.folder()
+    local authority = tls.authority "warned"
+    local old = tls.certificate(authority, "localhost", { days = -1 })
+    local function warned(argv, text)
+      local result = proxy.run { "check", unpack(argv) }
+      assert.equal(0, result.code, result.stderr)
+      assert.is_truthy(result.stderr:find(text, 1, true), result.stderr)
+    end
+    warned({ programs.file(folder, "a.yaml", ("services:\n- name: s\n  addr: '127.0.0.1:0'\n  listener:\n"
+      .. "    type: tls\n    tls: {certFile: %s, keyFile: %s}\n"):format(old.cert, old.key)) },
+      "a.yaml:6: services[0].listener.tls.certFile: warning: certificate " .. old.cert .. " has expired, on 2020-01-02")
+    warned({ programs.file(folder, "b.yaml", "") }, "there is no service: nothing is served")
+    warned({ "-L", "http://127.0.0.1:0?limiter.in=abc" },
+      '-L http://127.0.0.1:0?limiter.in=abc: limiters[0].limits[0]: warning: "$ abc"')
+    warned({ "-L", "http://127.0.0.1:0", "-F", "http://h:1?strategy=foo" },
+      '-F http://h:1?strategy=foo: chains[0].hops[0].selector.strategy: warning: unknown strategy "foo"')
+    warned({ "-L", "ss://aes-128-gcm@127.0.0.1:0" }, "handler ss: the password is empty")
+  end))
+
+  it("stays in force when its file is found empty, as while somebody writes it", helpers.task(function()
+    local folder = programs.folder()
+    local p = proxy.start({ "-C", programs.file(folder, "a.yaml", SERVICE) }, { services = 1 })
+    programs.file(folder, "a.yaml", "")
+    p:kill "sighup"
+    p:logged("reload: nothing would be served any more", true)
+    programs.file(folder, "a.yaml", SERVICE .. "bypases: []\n")
+    p:kill "sighup"
+    p:logged("bypases: unknown key; did you mean bypasses?", true)
+    programs.file(folder, "a.yaml", SERVICE .. "chains: [{name: c, hops: []}]\n")
+    p:kill "sighup"
+    p:logged("a.yaml:2: chains[0]: warning: has no hops: connections are direct", true)
+    p:logged("configuration reloaded", true)
+    local http = programs.output("curl", { "-s", "-o", "/dev/null", "-w", "%{http_code}", "-x",
+      "http://127.0.0.1:" .. p:port(1), "http://127.0.0.1:1/" })
+    assert.equal("503", http)
+  end))
+
+  it("tells standard error of a log file that takes no more", helpers.task(function()
+    local p = proxy.start { "-C", programs.file(programs.folder(), "a.yaml", "log: {output: /dev/full}\n" .. SERVICE) }
+    p:logged("tidegate: log file /dev/full: No space left on device; lines are lost", true)
+  end))
 
   it("tells what each worker finds wrong while it builds, once", helpers.task(function()
     local folder = programs.folder()

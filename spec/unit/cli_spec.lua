@@ -131,6 +131,10 @@ describe("cli", function()
       { { "-D=maybe" }, "invalid boolean value" },
       { { "-R", "10" }, "invalid value" },
       { { "-workers", "-1" }, "invalid value" },
+      { { "-workers", "0" }, "1 to 256 are possible" },
+      { { "chek", "-C", "x.yml" }, "there is no command \"chek\"; did you mean check?" },
+      { { "http://:8080" }, "a service is given as -L http://:8080" },
+      { { "gost.yml" }, "a configuration is given as -C gost.yml" },
       { { "---L", "x" }, "bad flag syntax: ---L" },
       { { "-=x" }, "bad flag syntax" },
     } do
@@ -138,7 +142,7 @@ describe("cli", function()
         local code, _, err = run(case[1])
         assert.same(2, code)
         assert.match(case[2], err, 1, true)
-        assert.match("Usage of tidegate", err, 1, true)
+        assert.match("\ntidegate: %-h lists all commands and flags\n$", err)
       end)
     end
   end)

@@ -78,7 +78,8 @@ local function open(key, settings, control)
     fds, err = listener.open(where, "stream", 1, nil)
   end
   if not fds then
-    return nil, failure.wrap(err, "io"):during(("listen on %s for the %s"):format(settings.addr or "", key))
+    err = failure.wrap(err, "io"):during(("listen on %s for the %s"):format(settings.addr or "", key))
+    return nil, sockets.with_remedy(err, path and "unix")
   end
   local site = SERVERS[key].new(settings, control)
   local one = { signature = signature.of(settings), fd = fds[1], path = path, streams = {}, count = 0 }

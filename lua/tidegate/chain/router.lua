@@ -57,14 +57,15 @@ function M.resolve(ctx, address, deadline, owner)
   return list
 end
 
--- What a resolver says.  Errors of it are the resolver's to report; here they mean that there is no such name.
+-- What a resolver says.  "does not exist" are gost's words, for when it is so.
 local function ask_resolver(resolver, ctx, host, deadline)
   local ips, err = resolver:resolve(ctx, "ip", host, deadline)
   if ips and #ips > 0 then
     return ips
   end
+  local asked = failure.is(err) and err:root().code ~= "resolve"
   return nil, failure.new(err and err.code == "timeout" and "timeout" or "resolve",
-    ("resolver: domain %s does not exist"):format(host), { cause = err })
+    ("resolver: domain %s %s"):format(host, asked and "cannot be looked up" or "does not exist"), { cause = err })
 end
 
 stage.define("resolve", function(ctx, host, deadline, owner)

@@ -83,6 +83,9 @@ function methods:dial(ctx, where, deadline)
     local options = item.options or auto_options(self, ctx)
     if options or #self.items == 1 then
       result, err = stream.dial(where, options, deadline)
+      if err and err.op == "bind to interface" then
+        err = err:during("interface " .. item.name)
+      end
       if result or item.strict or err.code == "timeout" then
         return result, err
       end

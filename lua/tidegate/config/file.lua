@@ -127,15 +127,17 @@ local function read_path(path, options)
     return read_lua(path, options)
   end
   local parser = PARSERS[kind]
-  if not parser then
-    complain(options.problems, path, (FOREIGN[kind]
-      and ("%s files are not read"):format(kind)
-      or ("unknown format %q"):format(kind or "")) .. "; known are .yaml, .yml, .json and .lua")
-    return {}
+  local text, err
+  if not FOREIGN[kind] then
+    text, err = source.read_file(path)
   end
-  local text, err = source.read_file(path)
-  if not text then
+  if err then
     complain(options.problems, path, "cannot be read: " .. (err.message or tostring(err)))
+    return {}
+  elseif not parser then
+    complain(options.problems, path, (FOREIGN[kind] and ("%s files are not read"):format(kind)
+      or kind and ("unknown format %q"):format(kind) or "what it is its name does not say")
+      .. "; known are .yaml, .yml, .json and .lua")
     return {}
   end
   return read_text(text, parser, "file", path, options)
@@ -185,7 +187,7 @@ function file.read(text, options)
     end
     local parser = body:sub(1, 1) == "{" and json.parse or yaml.parse
     return read_text(body, parser, "file", "standard input", options)
-  elseif text:sub(1, 1) == "{" and text:sub(-1) == "}" then
+  elseif text:sub(1, 1) == "{" then
     return read_text(text, json.parse, "json", "-C {…}", options)
   elseif text:lower():find("^https?://[^/]") then
     return read_url(text, options)

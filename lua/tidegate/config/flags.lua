@@ -7,7 +7,7 @@ local nearest = require "tidegate.config.nearest"
 
 local flags = {}
 
--- { flag, kind, key of the result, text of the usage }
+-- { flag, kind, key of the result, text of the usage, least =, most = of numbers }
 local FLAGS = {
   { "L", "list", "services", "service list" },
   { "F", "list", "nodes", "chain node list" },
@@ -19,7 +19,7 @@ local FLAGS = {
   { "api", "string", "api", "api service address" },
   { "metrics", "string", "metrics", "metrics service address" },
   { "R", "duration", "reload", "auto reload period (e.g. 30s, 1m)" },
-  { "workers", "int", "workers", "worker threads (default: one a CPU)" },
+  { "workers", "int", "workers", "worker threads (default: one a CPU)", least = 1, most = 256 },
   { "drain", "duration", "drain", "how long connections may go on at the end (default 30s)" },
   { "repl", "string", "repl", "path of the REPL's socket, or \"off\" (default: one in a private folder)" },
   { "socket", "string", "socket", "repl, eval, top, upgrade: the socket to use (default: the process started last)" },
@@ -49,10 +49,13 @@ local COMMANDS = {
   check = true, repl = true, eval = true, top = true, upgrade = true, doc = true, init = true, convert = true,
 }
 
+-- Commands whose further words are what others give with -C.
+local TAKES_FILES = { check = true, convert = true }
+
 --- The commands, and what they do: { name, arguments, text }.
 flags.COMMANDS = {
   { "", "[flags]", "serve" },
-  { "check", "[flags]", "find all that is wrong with a configuration, exit with 0 or 2" },
+  { "check", "[flags] [FILE...]", "find all that is wrong with a configuration, exit with 0 or 2" },
   { "doc", "NAME", "what a listener, handler, dialer, connector or object of the configuration takes" },
   { "init", "[FILE]", "write a commented configuration to begin with (default tidegate.yml, - for stdout)" },
   { "convert", "--to FORMAT [flags] [FILE...]", "print a configuration as yaml, json, lua or url" },
@@ -83,11 +86,15 @@ local read = {
   end,
 }
 
+local WANTED = { duration = "a duration like 30s", int = "a number", bool = "true or false" }
+
 local function store(options, flag, text)
   local value = read[flag[2]](text)
   if value == nil then
     local what = flag[2] == "bool" and "boolean value" or "value"
-    return bad("invalid %s %q for -%s: parse error", what, text, flag[1])
+    return bad("invalid %s %q for -%s: it takes %s", what, text, flag[1], WANTED[flag[2]])
+  elseif flag.least and (value < flag.least or value > flag.most) then
+    return bad("invalid value %q for -%s: %d to %d are possible", text, flag[1], flag.least, flag.most)
   end
   if flag[2] == "list" then
     table.insert(options[flag[3]], value)
@@ -97,20 +104,37 @@ local function store(options, flag, text)
   return true
 end
 
+-- What somebody may have meant whose first word is neither a command nor a flag.
+local function no_command(word)
+  if word:find("://", 1, true) or word:find "^:%d" then
+    return ("%q is no command; a service is given as -L %s"):format(word, word)
+  elseif word:find "%.ya?ml$" or word:find "%.json$" or word:find "%.lua$" then
+    return ("%q is no command; a configuration is given as -C %s"):format(word, word)
+  end
+  local names = {}
+  for name in pairs(COMMANDS) do
+    names[#names + 1] = name
+  end
+  return ("there is no command %q%s"):format(word, nearest.hint(word, names))
+end
+
 --- Parse the arguments, the program's name not among them.
 -- @return { services, nodes, configs, output, debug, trace, version, api, metrics, reload, workers,
 --   drain, dev_lua, help, command, rest } | nil, err
 function flags.parse(argv)
   local options = { services = {}, nodes = {}, configs = {}, drain = 30, rest = {} }
   local i = 1
-  if COMMANDS[argv[1]] then
+  if argv[1] == "help" or argv[1] == "version" then
+    options[argv[1]] = true
+    return options
+  elseif COMMANDS[argv[1]] then
     options.command = argv[1]
     i = 2
   end
   while i <= #argv do
     local word = argv[i]
     local dashes, name = word:match("^(%-%-?)(.*)$")
-    if options.command == "convert" and (not dashes or word == "-") then
+    if TAKES_FILES[options.command] and (not dashes or word == "-") then
       table.insert(options.configs, word)
       goto next
     elseif not dashes or word == "-" then
@@ -151,6 +175,9 @@ function flags.parse(argv)
     i = i + 1
   end
   options.rest = { unpack(argv, i) }
+  if options.rest[1] and i == 1 and options.rest[1] ~= "-" then
+    return bad("%s", no_command(options.rest[1]))
+  end
   return options
 end
 

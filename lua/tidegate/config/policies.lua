@@ -245,7 +245,7 @@ local function check_limits(report, object, path, wrong)
     end
     local why = #words < 2 and "a key and a limit are needed" or wrong(words)
     if why then
-      report:warning(object.limits, i, path .. ".limits", "%q: %s", line, why)
+      report:warning(object.limits, i, path .. ".limits", "%q: %s", line:match "^%s*(.-)%s*$", why)
     end
   end
 end
@@ -389,7 +389,10 @@ function M.check(config, report)
   for list, check in pairs(checks) do
     for i, object in ipairs(config[list] or {}) do
       if not object.scripted then
+        local before = report.origin
+        report.origin = report.marks[object] or before
         check(report, object, ("%s[%d]"):format(list, i - 1))
+        report.origin = before
       end
     end
   end

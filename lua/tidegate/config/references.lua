@@ -52,7 +52,8 @@ local function check_names(config, report)
   return index
 end
 
-function methods:reference(field, object, key, name, path)
+-- @param besides nil, or what else there is to say of one that leads nowhere
+function methods:reference(field, object, key, name, path, besides)
   if name == "" then
     return
   end
@@ -64,8 +65,8 @@ function methods:reference(field, object, key, name, path)
   end
   if not self.index[field.ref][name] and not self.incomplete then
     local severity = field.ref == "loggers" and "warning" or self.missing
-    self.report[severity](self.report, object, key, path, "there is no %s %q%s",
-      SINGULAR[field.ref], name, nearest.hint(name, names_of(self.config[field.ref])))
+    self.report[severity](self.report, object, key, path, "there is no %s %q%s%s",
+      SINGULAR[field.ref], name, besides or "", nearest.hint(name, names_of(self.config[field.ref])))
   end
 end
 
@@ -75,7 +76,7 @@ function methods:chain_hop(hop, path)
     return self:object("hop", hop, path)
   end
   if hop.name and hop.name ~= "" then
-    self:reference({ ref = "hops" }, hop, "name", hop.name, path)
+    self:reference({ ref = "hops" }, hop, "name", hop.name, path, " and it has no nodes here")
   else
     self.report:error(hop, nil, path, "a hop needs nodes, or the name of a hop")
   end

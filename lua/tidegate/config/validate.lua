@@ -1,6 +1,6 @@
 -- Everything that can be found wrong before a configuration is applied, all at once.
 
-local address = require "tidegate.net.addr"
+local addresses = require "tidegate.config.addresses"
 local component = require "tidegate.component"
 local keys = require "tidegate.config.keys"
 local metadata = require "tidegate.metadata"
@@ -10,9 +10,8 @@ local readers = require "tidegate.config.readers"
 local references = require "tidegate.config.references"
 local reports = require "tidegate.config.report"
 local selection = require "tidegate.config.selection"
-local source = require "tidegate.config.source"
+local tls = require "tidegate.config.tls"
 local types = require "tidegate.config.types"
-local uri = require "tidegate.config.uri"
 local web = require "tidegate.config.web"
 
 local validate = {}
@@ -90,73 +89,9 @@ function methods:metadata(side, schema, map, path, others)
   end
 end
 
--- Addresses and files -----------------------------------------------------------------------------
-
-local NO_PORT = { unix = true, runix = true, serial = true, stdio = true, tun = true, tungo = true,
-  tap = true, icmp = true, icmp6 = true, direct = true, virtual = true }
-
--- @return what is wrong with host:port, or nil
-local function address_problem(addr)
-  local host, port = uri.split_host_port(addr)
-  if not host then
-    if addr:find(":", 1, true) then
-      return ("%q is no address; an IPv6 address needs brackets: [::1]:8080"):format(addr)
-    elseif addr:find("^%d+$") then
-      return ("%q has no port; write %q"):format(addr, ":" .. addr), true
-    end
-    return ("%q has no port; write %q"):format(addr, addr .. ":8080"), true
-  end
-  local number = port:find("^%d+$") and tonumber(port)
-  if number and number > 65535 or not number and not port:find("^%a[%w-]*$") then
-    return ("%q is no port; 0 to 65535 is"):format(port)
-  end
-end
-
--- One file, or several with commas between; PEM text itself is fine too.
-function methods:file(object, key, path, what, marker)
-  local names = object[key] or ""
-  if names:find("-----BEGIN", 1, true) then
-    return
-  end
-  for name in names:gmatch("[^,]+") do
-    name = name:match("^%s*(.-)%s*$")
-    local text, err = source.read_file(name)
-    if not text then
-      self.report:error(object, key, path, "%s %s cannot be read: %s", what, name, err.message)
-    elseif marker and not text:find(marker, 1, true) then
-      self.report:error(object, key, path, "%s %s is not in PEM format", what, name)
-    end
-  end
-end
-
-local VERSIONS = { versiontls10 = true, versiontls11 = true, versiontls12 = true,
-  versiontls13 = true }
-
-function methods:tls(tls, path)
-  if not tls then
-    return
-  end
-  local has_cert = tls.certFile and tls.certFile ~= ""
-  local has_key = tls.keyFile and tls.keyFile ~= ""
-  if has_cert ~= has_key and (has_cert or has_key) then
-    self.report:error(tls, has_cert and "certFile" or "keyFile", path, "%s without %s",
-      has_cert and "certFile" or "keyFile", has_cert and "keyFile" or "certFile")
-  end
-  self:file(tls, "certFile", path, "certificate", "-----BEGIN CERTIFICATE-----")
-  self:file(tls, "keyFile", path, "key", "PRIVATE KEY-----")
-  self:file(tls, "caFile", path, "authorities", "-----BEGIN CERTIFICATE-----")
-  for _, key in ipairs { "minVersion", "maxVersion" } do
-    local version = tls.options and tls.options[key] or ""
-    if version ~= "" and not VERSIONS[version:lower()] then
-      self.report:warning(tls.options, key, path .. ".options", "unknown version %q%s", version,
-        nearest.hint(version, { "VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13" }))
-    end
-  end
-end
-
 function methods:auth(auth, path)
   if auth then
-    self:file(auth, "file", path, "file")
+    tls.file(self.report, auth, "file", path, "file")
     if (auth.username or "") == "" and (auth.password or "") ~= "" then
       self.report:warning(auth, nil, path, "without a username it has no effect")
     end
@@ -179,7 +114,7 @@ function methods:part(kind, node, default, path)
     self.report.marks[part] = self.report.marks[node]
   end
   local found = self:component(kind, part, default, path .. "." .. kind)
-  self:tls(part.tls, path .. "." .. kind .. ".tls")
+  tls.check(self.report, part.tls, path .. "." .. kind .. ".tls")
   self:auth(part.auth, path .. "." .. kind .. ".auth")
   return found, part
 end
@@ -202,22 +137,36 @@ function methods:node(node, path, hop_schema)
   end
 
   local addr, kind = node.addr or "", dialer_part.type or "tcp"
-  if NO_PORT[kind] or NO_PORT[connector_part.type or "http"] then
+  if addresses.NO_PORT[kind] or addresses.NO_PORT[connector_part.type or "http"] then
     return
   elseif addr == "" then
     self.report:error(node, nil, path, "a node needs an address")
-    return
+  else
+    addresses.dialed(self.report, node, path)
   end
-  local message, only_port = address_problem(addr)
-  if message then
-    self.report[only_port and "warning" or "error"](self.report, node, "addr", path, message)
+end
+
+-- Failures and figures of nodes are known by their names.
+function methods:node_names(hop, path)
+  local seen = {}
+  for i, node in ipairs(hop.nodes or {}) do
+    local name = node.name or ""
+    if seen[name] and name ~= "" then
+      self.report:warning(node, "name", ("%s.nodes[%d]"):format(path, i - 1),
+        "the hop has two nodes %q: when one fails, both count as failed", name)
+    end
+    seen[name] = true
   end
 end
 
 function methods:hop(hop, path)
-  self:selector(hop.selector, path .. ".selector")
-  policies.hop(self.report, hop, path)
   self:with_origin(hop, function()
+    self:selector(hop.selector, path .. ".selector")
+    policies.hop(self.report, hop, path)
+    self:node_names(hop, path)
+    if not (hop.nodes and hop.nodes[1] or hop.file or hop.redis or hop.http or hop.plugin) then
+      self.report:warning(hop, nil, path, "has no nodes: ways end before it, and are direct if it is the first")
+    end
     for i, node in ipairs(hop.nodes or {}) do
       self:node(node, ("%s.nodes[%d]"):format(path, i - 1), keys.hop)
     end
@@ -239,47 +188,6 @@ end
 local PLAINTEXT = {}
 for name in ("tcp udp ws mws redirect tproxy rtcp rudp unix runix serial stdio"):gmatch("%S+") do
   PLAINTEXT[name] = true
-end
-
-local DATAGRAM = { udp = true, dtls = true, quic = true, kcp = true, http3 = true, h3 = true,
-  wt = true, tun = true, tungo = true }
-local ELSEWHERE = { rtcp = true, rudp = true, runix = true, stdio = true, tap = true }
-
-function methods:address(service, kind, path)
-  local addr = service.addr or ""
-  if kind == "unix" and addr == "" then
-    self.report:error(service, nil, path, "a unix listener needs a path as address")
-  elseif addr == "" or NO_PORT[kind] then
-    return
-  else
-    local host, port = uri.split_host_port(addr)
-    local message = address_problem(addr)
-    if not message and not port:find "^%d+$" then
-      message = ("%q is no port; 0 to 65535 is"):format(port)
-    elseif not message and host:find "^[%d.]+$" and not address.is_ip(host) then
-      message = ("%q is no IP address"):format(host)
-    end
-    if message then
-      self.report:error(service, "addr", path, message)
-    end
-  end
-end
-
--- Two services on one address would share its connections at random.
-function methods:shared_address(service, kind, path)
-  local addr = service.addr or ""
-  if addr == "" or addr:find(":0$") or ELSEWHERE[kind] then
-    return
-  end
-  local network = kind == "unix" and "unix" or DATAGRAM[kind] and "udp" or "tcp"
-  local md = metadata.parse({ netns = { type = "string" } }, service.metadata)
-  local id = ("%s %s %s"):format(network, addr, md.netns or "")
-  local other = self.addresses[id]
-  if other and other.name ~= service.name then
-    self.report:error(service, "addr", path, "%s is the address of service %q already", addr,
-      tostring(other.name))
-  end
-  self.addresses[id] = other or service
 end
 
 local function lookup(map, name)
@@ -351,10 +259,7 @@ function methods:forwarder(forwarder, path)
       self.report:error(node, nil, place, "a target needs an address")
     elseif node.network ~= "unix" and not addr:find("://", 1, true) and not addr:find("^/")
       and self.listener_type ~= "unix" and self.listener_type ~= "serial" then
-      local message, only_port = address_problem(addr)
-      if message then
-        self.report[only_port and "warning" or "error"](self.report, node, "addr", place, message)
-      end
+      addresses.dialed(self.report, node, place)
     end
     self.complained = {}
     self:metadata("node", keys.forward_node, node.metadata, place .. ".metadata")
@@ -374,18 +279,18 @@ function methods:service(service, path)
   kind = kind and kind ~= "" and kind or "tcp"
   self.listener_type = kind
 
-  self:address(service, kind, path)
-  self:shared_address(service, kind, path)
+  addresses.service(self.report, service, kind, path)
+  addresses.shared(self.report, service, kind, path, self.addresses)
   if listener and handler then
     self:service_metadata(service, handler, listener, path)
   end
-  self:tls(listener_part.tls, path .. ".listener.tls")
-  self:tls(handler_part.tls, path .. ".handler.tls")
+  tls.check(self.report, listener_part.tls, path .. ".listener.tls")
+  tls.check(self.report, handler_part.tls, path .. ".handler.tls")
   self:auth(listener_part.auth, path .. ".listener.auth")
   self:auth(handler_part.auth, path .. ".handler.auth")
-  local tls = listener_part.tls
-  if PLAINTEXT[kind] and tls and (tls.certFile or tls.keyFile) then
-    self.report:warning(tls, nil, path .. ".listener.tls",
+  local unused = listener_part.tls
+  if PLAINTEXT[kind] and unused and (unused.certFile or unused.keyFile) then
+    self.report:warning(unused, nil, path .. ".listener.tls",
       "the %s listener does no TLS: the certificate is not used", kind)
   end
   local auth = handler_part.auth
@@ -473,8 +378,11 @@ function validate.check(config, marks, options)
     self:hop(hop, ("hops[%d]"):format(i - 1))
   end
   for i, chain in ipairs(config.chains or {}) do
+    if not chain.scripted and not (chain.hops and chain.hops[1]) then
+      report:warning(chain, nil, ("chains[%d]"):format(i - 1), "has no hops: connections are direct")
+    end
     for j, hop in ipairs(chain.hops or {}) do
-      if hop.nodes or hop.selector or hop.file or hop.redis or hop.http or hop.plugin then
+      if hop.nodes or hop.file or hop.redis or hop.http or hop.plugin then
         self:hop(hop, ("chains[%d].hops[%d]"):format(i - 1, j - 1))
       end
     end
@@ -483,7 +391,8 @@ function validate.check(config, marks, options)
   for i, logger in ipairs(config.loggers or {}) do
     self:log(logger.log, ("loggers[%d].log"):format(i - 1))
   end
-  self:tls(config.tls, "tls")
+  tls.check(report, config.tls, "tls")
+  addresses.admin(report, config, self.addresses)
   return report.problems
 end
 

@@ -92,7 +92,7 @@ function M.open_listener(layers)
     if layers.ws then
       self.pattern, err = path.parse(self.md["ws.path"])
       if not self.pattern then
-        return nil, failure.new("config", err, { layer = "websocket" })
+        return nil, failure.new("config", err)
       end
       self.fields, err = ws.fields(self.md["ws.header"])
       if not self.fields then

@@ -3,6 +3,7 @@
 local failure = require "tidegate.failure"
 local log = require "tidegate.process.log"
 local metering = require "tidegate.process.metering"
+local process = require "tidegate.native.process"
 local ss = require "tidegate.native.ss"
 
 local M = {}
@@ -35,6 +36,16 @@ local function unknown(name)
     name, nearest(name), table.concat(names, ", ")))
 end
 
+-- What is not safe, said by one of the workers.
+local function warn(auth, kind, what)
+  local weak = kind == "stream" and "the method %s does not notice forged data and is broken: use an AEAD method"
+    or kind == "clear" and "the method %s does not encrypt"
+    or (auth.password or "") == "" and "the password is empty: whoever knows the method %s gets in"
+  if weak and process.id() <= 1 then
+    log.default():warn(("%s: " .. weak):format(what, auth.username))
+  end
+end
+
 --- Make the key of what `auth` says: username is the method, password the password or key.
 -- @param what "handler ss" or the like, for the warning about methods that are not safe
 -- @return key | nil, err
@@ -46,13 +57,7 @@ function M.key(auth, what)
   if not key then
     return nil, err.message == "unknown method" and unknown(auth.username) or err
   end
-  local kind = kind_of(auth.username)
-  if kind == "stream" then
-    log.default():warn(("%s: the method %s does not notice forged data and is broken: use an AEAD method"):format(
-      what, auth.username))
-  elseif kind == "clear" then
-    log.default():warn(("%s: the method %s does not encrypt"):format(what, auth.username))
-  end
+  warn(auth, kind_of(auth.username), what)
   return key
 end
 

@@ -56,11 +56,27 @@ local function say(level, text, fields)
   log.default():log(level, text, fields)
 end
 
+-- Reading the same again, as -R does, need not say the same again.
+local function warn_once(problems)
+  local texts = {}
+  for i, problem in ipairs(problems) do
+    texts[i] = tostring(problem)
+  end
+  local all = table.concat(texts, "\n")
+  for _, text in ipairs(all ~= state.warned and texts or {}) do
+    say("warn", "reload: " .. text)
+  end
+  state.warned = all
+end
+
 local function rebuild()
   local config, problems = cli.build(state.options)
   if not config then
     return nil, problems
+  elseif cli.serves_nothing(config) and not cli.serves_nothing(state.running) then
+    return nil, { "nothing would be served any more; a file that is empty may be half written" }
   end
+  warn_once(problems)
   return apply.apply(state, config)
 end
 
@@ -252,7 +268,8 @@ local function drain(signal, code)
     alive = alive + answer.alive
   end
   if alive > 0 and seconds > 0 then
-    say("info", ("%s: waiting up to %gs for %d connections to finish"):format(signal, seconds, alive))
+    say("info", ("%s: waiting up to %gs for %d connection%s to finish"):format(signal, seconds, alive,
+      alive == 1 and "" or "s"))
     while alive > 0 and task.now() < deadline do
       task.sleep(0.05)
       alive = 0
@@ -262,7 +279,7 @@ local function drain(signal, code)
     end
   end
   if alive > 0 then
-    say("info", ("closing %d connections"):format(alive))
+    say("info", ("closing %d connection%s"):format(alive, alive == 1 and "" or "s"))
   end
   message.call({ type = "stop" }, task.now() + 1000)
   loaders.settle() -- what policies keep is kept now

@@ -206,10 +206,17 @@ end
 local REMEDIES = {
   inuse = "somebody else listens there, ss -lntup shows who",
   denied = "ports below 1024 take root or CAP_NET_BIND_SERVICE",
+  unreachable = "this machine has no such address, ip addr lists those it has",
+}
+local UNIX_REMEDIES = {
+  inuse = "something else of that name is there; what is no socket is left alone",
+  refused = "the folder is not there",
 }
 
-local function with_remedy(err, network)
-  local remedy = network ~= "unix" and REMEDIES[err.code]
+--- Say what can be done about a socket that cannot be opened.
+-- @param network "unix", or anything else
+function M.with_remedy(err, network)
+  local remedy = (network == "unix" and UNIX_REMEDIES or REMEDIES)[err.code]
   return remedy and failure.new(err.code, ("%s; %s"):format(tostring(err), remedy)) or err
 end
 
@@ -231,7 +238,7 @@ function M.obtain(service)
   if not fds then
     fds, err = open_fresh(wanted)
     if not fds then
-      return nil, with_remedy(err:during("listen on " .. (service.addr or ":0")), wanted.network)
+      return nil, M.with_remedy(err:during("listen on " .. (service.addr or ":0")), wanted.network)
     end
   end
   local address = listener.address(fds[1]) or wanted.address

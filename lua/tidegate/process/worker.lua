@@ -51,7 +51,8 @@ local function open_door(key, place, built)
     end, function(shortage)
       message.send(0, { type = "accepting", service = door.service.name, ok = not shortage })
       if shortage then
-        log.default():warn("accepting pauses: " .. tostring(shortage), { service = door.service.name })
+        log.default():warn(("accepting pauses: %s; ulimit -n, LimitNOFILE of the unit, allow for more"):format(
+          tostring(shortage)), { service = door.service.name })
       else
         log.default():info("accepting again", { service = door.service.name })
       end

@@ -209,9 +209,11 @@ bypasses:
       ["a.toml"] = "toml files are not read; known are .yaml",
       ["a.conf"] = 'unknown format "conf"',
       ["missing.yaml"] = "cannot be read: No such file",
-      ["a"] = 'unknown format ""',
+      ["missing"] = "cannot be read: No such file",
+      ["a"] = "what it is its name does not say; known are .yaml",
     } do
       it(path .. " is refused", function()
+        files.a, files["a.conf"] = "x", "x"
         read(path)
         assert.match(message, problems[1].message, 1, true)
         assert.same(path, problems[1].file)

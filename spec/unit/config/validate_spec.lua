@@ -105,6 +105,19 @@ log: {level: debug}
     { "bypasses: [{name: b, ruleset: [{file: f, format: dnsmask}]}]",
       "error 1 bypasses[0].ruleset[0].format: unknown format \"dnsmask\"; did you mean dnsmasq?" },
     { "bypasses: [{name: b, ruleset: [{format: hosts}]}]", "ruleset[0]: a rule set needs a file" },
+    { "chains: [{name: c, hops: []}]", "warning 1 chains[0]: has no hops: connections are direct" },
+    { "chains: [{name: c, hops: [{name: h, nodes: []}]}]",
+      "warning 1 chains[0].hops[0]: has no nodes: ways end before it, and are direct if it is the first" },
+    { "hops: [{name: h, nodes: [{name: n, addr: 'a:1', " .. NODE .. "}, {name: n, addr: 'b:1', " .. NODE .. "}]}]",
+      'warning 1 hops[0].nodes[1].name: the hop has two nodes "n"' },
+    -- the admin plane
+    { "api: {addr: ':99999'}", 'error 1 api.addr: "99999" is no port' },
+    { "metrics: {addr: localhost}", 'error 1 metrics.addr: "localhost" has no port' },
+    { service "metadata: {}" .. "\nprofiling: {addr: ':1'}",
+      'error 2 profiling.addr: :1 is the address of service "s" already' },
+    -- cipher suites
+    { "tls: {options: {cipherSuites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256, FOO]}}",
+      'warning 1 tls.options.cipherSuites[2]: there is no cipher suite "FOO" here' },
     -- HTTP of targets
     { service "forwarder: {nodes: [{name: t, addr: 'a:1', http: {failCodes: '502,what,9'}}]}",
       'warning 1 services[0].forwarder.nodes[0].http.failCodes: "what" is neither a status nor like 5xx',

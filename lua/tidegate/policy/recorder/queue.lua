@@ -19,6 +19,7 @@
 local failure = require "tidegate.failure"
 local health = require "tidegate.process.health"
 local keys = require "tidegate.policy.limit.keys"
+local log = require "tidegate.process.log"
 local records = require "tidegate.native.records"
 local shared = require "tidegate.native.shared"
 local task = require "tidegate.native.task"
@@ -52,6 +53,7 @@ function M.new(sink, name, options)
     last = 0,
     bytes = 0,
     lanes = 0, -- at work
+    taken = 0, -- records that lanes have
     most = options.most or MOST,
     most_bytes = options.bytes or MOST_BYTES,
     pausing = {}, -- lane → waiter
@@ -182,7 +184,9 @@ end
 local function run(self, lane)
   local batch = take(self)
   while batch do
+    self.taken = self.taken + #batch
     deliver(self, lane, batch)
+    self.taken = self.taken - #batch
     gather(self, lane)
     if self.first > self.last then
       self.full:good(lost_since(self))
@@ -199,7 +203,9 @@ local function run_store(self, lane)
   local store, batch, bytes = self.store, self.sink.batch or 1, self.sink.bytes
   local text, count = store:take(batch, bytes)
   while text do
+    self.taken = count
     deliver_text(self, lane, text, count)
+    self.taken = 0
     gather(self, lane)
     local waiting, lossy = store:waiting()
     if waiting == 0 and not lossy then
@@ -301,14 +307,19 @@ function M.counts(name)
     shared.counter(keys.name("recorder", name, "dropped")):get()
 end
 
---- Wait until all queues of this VM are empty, at most until `deadline` (ms).
+--- The process ends: wait until all queues of this VM are empty, at most until `deadline` (ms), and say what is lost.
 function M.flush_all(deadline)
   local all = {}
   for self in pairs(alive) do
     all[#all + 1] = self
   end
   for _, self in ipairs(all) do
-    self:flush(deadline)
+    if not self:flush(deadline) then
+      local count = count_waiting(self) + self.taken
+      drop(self, count)
+      log.default():warn(("recorder %s: %d record%s lost at the end of the process"):format(self.name, count,
+        count == 1 and " is" or "s are"))
+    end
   end
 end
 

@@ -11,9 +11,11 @@ local file = require "tidegate.process.log.file"
 local C = ffi.C
 local EINTR = 4
 local FLUSH_AT = 32768
+local DESCRIPTORS = { stdout = 1, stderr = 2 }
 
 ffi.cdef [[
 ssize_t tidegate_log_write(int fd, const void *data, size_t size) __asm__("write");
+char *strerror(int errnum);
 ]]
 
 local M = {}
@@ -31,16 +33,27 @@ function M.batch(start)
   end
 end
 
--- What cannot be written is lost: there is nobody to tell.
+-- What cannot be written is lost.  @return nil, or the errno that says why
 local function write_all(fd, data, size)
   while size > 0 do
     local n = tonumber(C.tidegate_log_write(fd, data, size))
     if n < 0 and ffi.errno() ~= EINTR then
-      return
+      return ffi.errno()
     elseif n > 0 then
       data, size = data + n, size - n
     end
   end
+end
+
+-- Of a file that takes no more, standard error is told; of that one nobody can be.
+local function tell(self, errno)
+  if not self.file or (errno ~= nil) == (self.lossy or false) then
+    return
+  end
+  self.lossy = errno ~= nil
+  local text = ("tidegate: log file %s: %s\n"):format(self.file.path,
+    errno and ffi.string(C.strerror(errno)) .. "; lines are lost" or "works again")
+  write_all(DESCRIPTORS.stderr, ffi.cast("const char *", text), #text)
 end
 
 --- Write what waits.
@@ -53,7 +66,7 @@ function methods:flush()
   local fd = self.file and self.file:prepare(size) or self.fd
   if fd then
     local data = self.waiting:ref()
-    write_all(fd, data, size)
+    tell(self, write_all(fd, data, size))
   end
   self.waiting:reset()
 end
@@ -86,8 +99,6 @@ local function make(fields)
   fields.queued = false
   return setmetatable(fields, mt)
 end
-
-local DESCRIPTORS = { stdout = 1, stderr = 2 }
 
 --- @param output "stderr" (or empty), "stdout", "none", "null", or a path
 -- @param rotation the configuration's object, or nil
