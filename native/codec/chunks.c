@@ -108,6 +108,7 @@ ssize_t tg_chunks_scan(struct tg_chunks *c, uint8_t *in, size_t len, size_t *dat
                        struct tg_error *err)
 {
     size_t at = 0, kept = 0;
+    c->trailers = 0;
     while (at < len && c->state != DONE) {
         if (c->state == DATA) {
             size_t n = c->left < len - at ? (size_t)c->left : len - at;
@@ -120,7 +121,10 @@ ssize_t tg_chunks_scan(struct tg_chunks *c, uint8_t *in, size_t len, size_t *dat
                 c->state = DATA_CR;
             continue;
         }
-        int next = step(c, in[at++]);
+        uint8_t byte = in[at++];
+        if (data_len != NULL && c->state >= TRAILER)
+            in[kept + c->trailers++] = byte;
+        int next = step(c, byte);
         if (next < 0)
             return tg_error_put(err, "http", "body", TG_PROTOCOL, "malformed chunk");
         c->state = (uint8_t)next;

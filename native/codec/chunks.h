@@ -19,12 +19,13 @@
 struct tg_chunks {
     uint64_t left;   /**< data bytes still to come in this chunk */
     uint32_t line;   /**< length so far of the line, or of all trailers */
+    uint32_t trailers; /**< with `data_len`: bytes of trailer lines that the last scan left behind the data */
     uint8_t state;   /**< of chunks.c */
     uint8_t digits;
 };
 
-/** Look at the next bytes.  With `data_len`, what is not chunk data is squeezed
- * out of `in` and the length of the data stored there.
+/** Look at the next bytes.  With `data_len`, what is neither chunk data nor a trailer is squeezed
+ * out of `in` and the length of the data stored there; trailers, and the empty line, stay behind it.
  * @return how many of them belong to the body, or TG_PROTOCOL or TG_LIMIT with `err` */
 ssize_t tg_chunks_scan(struct tg_chunks *c, uint8_t *in, size_t len, size_t *data_len,
                        struct tg_error *err);

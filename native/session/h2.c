@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* --- the end ------------------------------------------------------------------------------- */
 
@@ -211,6 +212,18 @@ void tg_h2_hold(struct tg_h2 *h, int32_t n)
     h->owed = 0;
 }
 
+bool tg_h2_is_greeted(const struct tg_session *s)
+{
+    return ((const struct tg_h2 *)s)->greeted;
+}
+
+bool tg_h2_takes_connect_protocol(const struct tg_session *s)
+{
+    const struct tg_h2 *h = (const struct tg_h2 *)s;
+    return !s->dead && nghttp2_session_get_remote_settings(
+                           h->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
+}
+
 uint64_t tg_h2_silence(const struct tg_session *s)
 {
     return s->reactor->now - ((const struct tg_h2 *)s)->heard;
@@ -224,8 +237,8 @@ unsigned tg_h2_refusals(const struct tg_session *s)
 /* A password must not stay in the peer's table of fields. */
 static bool is_secret(const struct tg_h2_field *f)
 {
-    return (f->name_len == 13 && memcmp(f->name, "authorization", 13) == 0) ||
-           (f->name_len == 19 && memcmp(f->name, "proxy-authorization", 19) == 0);
+    return (f->name_len == 13 && strncasecmp(f->name, "authorization", 13) == 0) ||
+           (f->name_len == 19 && strncasecmp(f->name, "proxy-authorization", 19) == 0);
 }
 
 static void put_fields(nghttp2_nv *nv, const struct tg_h2_field *fields, unsigned count)
@@ -240,12 +253,9 @@ static void put_fields(nghttp2_nv *nv, const struct tg_h2_field *fields, unsigne
         };
 }
 
-struct tg_stream *tg_h2_request(struct tg_session *s, const struct tg_h2_field *fields,
-                                unsigned count, bool ended, struct tg_error *err)
+struct tg_stream *tg_h2_prepare(struct tg_session *s, struct tg_error *err)
 {
     struct tg_h2 *h = (struct tg_h2 *)s;
-    nghttp2_nv nv[TG_H2_FIELDS];
-    nghttp2_data_provider body = { .read_callback = tg_h2_pull };
     if (s->dead) {
         *err = s->error;
         return NULL;
@@ -254,27 +264,50 @@ struct tg_stream *tg_h2_request(struct tg_session *s, const struct tg_h2_field *
         tg_error_put(err, "h2", "open", TG_CLOSED, "the session takes no more streams");
         return NULL;
     }
-    if (count > TG_H2_FIELDS || tg_h2_room(s) == 0) {
-        tg_error_put(err, "h2", "open", TG_LIMIT,
-                     count > TG_H2_FIELDS ? "too many header fields" : "too many streams");
+    if (tg_h2_room(s) == 0) {
+        tg_error_put(err, "h2", "open", TG_LIMIT, "too many streams");
         return NULL;
     }
-    put_fields(nv, fields, count);
     struct tg_h2_stream *st = tg_h2_stream_new(h, 0);
+    h->open++;
+    return &st->base;
+}
+
+int tg_h2_begin(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count, bool ended)
+{
+    struct tg_h2_stream *st = (struct tg_h2_stream *)s;
+    struct tg_h2 *h = st->session;
+    nghttp2_nv nv[TG_H2_FIELDS];
+    nghttp2_data_provider body = { .read_callback = tg_h2_pull };
+    if (s->state != TG_STREAM_OPEN)
+        return s->error.code;
+    if (h == NULL || h->base.dead)
+        return tg_session_break(h == NULL ? NULL : &h->base, s, "open");
+    if (count > TG_H2_FIELDS)
+        return tg_stream_break(s, "open", TG_LIMIT, "too many header fields");
+    put_fields(nv, fields, count);
     int32_t id = nghttp2_submit_request(h->ng, NULL, nv, count, ended ? NULL : &body, st);
     if (id < 0) {
-        tg_h2_stream_part(st);
-        tg_h2_stream_free(st);
-        tg_error_put(err, "h2", "open", TG_LIMIT, nghttp2_strerror(id));
-        return NULL;
+        h->draining = true; /* it has no numbers left */
+        return tg_stream_break(s, "open", TG_BUSY, nghttp2_strerror(id));
     }
     st->id = id;
     st->answered = true;
-    st->fin_queued = st->base.shut = ended;
-    h->open++;
+    st->fin_queued = s->shut = ended;
     probe(h);
     tg_h2_stir(h);
-    return &st->base;
+    return 0;
+}
+
+struct tg_stream *tg_h2_request(struct tg_session *s, const struct tg_h2_field *fields,
+                                unsigned count, bool ended, struct tg_error *err)
+{
+    struct tg_stream *stream = tg_h2_prepare(s, err);
+    if (stream == NULL || tg_h2_begin(stream, fields, count, ended) == 0)
+        return stream;
+    *err = stream->error;
+    tg_stream_close(stream);
+    return NULL;
 }
 
 static struct tg_h2_stream *writable(struct tg_stream *s, unsigned count, int *code)
@@ -306,6 +339,22 @@ int tg_h2_respond(struct tg_stream *s, const struct tg_h2_field *fields, unsigne
         return tg_stream_break(s, "respond", TG_INVALID, "the response cannot be sent");
     st->answered = true;
     st->fin_queued = s->shut = ended;
+    tg_h2_stir(st->session);
+    return 0;
+}
+
+int tg_h2_inform(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count)
+{
+    int code;
+    nghttp2_nv nv[TG_H2_FIELDS];
+    struct tg_h2_stream *st = writable(s, count, &code);
+    if (st == NULL)
+        return code;
+    if (st->answered)
+        return TG_INVALID;
+    put_fields(nv, fields, count);
+    if (nghttp2_submit_headers(st->session->ng, NGHTTP2_FLAG_NONE, st->id, NULL, nv, count, NULL) != 0)
+        return tg_stream_break(s, "respond", TG_INVALID, "the header cannot be sent");
     tg_h2_stir(st->session);
     return 0;
 }

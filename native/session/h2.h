@@ -50,6 +50,7 @@ struct tg_h2_field {
 
 /** The fields of one HEADERS frame, in order. */
 struct tg_h2_block {
+    struct tg_h2_block *next; /**< for who keeps several */
     uint32_t used, cap, count;
     char data[];
 };
@@ -68,8 +69,19 @@ struct tg_session *tg_h2_start(struct tg_stream *lower, const struct tg_h2_optio
 struct tg_stream *tg_h2_request(struct tg_session *s, const struct tg_h2_field *fields,
                                 unsigned count, bool ended, struct tg_error *err);
 
+/** The same in two steps: a stream that has its place in the session, and its request.
+ * @return the stream, which tg_h2_begin() must follow before anything else but closing it; NULL: see `err` */
+struct tg_stream *tg_h2_prepare(struct tg_session *s, struct tg_error *err);
+/** @return 0 or a negative code, and the stream has failed */
+int tg_h2_begin(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count, bool ended);
+
 /** @return streams that tg_h2_request() could open now */
 unsigned tg_h2_room(const struct tg_session *s);
+
+/** @return whether the peer has sent its SETTINGS: it does speak HTTP/2 */
+bool tg_h2_is_greeted(const struct tg_session *s);
+/** @return whether the peer takes extended CONNECT, as far as its SETTINGS are known */
+bool tg_h2_takes_connect_protocol(const struct tg_session *s);
 
 /** @return ms since the peer was last heard of */
 uint64_t tg_h2_silence(const struct tg_session *s);
@@ -86,6 +98,8 @@ bool tg_h2_is_stream(const struct tg_stream *s);
  * @return 0 or a negative code */
 int tg_h2_respond(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count,
                   bool ended);
+/** Server, before the response: send an interim header (RFC 9110 15.2).  @return 0 or a negative code */
+int tg_h2_inform(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count);
 /** Send trailers behind the body; ends it, as tg_stream_shutdown() does.  @return 0 or a negative code */
 int tg_h2_finish(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count);
 /** Client, before the answer: one with another status than 200 is a failure, told by read().  The header is
@@ -100,6 +114,11 @@ void tg_h2_reset(struct tg_stream *s, uint32_t code);
 const struct tg_h2_block *tg_h2_headers(const struct tg_stream *s);
 /** What came behind the body, or NULL. */
 const struct tg_h2_block *tg_h2_trailers(const struct tg_stream *s);
+/** Client, before the answer: interim headers are kept for tg_h2_next_interim(), and a header that has come makes
+ * the stream readable. */
+void tg_h2_await_heads(struct tg_stream *s);
+/** @return the first interim header that was not taken yet, free() it; NULL: there is none */
+struct tg_h2_block *tg_h2_next_interim(struct tg_stream *s);
 /** Give the memory of the header back; tg_h2_headers() answers NULL from now on. */
 void tg_h2_forget_headers(struct tg_stream *s);
 
@@ -107,5 +126,8 @@ void tg_h2_forget_headers(struct tg_stream *s);
  * with NULL as `s` it was closed).  Must not run Lua nor close anything. */
 typedef void (*tg_h2_headers_cb)(void *arg, struct tg_stream *s);
 void tg_h2_on_headers(struct tg_stream *s, tg_h2_headers_cb cb, void *arg);
+/** Be told once when the peer has broken the stream off or ended it, or the session has died; or with NULL as `s`
+ * that it was closed.  The same rules. */
+void tg_h2_on_over(struct tg_stream *s, tg_h2_headers_cb cb, void *arg);
 /** Will no header come any more?  Then `err` says why. */
 bool tg_h2_is_over(const struct tg_stream *s, struct tg_error *err);

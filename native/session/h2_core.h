@@ -13,6 +13,7 @@
 #define TG_H2_FIELDS 272   /**< of a header */
 #define TG_H2_FRAME_BURST 4000u /**< frames that move nothing */
 #define TG_H2_RESET_BURST 1000u /**< requests taken back before they were answered */
+#define TG_H2_INTERIMS 8u  /**< that a stream keeps; more are dropped */
 #define TG_H2_TURN 131072u /**< bytes a stream writes before others have their turn */
 
 struct tg_h2;
@@ -28,8 +29,9 @@ struct tg_h2_stream {
     const struct iovec *offer; /**< what writev() offers right now */
     size_t offer_skip;         /**< bytes of its first part that are through */
     size_t offer_left;         /**< bytes that may go out in this call */
-    tg_h2_headers_cb on_headers;
-    void *headers_arg;
+    struct tg_h2_block *interims;           /**< not taken yet, the first one first */
+    tg_h2_headers_cb on_headers, on_over;
+    void *headers_arg, *over_arg;
     struct tg_defer defer;
     int32_t id;
     uint32_t held;     /**< bytes in `in` */
@@ -39,6 +41,8 @@ struct tg_h2_stream {
     uint32_t code;     /**< why it was closed */
     const char *refusal;
     uint8_t wanted;
+    uint8_t interim_count;
+    bool awaits_heads; /**< interim headers are kept, and headers are something to read */
     bool turn;         /**< may write though others wait */
     bool waiting;      /**< for accept() */
     bool complete;     /**< the peer's header is here */
@@ -46,6 +50,7 @@ struct tg_h2_stream {
     bool expects;      /**< any answer but 200 is a failure */
     bool refused;      /**< such an answer has come: `refusal` says which */
     bool fin_received, fin_queued, fin_sent;
+    bool unsent;       /**< its request could not be sent any more */
     bool closed;       /**< in the eyes of the protocol */
     bool orphan;       /**< closed by its user while its end is still to be sent */
 };
@@ -101,8 +106,10 @@ void tg_h2_stream_part(struct tg_h2_stream *st);
 void tg_h2_stream_free(struct tg_h2_stream *st);
 /** Tell the user what has changed, later in this turn. */
 void tg_h2_stream_check(struct tg_h2_stream *st);
-/** The same for who waits for the header: it has come, or will not. */
+/** The same for who waits for the header or the end: it has come, or will not. */
 void tg_h2_stream_header_over(struct tg_h2_stream *st);
+/** Keep an interim header, or free it. */
+void tg_h2_stream_add_interim(struct tg_h2_stream *st, struct tg_h2_block *b);
 /** @return bytes that may be sent */
 size_t tg_h2_stream_window(const struct tg_h2_stream *st);
 void tg_h2_join_turns(struct tg_h2_stream *st);

@@ -163,6 +163,47 @@ static int l_refusals(lua_State *L)
     return 1;
 }
 
+/* @return number of results pushed, 0 to wait on */
+static int step_greeting(lua_State *L, struct tg_session_box *b)
+{
+    if (b->s == NULL || b->s->dead)
+        return tg_session_fail(L, b);
+    if (!tg_h2_is_greeted(b->s))
+        return 0;
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/** session:greeting([deadline in ms]) → true: the peer's SETTINGS have come, it speaks HTTP/2 | nil, err */
+static int l_greeting(lua_State *L)
+{
+    struct tg_session_box *b = check_box(L);
+    uint64_t deadline = tg_opt_deadline(L, 2);
+    tg_check_parkable(L, &b->asker);
+    return tg_session_ask(L, b, step_greeting, deadline);
+}
+
+/** session:takes_websockets() → whether the peer takes extended CONNECT, as far as it has said so */
+static int l_takes_websockets(lua_State *L)
+{
+    struct tg_session_box *b = check_box(L);
+    lua_pushboolean(L, b->s != NULL && tg_h2_takes_connect_protocol(b->s));
+    return 1;
+}
+
+/** session:exchange(scheme) → stream to which a request of HTTP/1.1 is written, to read its response
+ * | nil, err */
+static int l_exchange(lua_State *L)
+{
+    static const char *const schemes[] = { "http", "https", NULL };
+    struct tg_session_box *b = check_box(L);
+    const char *scheme = schemes[luaL_checkoption(L, 2, NULL, schemes)];
+    struct tg_error err;
+    if (b->s == NULL)
+        return tg_session_fail(L, b);
+    return tg_session_push_stream(L, tg_h2_http1_exchange(b->s, scheme, &err), &err);
+}
+
 /** session:failure() → why it ended, or nil while it has not */
 static int l_failure(lua_State *L)
 {
@@ -351,19 +392,30 @@ static int l_http1(lua_State *L)
     return 2;
 }
 
+/** tie(client, upstream): an exchange of a client is taken back, and fails with "closed", when the peer of a
+ * server's is gone before it was answered; nothing for other streams */
+static int l_tie(lua_State *L)
+{
+    struct tg_stream *client = tg_stream_check(L, 1), *upstream = tg_stream_check(L, 2);
+    if (client != NULL && upstream != NULL)
+        tg_h2_http1_tie(client, upstream);
+    return 0;
+}
+
 int luaopen_tidegate_native_h2(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         { "request", l_request }, { "drain", l_drain },     { "is_alive", l_is_alive },
         { "room", l_room },       { "failure", l_failure }, { "silence", l_silence },
-        { "refusals", l_refusals }, { NULL, NULL },
+        { "refusals", l_refusals }, { "greeting", l_greeting }, { "exchange", l_exchange },
+        { "takes_websockets", l_takes_websockets }, { NULL, NULL },
     };
     static const luaL_Reg none[] = { { NULL, NULL } };
     static const luaL_Reg functions[] = {
         { "start", l_start },       { "headers", l_headers }, { "respond", l_respond },
         { "finish", l_finish },     { "trailers", l_trailers }, { "reset", l_reset },
         { "grpc", l_grpc },         { "http1", l_http1 },     { "expect_ok", l_expect_ok },
-        { NULL, NULL },
+        { "tie", l_tie },           { NULL, NULL },
     };
     tg_session_class(L, SESSION_MT, methods);
     tg_class(L, WAIT_MT, none, l_wait_gc, NULL);

@@ -26,7 +26,8 @@ static bool is_over(const struct tg_h2_stream *st)
 static unsigned ready_of(const struct tg_h2_stream *st)
 {
     unsigned events = 0;
-    if (st->in.first != NULL || st->fin_received || st->refused || is_over(st))
+    bool head = st->awaits_heads && (st->headers != NULL || st->interims != NULL);
+    if (st->in.first != NULL || st->fin_received || st->refused || is_over(st) || head)
         events |= TG_READABLE;
     if (is_over(st))
         events |= TG_WRITABLE;
@@ -42,11 +43,21 @@ static void tell_of_header(struct tg_h2_stream *st)
     cb(st->headers_arg, &st->base);
 }
 
+static void tell_of_end(struct tg_h2_stream *st)
+{
+    tg_h2_headers_cb cb = st->on_over;
+    if (cb == NULL || !is_over(st))
+        return;
+    st->on_over = NULL;
+    cb(st->over_arg, &st->base);
+}
+
 /* Headers, reading and failing are told here; writing comes by turns. */
 static void on_defer(void *arg)
 {
     struct tg_h2_stream *st = arg;
     tell_of_header(st);
+    tell_of_end(st);
     unsigned events = ready_of(st);
     if (events == 0)
         return;
@@ -62,7 +73,7 @@ void tg_h2_stream_check(struct tg_h2_stream *st)
 
 void tg_h2_stream_header_over(struct tg_h2_stream *st)
 {
-    if (st->on_headers != NULL)
+    if (st->on_headers != NULL || st->on_over != NULL)
         tg_defer(st->base.reactor, &st->defer);
 }
 
@@ -71,6 +82,15 @@ void tg_h2_on_headers(struct tg_stream *s, tg_h2_headers_cb cb, void *arg)
     struct tg_h2_stream *st = (struct tg_h2_stream *)s;
     st->on_headers = cb;
     st->headers_arg = arg;
+}
+
+void tg_h2_on_over(struct tg_stream *s, tg_h2_headers_cb cb, void *arg)
+{
+    struct tg_h2_stream *st = (struct tg_h2_stream *)s;
+    st->on_over = cb;
+    st->over_arg = arg;
+    if (cb != NULL && is_over(st))
+        tg_defer(s->reactor, &st->defer);
 }
 
 /* --- turns ---------------------------------------------------------------------------------- */
@@ -268,7 +288,7 @@ static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int c
         return (ssize_t)most; /* the peer has enough, RFC 9113 8.1; its answer is still to be read */
     if (is_over(st))
         return break_off(st, "write");
-    if (st->fin_queued || !st->answered)
+    if (st->fin_queued || !st->answered || st->id == 0)
         return tg_stream_break(s, "write", TG_INVALID,
                                st->answered ? "it has ended" : "no response was sent");
     size_t window = tg_h2_stream_window(st);
@@ -350,10 +370,10 @@ void tg_h2_stream_part(struct tg_h2_stream *st)
     leave_queue(st);
     tg_h2_leave_turns(st);
     tg_h2_hold(h, -(int32_t)st->held);
-    if (!st->closed && st->id > 0) {
+    if (!st->closed && st->id > 0)
         nghttp2_session_set_stream_user_data(h->ng, st->id, NULL);
+    if (!st->closed)
         h->open--;
-    }
     *st->link = st->next;
     if (st->next != NULL)
         st->next->link = st->link;
@@ -372,6 +392,8 @@ void tg_h2_stream_free(struct tg_h2_stream *st)
 {
     tg_defer_cancel(st->base.reactor, &st->defer);
     drop_input(st);
+    for (struct tg_h2_block *b; (b = tg_h2_next_interim(&st->base)) != NULL;)
+        free(b);
     free(st->headers);
     free(st->trailers);
     free(st->last_words);
@@ -381,7 +403,7 @@ void tg_h2_stream_free(struct tg_h2_stream *st)
 void tg_h2_reset(struct tg_stream *s, uint32_t code)
 {
     const struct tg_h2_stream *st = (const struct tg_h2_stream *)s;
-    if (is_over(st))
+    if (is_over(st) || st->id == 0)
         return;
     nghttp2_submit_rst_stream(st->session->ng, NGHTTP2_FLAG_NONE, st->id, code);
     tg_h2_stir(st->session);
@@ -404,10 +426,12 @@ static void make_orphan(struct tg_h2_stream *st)
 static void stream_close(struct tg_stream *s)
 {
     struct tg_h2_stream *st = (struct tg_h2_stream *)s;
-    tg_h2_headers_cb cb = st->on_headers;
-    st->on_headers = NULL;
+    tg_h2_headers_cb cb = st->on_headers, over = st->on_over;
+    st->on_headers = st->on_over = NULL;
     if (cb != NULL)
         cb(st->headers_arg, NULL);
+    if (over != NULL)
+        over(st->over_arg, NULL);
     if (!is_over(st)) {
         if (st->fin_queued && !st->fin_sent) {
             make_orphan(st);
@@ -476,6 +500,36 @@ const struct tg_h2_block *tg_h2_headers(const struct tg_stream *s)
 const struct tg_h2_block *tg_h2_trailers(const struct tg_stream *s)
 {
     return ((const struct tg_h2_stream *)s)->trailers;
+}
+
+void tg_h2_stream_add_interim(struct tg_h2_stream *st, struct tg_h2_block *b)
+{
+    struct tg_h2_block **last = &st->interims;
+    if (!st->awaits_heads || st->interim_count == TG_H2_INTERIMS) {
+        free(b);
+        return;
+    }
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = b;
+    st->interim_count++;
+    tg_h2_stream_check(st);
+}
+
+struct tg_h2_block *tg_h2_next_interim(struct tg_stream *s)
+{
+    struct tg_h2_stream *st = (struct tg_h2_stream *)s;
+    struct tg_h2_block *b = st->interims;
+    if (b != NULL) {
+        st->interims = b->next;
+        st->interim_count--;
+    }
+    return b;
+}
+
+void tg_h2_await_heads(struct tg_stream *s)
+{
+    ((struct tg_h2_stream *)s)->awaits_heads = true;
 }
 
 void tg_h2_expect_ok(struct tg_stream *s)

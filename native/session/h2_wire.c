@@ -242,6 +242,18 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
     return 0;
 }
 
+/* A request that waited for its turn when the peer said goodbye: as good as refused. */
+static int on_frame_not_send(nghttp2_session *ng, const nghttp2_frame *frame, int code, void *arg)
+{
+    struct tg_h2_stream *st = NULL;
+    (void)code, (void)arg;
+    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        st = stream_of(ng, frame->hd.stream_id);
+    if (st != NULL)
+        st->unsent = true;
+    return 0;
+}
+
 /* --- callbacks of the library: what has come --------------------------------------------------- */
 
 static void fill_tokens(struct tg_h2 *h)
@@ -370,8 +382,10 @@ static void take_header(struct tg_h2 *h, struct tg_h2_stream *st)
     if (st->complete)
         return; /* those were the trailers */
     if (h->options.client && tg_h2_block_find(st->headers, ":status", &status) &&
-        status.value[0] == '1') {
-        drop_block(&st->headers); /* an interim answer: RFC 9113 8.1 */
+        status.value_len > 0 && status.value[0] == '1') { /* an interim answer: RFC 9113 8.1 */
+        spend(h, &h->frame_tokens, "the peer floods us with interim answers");
+        tg_h2_stream_add_interim(st, st->headers);
+        st->headers = NULL;
         return;
     }
     st->complete = true;
@@ -379,6 +393,8 @@ static void take_header(struct tg_h2 *h, struct tg_h2_stream *st)
         judge_status(h, st);
     if (h->options.client) {
         tg_h2_stream_header_over(st);
+        if (st->awaits_heads)
+            tg_h2_stream_check(st);
         return;
     }
     st->waiting = true;
@@ -435,6 +451,8 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
             h->measured = true;
             h->rtt = (uint32_t)(h->base.reactor->now - h->started);
         }
+        if (!h->greeted)
+            tg_defer(h->base.reactor, &h->event);
         h->greeted = true;
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
             take_settings(h);
@@ -482,7 +500,7 @@ static int on_stream_over(nghttp2_session *ng, int32_t id, uint32_t code, void *
     nghttp2_session_set_stream_user_data(ng, id, NULL);
     h->open--;
     st->closed = true;
-    st->code = code;
+    st->code = st->unsent ? NGHTTP2_REFUSED_STREAM : code;
     if (st->orphan || (!h->options.client && (st->waiting || !st->complete))) {
         tg_h2_stream_part(st);
         tg_h2_stream_free(st);
@@ -502,6 +520,7 @@ nghttp2_session_callbacks *tg_h2_callbacks(void)
     nghttp2_session_callbacks_set_send_data_callback(c, on_data);
     nghttp2_session_callbacks_set_data_source_read_length_callback(c, on_frame_size);
     nghttp2_session_callbacks_set_on_frame_send_callback(c, on_frame_send);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(c, on_frame_not_send);
     nghttp2_session_callbacks_set_on_begin_frame_callback(c, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(c, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(c, on_header);

@@ -109,7 +109,8 @@ describe("sniffing", function()
       local url = ("https://localhost:%d"):format(nginx.https)
       local out, result = curl(version, "--cacert", authority.cert, "-x", "http://127.0.0.1:" .. p:port(1), "-p",
         url .. "/whoami", url .. "/hello.html")
-      assert.match("HTTP/1.1 localhost\n.*hello from the origin", out, 1, false, result.stderr)
+      local same = version == "--http2" and "HTTP/2.0" or "HTTP/1.1"
+      assert.match(same .. " localhost\n.*hello from the origin", out, 1, false, result.stderr)
       local list = records(2)
       assert.same({ 200, "localhost:" .. nginx.https }, { list[1].http.statusCode, list[1].host })
     end))

@@ -34,6 +34,10 @@ M.METADATA = {
   backup = { type = "bool", doc = "use only when all others have failed" },
   maxFails = { type = "int", keep_zero = true, doc = "failures before the node is left alone" },
   failTimeout = { type = "duration", keep_zero = true, doc = "how long it is left alone" },
+  ["http.version"] = {
+    type = "string",
+    doc = "of a forwarder's target: 1.1, 2 or auto (HTTP/2 for clients that speak it, if the target does)",
+  },
 }
 
 local INHERITED = { "interface", "so_mark", "netns", "proxyProtocol" }
@@ -122,29 +126,66 @@ local function read_health(self, config, options)
   })
 end
 
+local VERSIONS = { [""] = "auto", auto = "auto", ["1"] = "1.1", ["1.1"] = "1.1", ["2"] = "2" }
+
+-- In which version of HTTP a target is spoken to.
+local function read_version(self)
+  local word = self.md["http.version"] or ""
+  self.http_version = VERSIONS[word]
+  if not self.http_version then
+    return nil, failure.new("config", ("http.version %q is none of 1.1, 2 and auto"):format(word))
+  end
+  return true
+end
+
+-- The protocols of TLS that are configured, with HTTP/2 and without.
+local function split_protocols(given)
+  local with, without = {}, {}
+  for _, name in ipairs(given or {}) do
+    with[#with + 1] = name
+    if name ~= "h2" then
+      without[#without + 1] = name
+    end
+  end
+  return with, without
+end
+
+-- @param config of TLS  @param protocols to offer  @return context | nil, err
+local function target_context(config, protocols)
+  local given = config.options or {}
+  return tls.client {
+    secure = config.secure,
+    options = {
+      minVersion = given.minVersion, maxVersion = given.maxVersion, cipherSuites = given.cipherSuites,
+      alpn = #protocols > 0 and protocols or nil,
+    },
+  }
+end
+
 -- What is done to HTTP on its way to a target, and TLS towards it.
 local function read_web(self, config, options)
-  local err
+  local ok, err = read_version(self)
+  if not ok then
+    return nil, err
+  end
   self.rewrite, err = rewrite.new(config, options.registry)
   if err then
     return nil, err
   end
   local settings = config.tls
   if settings then -- of a target
-    local given, protocols = settings.options or {}, nil
-    for _, name in ipairs(given.alpn or {}) do
-      if name ~= "h2" then -- targets are spoken to in HTTP/1.1
-        protocols = protocols or {}
-        protocols[#protocols + 1] = name
-      end
+    local with, without = split_protocols(settings.options and settings.options.alpn)
+    if #with > 0 and #with == #without then
+      self.http_version = "1.1" -- TLS cannot agree on another one
+    elseif #with > 0 and #without == 0 and self.http_version == "auto" then
+      self.http_version = "2"
+    elseif #with == 0 then
+      with = self.http_version == "2" and { "h2" } or { "h2", "http/1.1" }
     end
-    self.tls_context, err = tls.client {
-      secure = settings.secure,
-      options = {
-        minVersion = given.minVersion, maxVersion = given.maxVersion, cipherSuites = given.cipherSuites,
-        alpn = protocols,
-      },
-    }
+    self.tls_context, err = target_context(settings, without)
+    if self.tls_context and self.http_version ~= "1.1" then
+      self.tls_context_h2, err = target_context(settings, with)
+    end
     local name = settings.serverName
     self.tls_name = name and name ~= "" and name or self.host ~= "" and self.host or nil
   end

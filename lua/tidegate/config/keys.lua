@@ -52,7 +52,16 @@ keys.node = {
   failTimeout = { type = "duration", doc = "instead of the selector's" },
 }
 
--- Targets of a forwarder.
-keys.forward_node = keys.node
+--- Targets of a forwarder.
+keys.forward_node = {
+  ["http.version"] = {
+    type = "string",
+    default = "auto",
+    doc = "of HTTP towards it: 1.1, 2, or auto: 2 for clients that speak it, if it does",
+  },
+}
+for key, spec in pairs(keys.node) do
+  keys.forward_node[key] = spec
+end
 
 return keys

@@ -10,6 +10,9 @@ local MOST = 64 * 1024 * 1024 -- bytes
 
 --- Say that no more comes and take in, for a bounded time, what the peer had under way.
 return function(stream)
+  if stream:layer() == "http2" then -- streams of it are closed without harm to what was said
+    return
+  end
   stream:set_deadline(task.now() + LONGEST)
   if stream:shutdown() then
     body.copy(stream, nil, MOST, nil, QUIET)

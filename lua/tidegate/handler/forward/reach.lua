@@ -10,7 +10,8 @@ local NO_PORT = { unix = true, serial = true }
 --- Connect to a target, or where the client wants to go if the target has no address.
 -- @param handler with proxy_version: the version of the PROXY header to begin with, or nil
 -- @param options { network = of targets that do not say it (unix and serial: of all), port = of addresses
---   without one, host = "host:port" of the client's, or nil; address = instead of the node's, or nil }
+--   without one, host = "host:port" of the client's, or nil; address = instead of the node's, or nil;
+--   shared = the connection is not this client's alone: not it counts as the node's load, but each request }
 -- @return stream | nil, err
 return function(handler, ctx, node, options)
   local network, address = node.network or options.network, options.address or node.addr
@@ -32,7 +33,9 @@ return function(handler, ctx, node, options)
     return nil, node:blame(err)
   end
   node.mark:ok()
-  load.settle(ctx, node, upstream)
+  if not options.shared then
+    load.settle(ctx, node, upstream)
+  end
   if handler.proxy_version then
     local ok
     ok, err = proxy_protocol.send(ctx, upstream, handler.proxy_version)

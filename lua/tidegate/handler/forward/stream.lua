@@ -41,8 +41,12 @@ end
 
 --- Close what is kept for later requests.
 function M.close(self)
-  if self.sniffer and self.sniffer.pool then
-    self.sniffer.pool:close()
+  local engine = self.sniffer
+  if engine and engine.pool then
+    engine.pool:close()
+  end
+  if engine and engine.sessions then
+    engine.sessions:close()
   end
 end
 

@@ -4,6 +4,7 @@ local body = require "tidegate.native.body"
 local cache = require "tidegate.handler.http.cache"
 local copy = require "tidegate.handler.http.copy"
 local failure = require "tidegate.failure"
+local h2 = require "tidegate.native.h2"
 local head = require "tidegate.net.http.head"
 local linger = require "tidegate.net.linger"
 local origin = require "tidegate.handler.http.origin"
@@ -24,6 +25,7 @@ local M = {}
 M.KEEP = "keep"
 
 local KEEP = M.KEEP
+local BAD_GATEWAY = reply.empty(502)
 local UNAVAILABLE = reply.empty(503)
 local FORBIDDEN = reply.empty(403)
 local USER_AGENT = "User-Agent: Go-http-client/1.1\r\n" -- gost's, when the client sends none
@@ -49,6 +51,7 @@ local RESPONSE_DROPPED_UNPACKED = set [[ connection keep-alive proxy-connection 
   trailer content-length content-encoding ]]
 local STORED_SECONDS = 60 -- in which a client must take a stored response
 local REPEATABLE = set "GET HEAD OPTIONS TRACE"
+local ATTEMPTS = 3
 
 -- The protocol a request wants to change to, or nil.  Not HTTP/2: its requests would go past whoever looks
 -- at those of HTTP/1.1.
@@ -87,15 +90,17 @@ end
 
 local function response_head(request, response, dropped, tail)
   local fields = request.settings and request.settings.response_fields
-  return ("HTTP/1.%d %03d %s\r\n%s%s%s\r\n"):format(request.minor, response.status, response.reason,
+  local reason = response.reason ~= "" and response.reason or reply.reason(response.status)
+  return ("HTTP/1.%d %03d %s\r\n%s%s%s\r\n"):format(request.minor, response.status, reason,
     head.lines(response, fields and fields:without(dropped) or dropped), fields and fields.lines or "", tail)
 end
 
 -- Responses ---------------------------------------------------------------------------------------
 
--- The time limit counts from the end of the upload.
-local function receive_head(self, upstream, job)
-  local limit = self.md.readTimeout > 0 and self.md.readTimeout * 1000
+-- The time limit counts from the end of the upload.  Between two that speak HTTP/2 there is none: calls may take
+-- their time, and who does not want to wait takes the request back.
+local function receive_head(self, upstream, request, job)
+  local limit = not request.patient and self.md.readTimeout > 0 and self.md.readTimeout * 1000 or nil
   while true do
     upstream:set_deadline(limit and task.now() + limit)
     local response, err = head.response(upstream)
@@ -111,7 +116,7 @@ end
 -- @return response | nil, err, whether it is the client who is gone
 local function receive(self, stream, upstream, request, job)
   while true do
-    local response, err = receive_head(self, upstream, job)
+    local response, err = receive_head(self, upstream, request, job)
     if not response then
       local gone = upload.client_failure(job)
       return nil, gone or err:during("response"), gone ~= nil
@@ -318,8 +323,20 @@ local function respond(self, ctx, stream, upstream, request, response, job)
   return KEEP
 end
 
+-- A request has failed before its answer.  @return whether another attempt is worth it
+local function repeats(stream, request, used, job, err)
+  if err.code == "closed" then -- the client has taken it back
+    return false
+  elseif request.multiplexed and err.code == "busy" then -- refused: nothing was done about it
+    return not job or upload.rewind(job, stream)
+  end
+  return used == true and job == nil and REPEATABLE[request.method]
+end
+
 -- One attempt.  @return as M.serve, and whether another one is worth it
 local function attempt(self, ctx, stream, request, fresh)
+  local upgrade = wanted_upgrade(request)
+  request.upgrade = upgrade
   local upstream, used = request.origin:open(self, ctx, request, fresh)
   if not upstream then
     return nil, used, "unavailable"
@@ -327,8 +344,11 @@ local function attempt(self, ctx, stream, request, fresh)
   if request.rec then
     recording.upstream(request.rec, upstream)
   end
+  request.patient = request.multiplexed and ctx.carrier_of_h2
+  if request.patient then
+    h2.tie(stream, upstream)
+  end
 
-  local upgrade = wanted_upgrade(request)
   local job, err = upload.send(self, stream, upstream, request, request_head(self, request, upgrade))
   local response, client_gone
   if job ~= false then
@@ -342,9 +362,12 @@ local function attempt(self, ctx, stream, request, fresh)
     if client_gone then
       return nil, err
     end
-    local again = used == true and job == nil and REPEATABLE[request.method]
+    local again = repeats(stream, request, used, job, err)
     silence.ended(ctx, not again and ctx.unanswered, 1, 0)
-    return nil, err, again and "again" or "unavailable"
+    if request.multiplexed and request.origin.blame then
+      err = request.origin:blame(err)
+    end
+    return nil, err, again and "again" or request.multiplexed and "bad" or "unavailable"
   end
   silence.ended(ctx, ctx.unanswered, 1, 1)
   if request.origin.judge then
@@ -390,15 +413,19 @@ local function exchange(self, ctx, stream, request)
     return serve_cached(ctx, stream, request)
   end
   local result, err, verdict = attempt(self, ctx, stream, request, false)
-  if verdict == "again" then
+  for _ = 2, ATTEMPTS do
+    if verdict ~= "again" then
+      break
+    end
     result, err, verdict = attempt(self, ctx, stream, request, true)
   end
   if verdict and entry and entry.bytes and self.md["cache.serveStale"] then
     ctx.log:debug("the origin fails, an old response is served: " .. tostring(err))
     return serve_cached(ctx, stream, request)
   elseif verdict then
-    recording.replied(ctx, UNAVAILABLE)
-    refuse(stream, request, UNAVAILABLE)
+    local bytes = request.multiplexed and BAD_GATEWAY or UNAVAILABLE
+    recording.replied(ctx, bytes)
+    refuse(stream, request, bytes)
   end
   return result, err
 end

@@ -5,6 +5,7 @@
 -- connections to it meant to be used again?
 
 local body = require "tidegate.native.body"
+local sessions = require "tidegate.net.http.sessions"
 
 local M = {}
 
@@ -34,6 +35,7 @@ local function key_of(ctx, request)
 end
 
 function named.open(_, engine, ctx, request, fresh)
+  request.multiplexed = false
   if engine.pool and not fresh then
     local upstream = engine.pool:take(key_of(ctx, request))
     if upstream then
@@ -71,7 +73,8 @@ function M.fixed(first, dial)
   return setmetatable({ first = first, dial = dial, idle = {} }, fixed_mt)
 end
 
-function fixed:open(_, ctx, _, fresh)
+function fixed:open(_, ctx, request, fresh)
+  request.multiplexed = false
   local first = self.first
   if first then
     self.first = nil
@@ -109,6 +112,62 @@ function fixed:close()
     stream:close()
   end
   self.idle = {}
+end
+
+-- One place that speaks HTTP/2 ---------------------------------------------------------------------
+
+local shared = {}
+local shared_mt = { __index = shared }
+
+--- The same for an end that has chosen HTTP/2: its sessions are shared by the requests that go there.
+-- @param first a stream that leads there, not used yet
+-- @param dial function(ctx) → another one, its protocol | nil, err
+-- @param dial_plain function(ctx) → one for HTTP/1.1 | nil, err: for what HTTP/2 cannot carry
+function M.shared(first, dial, dial_plain)
+  return setmetatable({
+    first = first, dial = dial, plain = M.fixed(nil, dial_plain), sessions = sessions.new(),
+  }, shared_mt)
+end
+
+function shared:open(engine, ctx, request, fresh)
+  local upgrade = request.upgrade
+  local upstream, used, other
+  if not upgrade or upgrade:lower() == "websocket" then
+    upstream, used, other = self.sessions:open("", {
+      scheme = "https", websocket = upgrade ~= nil, except = fresh and request.session or nil,
+    }, function()
+      local first = self.first
+      if first then
+        self.first = nil
+        return first, "h2"
+      end
+      return self.dial(ctx)
+    end)
+  end
+  request.multiplexed = upstream ~= nil
+  if upstream then
+    request.session = other
+    return ctx:own(upstream), used
+  elseif used or other then
+    return other, used
+  end
+  return self.plain:open(engine, ctx, request, fresh)
+end
+
+function shared:keep(engine, ctx, request, stream)
+  return not request.multiplexed and self.plain:keep(engine, ctx, request, stream)
+end
+
+function shared:lasts() -- luacheck: ignore self
+  return true
+end
+
+function shared:close()
+  if self.first then
+    self.first:close()
+  end
+  self.sessions:close()
+  self.plain:close()
 end
 
 return M

@@ -27,6 +27,15 @@ local function length_of(message, framing)
   return message.length or framing
 end
 
+-- The fields of a message; those of HTTP/2 have no coding of transfers, which is our way to look at it.
+local function fields_of(message, is_h2)
+  local fields = object.header(message)
+  if is_h2 and type(fields) == "table" then
+    fields["Transfer-Encoding"] = nil
+  end
+  return fields
+end
+
 --- A request has come.
 -- @return what is to be said about it at its end, or nil: it is not recorded
 function M.begin(ctx, request)
@@ -46,6 +55,7 @@ function M.begin(ctx, request)
     rx = rx,
     tx = tx,
     most = mode == "headers" and 0 or bound.options.body,
+    is_h2 = ctx.carrier_of_h2,
     extra = {
       proto = "http",
       asked = request.address,
@@ -53,12 +63,12 @@ function M.begin(ctx, request)
       http = {
         host = request.host or request.authority or "",
         method = request.method,
-        proto = "HTTP/1." .. request.minor,
+        proto = ctx.carrier_of_h2 and "HTTP/2.0" or "HTTP/1." .. request.minor,
         scheme = request.method == "CONNECT" and "http" or request.url_host and request.scheme or "",
         uri = request.target,
         request = {
           contentLength = length_of(request, head.request_framing(request)),
-          header = object.header(request),
+          header = fields_of(request, ctx.carrier_of_h2),
         },
         response = {},
       },
@@ -102,7 +112,7 @@ function M.changed(rec, request, host, target)
   http.host, http.uri = request.send_host, request.send_target
   http.request = {
     contentLength = request.whole_body and #request.whole_body or http.request.contentLength,
-    header = object.header(head.lines(request, request.dropped) .. (request.added or "")),
+    header = fields_of(head.lines(request, request.dropped) .. (request.added or ""), rec.is_h2),
   }
 end
 
@@ -121,7 +131,7 @@ function M.response(rec, response, framing)
   http.statusCode = response.status
   http.response = {
     contentLength = length_of(response, framing),
-    header = object.header(response),
+    header = fields_of(response, rec.is_h2),
   }
 end
 

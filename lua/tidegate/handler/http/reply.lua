@@ -29,6 +29,11 @@ local REASONS = {
   [510] = "Not Extended", [511] = "Network Authentication Required",
 }
 
+--- @return "Forbidden", "" for what nobody knows
+function M.reason(code)
+  return REASONS[code] or ""
+end
+
 --- @return "HTTP/1.1 403 Forbidden\r\n"
 function M.status_line(code)
   local reason = REASONS[code]

@@ -7,15 +7,20 @@ local task = require "tidegate.native.task"
 
 local M = {}
 
+local REPLAY = 65536 -- bytes of a body that are kept for a target that refuses the request
+
 -- The response may come before the body is through.
 local function upload(job)
-  local room = recording.room(job.rec, job.framing)
-  local moved, err, side, _, kept = body.copy(job.client, job.upstream, job.framing, job.head, job.stall,
+  local room = math.max(recording.room(job.rec, job.framing), job.replay)
+  local moved, err, side, _, kept, cut = body.copy(job.client, job.upstream, job.framing, job.head, job.patience,
     job.stall, nil, room)
-  if room > 0 then
-    recording.request_body(job.rec, moved and err or kept, job.framing)
-    err = not moved and err or nil
+  if moved then
+    kept, cut, err, side = err, side, nil, nil
   end
+  if room > 0 and job.rec then
+    recording.request_body(job.rec, kept, job.framing)
+  end
+  job.kept = room > 0 and not cut and kept or nil
   job.over, job.ok, job.err, job.side = true, moved ~= nil, err, side
   job.ended = task.now()
   if not moved and side == "from" then
@@ -54,6 +59,8 @@ function M.send(engine, stream, upstream, request, bytes)
     framing = framing,
     head = bytes,
     stall = engine.stall,
+    patience = request.patient and 0 or engine.stall, -- a call's client may say nothing for hours
+    replay = request.multiplexed and REPLAY or 0,
     rec = request.rec,
     waiter = task.waiter(),
     over = false,
@@ -61,6 +68,11 @@ function M.send(engine, stream, upstream, request, bytes)
   stream:set_deadline(nil)
   task.spawn(upload, job)
   return job
+end
+
+--- Put what was sent of a body back, to be sent again.  @return whether that is possible
+function M.rewind(job, stream)
+  return job.over and job.side ~= "from" and job.kept ~= nil and stream:unread(job.kept) ~= nil
 end
 
 --- What happened when the client broke its request off, else nil.

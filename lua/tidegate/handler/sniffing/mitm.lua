@@ -107,20 +107,22 @@ function methods:context(name)
   return context
 end
 
--- Upstreams are spoken to in HTTP/1.1, whatever the client speaks.
-local function upstream_alpn(offered)
+-- What is offered to the server: of what the client offers, that which can be looked into.
+local function upstream_alpn(offered, plain)
   local list = {}
   for _, name in ipairs(offered) do
-    if name ~= "h2" then
+    if name == "http/1.1" or name == "h2" and not plain then
       list[#list + 1] = name
     end
   end
   return #list > 0 and list or { "http/1.1" }
 end
 
--- A function that puts TLS over streams to the real server.
-local function encrypter(self, ctx, hello, name)
-  local context, err = tls.client({ secure = hello.server_name ~= nil }, upstream_alpn(self.alpn or hello.alpn))
+-- @param plain whether to offer HTTP/1.1 alone
+-- @return a function that puts TLS over streams to the real server: → stream, protocol | nil, err
+local function encrypter(self, ctx, hello, name, plain)
+  local context, err = tls.client({ secure = hello.server_name ~= nil },
+    upstream_alpn(self.alpn or hello.alpn, plain))
   if not context then
     return nil, err
   end
@@ -129,7 +131,20 @@ local function encrypter(self, ctx, hello, name)
     if not upper then
       return nil, why:during("TLS of " .. name)
     end
-    return upper
+    local info = native.info(upper)
+    return upper, info and info.alpn
+  end
+end
+
+-- @return a function that opens further connections: ctx → stream, protocol | nil, err
+local function dialer(way, encrypt, host)
+  return function(ctx)
+    local stream, err = way:connect(ctx, { proto = "tls", host = host })
+    if not stream then
+      return nil, err
+    end
+    local upper, protocol = encrypt(stream)
+    return upper and ctx:own(upper), protocol
   end
 end
 
@@ -145,9 +160,10 @@ function M.serve(engine, ctx, stream, upstream, way, hello)
   end
   local deadline = ctx:after(TIMEOUT)
   local encrypt, err = encrypter(self, ctx, hello, name)
-  local secured, context
+  local secured, context, agreed
   if encrypt then
-    secured, err = encrypt(upstream, deadline)
+    secured, agreed = encrypt(upstream, deadline)
+    err = agreed
   end
   if secured then
     ctx:own(secured)
@@ -170,15 +186,14 @@ function M.serve(engine, ctx, stream, upstream, way, hello)
   ctx.stream = ctx:own(inner)
 
   local host = ctx.sniffed.host and ctx.sniffed.host .. ":443"
-  local inside = tunnel.to(ctx, secured, function(other)
-    local more, why = way:connect(other, { proto = "tls", host = host })
-    if not more then
-      return nil, why
+  local plain
+  if agreed == "h2" then
+    plain, err = encrypter(self, ctx, hello, name, true)
+    if not plain then
+      return nil, err
     end
-    local upper
-    upper, why = encrypt(more)
-    return upper and other:own(upper), why
-  end)
+  end
+  local inside = tunnel.to(ctx, secured, dialer(way, encrypt, host), plain and dialer(way, plain, host))
   inside.prepare = way.inside and way:inside()
   local looking = setmetatable({ mitm = false }, { __index = engine })
   local info = native.info(inner)

@@ -25,9 +25,10 @@ end
 
 --- The same with another way to get further connections.
 -- @param owner the context whose end is the tunnel's
--- @param redial function(ctx) → stream | nil, err
-function M.to(owner, upstream, redial)
-  return setmetatable({ upstream = upstream, owner = owner, redial = redial }, known_mt)
+-- @param redial function(ctx) → stream, its protocol | nil, err
+-- @param dial_plain nil, or the same for HTTP/1.1 where `upstream` has agreed on HTTP/2
+function M.to(owner, upstream, redial, dial_plain)
+  return setmetatable({ upstream = upstream, owner = owner, redial = redial, dial_plain = dial_plain }, known_mt)
 end
 
 -- The open stream first, then others like it.
@@ -51,7 +52,8 @@ function known:origin(ctx, request, stream)
     end
   end
   if not self.all then
-    self.all = self.owner:own(origin.fixed(self.upstream, self.redial))
+    self.all = self.owner:own(self.dial_plain and origin.shared(self.upstream, self.redial, self.dial_plain)
+      or origin.fixed(self.upstream, self.redial))
   end
   return self.all
 end
