@@ -130,6 +130,11 @@ static const struct tg_stream_ops pair_ops = {
     .close = pair_close,
 };
 
+bool tg_stream_pair_is_left(const struct tg_stream *s)
+{
+    return s->ops == &pair_ops && ((const struct end *)s)->peer == NULL;
+}
+
 static struct end *make(struct tg_reactor *r, size_t capacity)
 {
     struct end *e = tg_zalloc(sizeof(*e));

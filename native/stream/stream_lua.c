@@ -670,6 +670,15 @@ static int l_tostring(lua_State *L)
     return 1;
 }
 
+/** is_left(one end of a pair) -> whether the other one is closed, and not only finished; true also when this
+ * one is closed */
+static int l_is_left(lua_State *L)
+{
+    const struct box *b = check_box(L, 1);
+    lua_pushboolean(L, b->s == NULL || tg_stream_pair_is_left(b->s));
+    return 1;
+}
+
 /** pair() -> two ends of an in-memory stream */
 static int l_pair(lua_State *L)
 {
@@ -706,6 +715,7 @@ int luaopen_tidegate_native_stream(lua_State *L)
     };
     static const luaL_Reg functions[] = {
         { "pair", l_pair },
+        { "is_left", l_is_left },
         { "dial", tg_stream_dial_lua },
         { "options", tg_socket_options_lua },
         { NULL, NULL },

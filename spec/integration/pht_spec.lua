@@ -89,6 +89,39 @@ describe("pht", function()
     stop()
   end))
 
+  it("passes ends on, both kinds", helpers.task(function()
+    server.check_ends(function(where)
+      local far = proxy.start { "-L", "relay+pht://127.0.0.1:0" }
+      local near = proxy.start { "-L", "tcp://127.0.0.1:0/" .. where, "-F", "relay+pht://127.0.0.1:" .. far:port(1) }
+      return connect(near:port(1))
+    end)
+  end))
+
+  it("ends what belongs to a client that is gone, unless it comes back", helpers.task(function()
+    local ended = task.waiter()
+    local address, stop = server.accept(function(s)
+      s:write "hello"
+      repeat
+        local bytes = s:read()
+      until not bytes
+      s:close()
+      ended:wake(true)
+    end)
+    local p = proxy.start { "-L", ("forward+pht://127.0.0.1:0/%s"):format(address) }
+    local _, body = ask(p:port(1), "GET", "/authorize")
+    local request = ("GET /pull?%s HTTP/1.1\r\nHost: a\r\n\r\n"):format(body)
+    local first = connect(p:port(1))
+    first:write(request)
+    assert.truthy(first:read_until("\n\r\n", 4096))
+    first:close()
+    local second = connect(p:port(1))
+    second:write(request)
+    assert.is_nil(ended:wait(task.now() + 1500))
+    second:close()
+    assert.is_true(ended:wait(task.now() + 20000)) -- a silent tunnel would have a minute
+    stop()
+  end))
+
   it("says which side is wrong", helpers.task(function()
     local far = proxy.start { "-L", "file://127.0.0.1:0" }
     local near = proxy.start { "-L", "socks5://127.0.0.1:0", "-F", ("socks5+pht://127.0.0.1:%d"):format(far:port(1)) }

@@ -2,6 +2,7 @@
 
 local base64 = require "tidegate.net.http.base64"
 local failure = require "tidegate.failure"
+local half = require "tidegate.net.pht.half"
 local head = require "tidegate.net.http.head"
 local http1 = require "tidegate.native.http1"
 local lines = require "tidegate.net.pht.lines"
@@ -14,18 +15,20 @@ local M = {}
 local CHUNK = 32768
 local ANSWER = 60000 -- ms for the answer to a POST
 local SILENT = 60000 -- ms without a line
-local LINGER = 5 -- seconds for the server's last words once we have finished
+local LINGER = 5000 -- ms for the last words of a server that knows no half-close, once we have finished
+local LOOK = 100 -- ms
 
 local function wrong(message_text, status)
   return nil, failure.new("protocol", message_text:format(status), { layer = "pht" })
 end
 
-local function request_of(self, method, target, length)
+local function request_of(self, method, target, length, finished)
   local fields = { { "Host", self.host } }
   for _, field in ipairs(self.fields) do
     fields[#fields + 1] = field
   end
   fields[#fields + 1] = length and { "Content-Length", tostring(length) } or nil
+  fields[#fields + 1] = finished and { half.FIELD, "yes" } or nil
   return http1.encode(("%s %s HTTP/1.1"):format(method, target), fields)
 end
 
@@ -65,7 +68,7 @@ local function finish(place, response)
   end
 end
 
--- @return token | nil, err
+-- @return token, whether the server knows half-close | nil, err
 local function authorize(self, place)
   local response, err = exchange(self, place, request_of(self, "GET", self.authorize), nil, ANSWER)
   if not response then
@@ -80,13 +83,14 @@ local function authorize(self, place)
   if not token then
     return nil, err or failure.new("protocol", "the server gives no token; it is no pht server", { layer = "pht" })
   end
-  return token
+  return token, head.get(response, half.FIELD:lower()) ~= nil
 end
 
-local function post(self, place, token, bytes)
+-- @param bytes nil: the end, of the tunnel or, `finished`, of what we say
+local function post(self, place, token, bytes, finished)
   local text = bytes and base64.encode(bytes) .. "\n" or ""
-  local response, err = exchange(self, place, request_of(self, "POST", self.push .. "?token=" .. token, #text), text,
-    ANSWER)
+  local response, err = exchange(self, place,
+    request_of(self, "POST", self.push .. "?token=" .. token, #text, finished), text, ANSWER)
   if not response then
     return nil, err
   elseif response.status ~= 200 then
@@ -96,6 +100,17 @@ local function post(self, place, token, bytes)
   ok, err = message.body(place.stream, head.response_framing(response, "POST"), 65536)
   finish(place, response)
   return ok and true, err
+end
+
+-- The user has finished: wait for the end of what the server says, unless the user is gone.
+local function await_end(self, place, token, stream, state)
+  local limit = not state.half_close and task.now() + LINGER
+  if state.half_close and not native.is_left(stream) and not post(self, place, token, nil, true) then
+    return
+  end
+  while not (state.over or native.is_left(stream) or limit and task.now() >= limit) do
+    state.ended:wait(task.now() + LOOK)
+  end
 end
 
 -- What the user writes.
@@ -113,9 +128,11 @@ local function go_up(self, place, token, stream, state)
     end
   end
   if not state.over then
-    state.ended:wait(task.now() + LINGER * 1000)
+    await_end(self, place, token, stream, state)
   end
-  post(self, place, token)
+  if not post(self, place, token) and state.pull.stream then
+    state.pull.stream:close() -- the server does not know, and would never end
+  end
   if place.stream then
     place.stream:close()
   end
@@ -140,10 +157,9 @@ end
 
 -- What the server sends.
 local function come_down(self, token, stream, state)
-  local place, again = {}, true
+  local place, again = state.pull, true
   while again do
     local response = exchange(self, place, request_of(self, "GET", self.pull .. "?token=" .. token), nil, SILENT)
-    state.pull = place
     again = response ~= nil and response.status == 200 and take_lines(place, response, stream)
     if response and place.stream then
       finish(place, response)
@@ -154,6 +170,7 @@ local function come_down(self, token, stream, state)
   end
   state.over = true
   stream:shutdown()
+  stream:interrupt() -- what would still be written leads nowhere
   state.ended:wake(true)
 end
 
@@ -162,15 +179,15 @@ end
 -- @return stream | nil, err
 function M.open(self)
   local place = {}
-  local token, err = authorize(self, place)
+  local token, more = authorize(self, place)
   if not token then
     if place.stream then
       place.stream:close()
     end
-    return nil, err:during "pht"
+    return nil, more:during "pht"
   end
   local inner, outer = native.pair()
-  local state = { ended = task.waiter() }
+  local state = { ended = task.waiter(), half_close = more, pull = {} }
   task.spawn(go_up, self, place, token, outer, state)
   task.spawn(come_down, self, token, outer, state)
   return inner

@@ -3,6 +3,7 @@
 -- One worker serves a socket, since requests of one tunnel come over several connections.
 
 local base64 = require "tidegate.net.http.base64"
+local half = require "tidegate.net.pht.half"
 local head = require "tidegate.net.http.head"
 local lines = require "tidegate.net.pht.lines"
 local linger = require "tidegate.net.linger"
@@ -19,16 +20,17 @@ local STALL = 30000 -- ms for a request's body, and for what is pushed to be tak
 local HEARTBEAT = 10000 -- ms
 local SILENT = 60000 -- ms without any request that end a tunnel
 local REMEMBERED = 60000 -- ms for which a tunnel that is over is known
+local RETURN = 1000 -- ms in which a client whose response was cut may ask anew
 local CHUNK = 32768
 local TUNNELS_MAX = 16384
 local TOKEN_MAX = 128
 
-local function say(stream, request, status, text)
+local function say(stream, request, status, text, fields)
   text = text or ""
   stream:set_deadline(task.now() + STALL)
   return stream:write(reply.status_line(status), request.persistent and "" or "Connection: close\r\n",
-    text ~= "" and "Content-Type: text/plain; charset=utf-8\r\n" or "", "Content-Length: ", tostring(#text),
-    "\r\n\r\n", text)
+    fields or "", text ~= "" and "Content-Type: text/plain; charset=utf-8\r\n" or "", "Content-Length: ",
+    tostring(#text), "\r\n\r\n", text)
 end
 
 -- Tunnels ----------------------------------------------------------------------------------------
@@ -103,7 +105,7 @@ local function authorize(self, stream, request)
   if not open_tunnel(self, token, stream) then
     return say(stream, request, 429)
   end
-  return say(stream, request, 200, "token=" .. token)
+  return say(stream, request, 200, "token=" .. token, half.LINE)
 end
 
 local function push(self, stream, request)
@@ -128,7 +130,11 @@ local function push(self, stream, request)
   elseif foreign then
     return say(stream, request, 400)
   elseif bytes == "" then
-    close_tunnel(self, tunnel)
+    if head.get(request, half.FIELD:lower()) then
+      tunnel.stream:shutdown()
+    else
+      close_tunnel(self, tunnel)
+    end
     return say(stream, request, 200)
   end
   tunnel.stream:set_deadline(task.now() + STALL)
@@ -170,6 +176,35 @@ local function send_lines(self, stream, tunnel, turn)
   return stream:write "0\r\n\r\n"
 end
 
+-- A client whose response was cut ends with that, unless it asks anew.
+local function await_return(self, tunnel)
+  task.sleep(RETURN / 1000)
+  if not tunnel.turn and tunnel.left then
+    close_tunnel(self, tunnel)
+  end
+end
+
+local function leave(self, tunnel, turn)
+  if tunnel.turn == turn then
+    tunnel.turn, tunnel.left = nil, true
+    task.spawn(await_return, self, tunnel)
+  end
+end
+
+-- The client of a response left, which nothing would tell before the next line.
+local function watch(self, stream, tunnel, turn)
+  if tunnel.turn ~= turn then
+    return
+  end
+  stream:set_deadline(nil)
+  local bytes, err = stream:peek(1)
+  if bytes or err.code == "canceled" or tunnel.turn ~= turn then
+    return
+  end
+  leave(self, tunnel, turn)
+  tunnel.stream:interrupt()
+end
+
 local function pull(self, stream, request)
   if request.method ~= "GET" then
     return say(stream, request, 400)
@@ -184,14 +219,16 @@ local function pull(self, stream, request)
     tunnel.stream:interrupt() -- the pull before this one ends
     task.sleep(0.001)
   end
-  tunnel.turn = turn
+  tunnel.turn, tunnel.left = turn, false
   local ok, err = stream:write(reply.status_line(200), request.persistent and "" or "Connection: close\r\n",
     "Content-Type: text/plain; charset=utf-8\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n")
   if ok then
+    task.spawn(watch, self, stream, tunnel, turn)
     ok, err = send_lines(self, stream, tunnel, turn)
+    stream:interrupt()
   end
-  if tunnel.turn == turn then
-    tunnel.turn = nil
+  if not ok then
+    leave(self, tunnel, turn)
   end
   return ok, err
 end
