@@ -319,6 +319,17 @@ static int l_respond(lua_State *L)
     return answer(L, s, "respond", tg_h2_respond(s, fields, count, lua_toboolean(L, 3)));
 }
 
+/** inform(stream, { ":status", "103", … }) → true | nil, err: an interim header, before respond() */
+static int l_inform(lua_State *L)
+{
+    struct tg_stream *s = check_stream(L, TG_WRITABLE);
+    struct tg_h2_field fields[FIELDS_MAX];
+    unsigned count = read_fields(L, 2, fields);
+    if (s == NULL)
+        return fail_stream(L);
+    return answer(L, s, "inform", tg_h2_inform(s, fields, count));
+}
+
 /** finish(stream, { name, value, … }) → true | nil, err: trailers, and the end of the body */
 static int l_finish(lua_State *L)
 {
@@ -415,7 +426,7 @@ int luaopen_tidegate_native_h2(lua_State *L)
         { "start", l_start },       { "headers", l_headers }, { "respond", l_respond },
         { "finish", l_finish },     { "trailers", l_trailers }, { "reset", l_reset },
         { "grpc", l_grpc },         { "http1", l_http1 },     { "expect_ok", l_expect_ok },
-        { "tie", l_tie },           { NULL, NULL },
+        { "tie", l_tie },           { "inform", l_inform },   { NULL, NULL },
     };
     tg_session_class(L, SESSION_MT, methods);
     tg_class(L, WAIT_MT, none, l_wait_gc, NULL);

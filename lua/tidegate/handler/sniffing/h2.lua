@@ -12,7 +12,7 @@ local HEADER_TIMEOUT = 60
 --- Serve a connection that begins with the preface of HTTP/2.
 -- @return true | nil, err
 function M.serve(engine, ctx, stream, way)
-  local session = h2.start(stream, { max_streams = STREAMS })
+  local session = h2.start(stream, { max_streams = STREAMS, connect_protocol = true })
   return ctx.service:serve_streams(ctx, session, function(one, carried)
     carried:set_deadline(one:after(HEADER_TIMEOUT))
     local headers, err = h2.headers(carried, true)
