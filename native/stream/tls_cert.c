@@ -86,7 +86,8 @@ static bool use_key(SSL_CTX *ctx, const char *cert, const char *where, char *err
     else if (key == NULL)
         snprintf(err, size, "no private key in %s: a PEM file is needed that holds "
                  "\"-----BEGIN PRIVATE KEY-----\"", place(where));
-    else if (SSL_CTX_use_PrivateKey(ctx, key) != 1)
+    /* A key of another kind goes into a slot of its own, and is only missed later. */
+    else if (SSL_CTX_use_PrivateKey(ctx, key) != 1 || SSL_CTX_check_private_key(ctx) != 1)
         snprintf(err, size, "the key in %s does not belong to the certificate in %s",
                  place(where), place(cert));
     else

@@ -84,8 +84,18 @@ describe("configuration", function()
         "a.yaml:9: log.levl: unknown key; did you mean level?",
       },
     },
+    ["what metadata names and nobody defines"] = {
+      file = { "a.yaml", "services:\n- name: s\n  addr: '127.0.0.1:0'\n  handler:\n    type: http\n    metadata:\n"
+        .. "      mitm.bypass: ours\nbypasses: [{name: hours}]\n" },
+      want = { 'a.yaml:7: services[0].handler.metadata.mitm.bypass: there is no bypass "ours"; did you mean hours?' },
+    },
     ["a line of broken YAML"] = {
       file = { "a.yaml", "services:\n- name: [a\n" }, want = { "a.yaml:3: " },
+    },
+    ["a colon that YAML takes for its own"] = {
+      file = { "a.yaml", "services:\n- {name: a, addr: :80}\n" },
+      want = { 'a.yaml:2: did not find expected node content; inside of { } and [ ] a text that begins with a colon '
+        .. 'needs quotes: ":8080"' },
     },
     ["a line of broken JSON"] = {
       file = { "a.json", '{\n"services": [\n{"name": "a",}]}' },
@@ -165,6 +175,7 @@ describe("configuration", function()
       '-L http://127.0.0.1:0?limiter.in=abc: limiters[0].limits[0]: warning: "$ abc"')
     warned({ "-L", "http://127.0.0.1:0", "-F", "http://h:1?strategy=foo" },
       '-F http://h:1?strategy=foo: chains[0].hops[0].selector.strategy: warning: unknown strategy "foo"')
+    warned({ "-L", "tcp://127.0.0.1:0" }, "the handler tcp has no target")
     warned({ "-L", "ss://aes-128-gcm@127.0.0.1:0" }, "handler ss: the password is empty")
   end))
 

@@ -4,6 +4,8 @@
 -- auther lets everybody in, a missing chain connects directly.  Here a missing object is an error;
 -- only a missing logger, where the default logger takes over, is a warning.
 
+local component = require "tidegate.component"
+local metadata = require "tidegate.metadata"
 local nearest = require "tidegate.config.nearest"
 local schema = require "tidegate.config.schema"
 
@@ -70,6 +72,20 @@ function methods:reference(field, object, key, name, path, besides)
   end
 end
 
+-- Objects of the schema that are components, by the same word.
+local PARTS = { handler = true, listener = true, dialer = true, connector = true }
+
+-- References in the metadata of components.
+function methods:metadata(kind, object, path)
+  local found = PARTS[kind] and object.metadata and component.find(kind, object.type or "")
+  for key, spec in pairs(found and found.metadata or {}) do
+    local name = spec.ref and metadata.parse({ [key] = spec }, object.metadata)[key]
+    if name then
+      self:reference(spec, object.metadata, key, name, path .. ".metadata")
+    end
+  end
+end
+
 -- A hop of a chain is a whole one, or the name of one.
 function methods:chain_hop(hop, path)
   if hop.nodes or hop.plugin or hop.file or hop.redis or hop.http then
@@ -119,6 +135,7 @@ function methods:object(kind, object, path)
       self:field(kind, field, object, path)
     end
   end
+  self:metadata(kind, object, path)
   self.report.origin = before
 end
 

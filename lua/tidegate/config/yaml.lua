@@ -145,10 +145,26 @@ function methods:document()
   return node
 end
 
+-- What is usually meant by what libyaml says.
+local REMEDIES = {
+  ["did not find expected node content"] =
+    'inside of { } and [ ] a text that begins with a colon needs quotes: ":8080"',
+  ["found character that cannot start any token"] = "a text that begins with @, ` or % needs quotes",
+  ["did not find expected alphabetic or numeric character"] = 'a text that begins with * or & needs quotes: "*:80"',
+  ["mapping values are not allowed in this context"] = "the indentation is wrong, or a text with a colon needs quotes",
+  ["did not find expected key"] = "the indentation is wrong, or a quote or comma is missing",
+  ["found a tab character that violates indentation"] = "indent with spaces",
+  ["found unexpected end of stream"] = "a quote is not closed",
+  ["could not find expected ':'"] = "a key is followed by a colon and a blank",
+}
+
 -- "did not find … at document: 1, line: 2, column: 2\nwhile parsing …"
 local function explain(message)
   local text, line = message:match("^(.-) at document: %d+, line: (%d+)")
   text = text or message:match("^[^\n]*"):gsub(" at document: %d+$", "")
+  if REMEDIES[text] then
+    text = ("%s; %s"):format(text, REMEDIES[text])
+  end
   return failure.new("config", text, { line = tonumber(line) })
 end
 

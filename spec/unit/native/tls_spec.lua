@@ -591,6 +591,9 @@ describe("tls", function()
       message = bad { certificates = { { cert = one.cert, key = two.key } } }
       assert.equal(("the key in %s does not belong to the certificate in %s")
         :format(two.key, one.cert), message)
+      local other = fixture.certificate(fixture.authority "files", "other.test", { kind = "RSA" })
+      message = bad { certificates = { { cert = one.cert, key = other.key } } }
+      assert.matches("does not belong", message)
       message = bad { role = "client", verify = "chain", ca = junk }
       assert.matches("no certificate in the CA file " .. junk, message, 1, true)
       os.execute(("openssl pkey -in %s -aes128 -passout pass:x -out %s.locked")

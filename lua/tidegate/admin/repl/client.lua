@@ -47,6 +47,10 @@ end
 
 --- Evaluate one expression.  @return exit code
 function M.eval(options, host)
+  if not options.rest[1] then
+    host.stderr "tidegate: eval needs an expression or a command, such as :connections; :help lists those\n"
+    return 2
+  end
   return ask_once(options, host, request_of(table.concat(options.rest, " "), worker_of(options.worker or "control")))
 end
 

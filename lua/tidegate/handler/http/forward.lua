@@ -366,6 +366,8 @@ local function attempt(self, ctx, stream, request, fresh)
     silence.ended(ctx, not again and ctx.unanswered, 1, 0)
     if request.multiplexed and request.origin.blame then
       err = request.origin:blame(err)
+    elseif err.code == "eof" then
+      err = failure.new("reset", "the server hung up without an answer", { layer = "http", op = "response" })
     end
     return nil, err, again and "again" or request.multiplexed and "bad" or "unavailable"
   end
