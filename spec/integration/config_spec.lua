@@ -175,7 +175,7 @@ describe("configuration", function()
       '-L http://127.0.0.1:0?limiter.in=abc: limiters[0].limits[0]: warning: "$ abc"')
     warned({ "-L", "http://127.0.0.1:0", "-F", "http://h:1?strategy=foo" },
       '-F http://h:1?strategy=foo: chains[0].hops[0].selector.strategy: warning: unknown strategy "foo"')
-    warned({ "-L", "tcp://127.0.0.1:0" }, "the handler tcp has no target")
+    warned({ "-L", "tcp://127.0.0.1:0" }, "no connection gets anywhere: name targets")
     warned({ "-L", "ss://aes-128-gcm@127.0.0.1:0" }, "handler ss: the password is empty")
   end))
 

@@ -244,16 +244,6 @@ function methods:targets(service, path)
   end
 end
 
-local FORWARDS = { tcp = true, udp = true, forward = true }
-
--- Whether a service has nowhere to send what it takes; behind a chain the far end may know.
-local function leads_nowhere(service, handler)
-  local to = service.forwarder or {}
-  return FORWARDS[handler.type] and not service.scripted
-    and not (to.nodes and to.nodes[1] or to.hop or to.hopGroup or to.name)
-    and not (handler.chain or handler.chainGroup)
-end
-
 function methods:forwarder(forwarder, path)
   if not forwarder then
     return
@@ -312,10 +302,6 @@ function methods:service(service, path)
   self:group(handler_part.chainGroup, "chains", path .. ".handler.chainGroup")
   self:group(listener_part.chainGroup, "chains", path .. ".listener.chainGroup")
   self:forwarder(service.forwarder, path .. ".forwarder")
-  if leads_nowhere(service, handler_part) then
-    self.report:warning(service, "handler", path, "the handler %s has no target: say it in forwarder.nodes, or as %s",
-      handler_part.type, ("-L %s://:8080/host:port"):format(handler_part.type))
-  end
   self:targets(service, path)
   policies.service(self.report, service, path)
 end
