@@ -170,6 +170,12 @@ describe("sniffing", function()
     s:write "GET / HTTP/1.1\r\nHost: forbidden.example\r\nConnection: close\r\n\r\n"
     assert.truthy(s:read_until("403 Forbidden", 4096))
     s:close()
+    -- who speaks something else hears nothing
+    s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + LIMIT_MS))
+    s:set_deadline(task.now() + LIMIT_MS)
+    s:write "SSH-2.0-none\r\n"
+    assert.same("eof", select(2, s:read()).code)
+    s:close()
   end))
 
   it("cuts whoever sends hellos and requests that are none, and serves the others", helpers.task(function()

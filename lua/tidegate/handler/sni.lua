@@ -7,8 +7,11 @@ local client_hello = require "tidegate.native.client_hello"
 local component = require "tidegate.component"
 local failure = require "tidegate.failure"
 local head = require "tidegate.net.http.head"
+local lazy = require "tidegate.lazy"
+local h2 = lazy "tidegate.handler.sniffing.h2"
 local http = require "tidegate.handler.sniffing.http"
 local name = require "tidegate.net.http.name"
+local sniff = require "tidegate.native.sniff"
 local sniffing = require "tidegate.handler.sniffing"
 local tls = require "tidegate.handler.sniffing.tls"
 local tunnel = require "tidegate.handler.sniffing.tunnel"
@@ -75,17 +78,26 @@ local function looks(self)
     or service.recorders and service.recorders["recorder.service.handler"]
 end
 
--- Request by request, or TLS with its hellos recorded or intercepted.
-local function look(self, ctx, stream, is_tls)
+-- Request by request, or TLS with its hellos recorded or intercepted.  What is neither hears nothing.
+local function look(self, ctx, stream)
+  local word, err = stream:receive(sniff.first)
+  if not word then
+    return nil, err:during "sniff"
+  end
   local way = tunnel.by_name(ctx)
-  if not is_tls then
+  if word == "http" then
     return http.serve(self.sniffer, ctx, stream, way)
+  elseif word == "http2" then
+    return h2.serve(self.sniffer, ctx, stream, way)
+  elseif word ~= "tls" then
+    return nowhere "neither HTTP nor TLS: nowhere to go"
   end
   local _, bytes = from_hello(stream)
   if type(bytes) ~= "string" then
     return nil, bytes
   end
-  local ok, err = stream:unread(bytes)
+  local ok
+  ok, err = stream:unread(bytes)
   if not ok then
     return nil, err
   end
@@ -94,15 +106,14 @@ end
 
 local function handle(self, ctx, stream)
   stream:set_deadline(ctx:after(self.read_timeout))
+  if looks(self) then
+    return look(self, ctx, stream)
+  end
   local seen, err = stream:peek(1)
   if not seen then
     return nil, err:during "sniff"
   end
-  local is_tls = seen:byte() == TLS_HANDSHAKE
-  if looks(self) then
-    return look(self, ctx, stream, is_tls)
-  end
-  local find = is_tls and from_hello or from_request
+  local find = seen:byte() == TLS_HANDSHAKE and from_hello or from_request
   local target, bytes, what = find(stream)
   if not target then
     return nil, bytes

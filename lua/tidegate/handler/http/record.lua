@@ -61,7 +61,7 @@ function M.begin(ctx, request)
       asked = request.address,
       clientIP = client_ip(request),
       http = {
-        host = request.host or request.authority or "",
+        host = request.url_host or request.host or request.authority or "", -- a host in the request line outranks Host
         method = request.method,
         proto = ctx.carrier_of_h2 and "HTTP/2.0" or "HTTP/1." .. request.minor,
         scheme = request.method == "CONNECT" and "http" or request.url_host and request.scheme or "",
