@@ -299,6 +299,7 @@ static void run_step(struct tg_ssh *m)
         return;
     m->stepping = false;
     forget_step(m);
+    tg_ssh_leave_agent(m);
     tg_defer(m->base.reactor, &m->event);
 }
 
@@ -587,6 +588,8 @@ static void ssh_session_close(struct tg_session *s)
         ssh_blocking_flush(m->ssh, 0);
         ssh_disconnect(m->ssh);
     }
+    tg_ssh_leave_agent(m);
+    free(m->agent.request);
     ssh_free(m->ssh);
     if (!m->fd_taken)
         close(m->fd);
@@ -624,6 +627,7 @@ static struct tg_ssh *make_session(struct tg_stream *lower, const struct tg_ssh_
         return NULL;
     }
     struct tg_ssh *m = tg_zalloc(sizeof(*m));
+    m->agent.theirs = m->agent.ours = -1;
     m->base.ops = &session_ops;
     m->base.reactor = lower->reactor;
     m->base.lower = lower;
@@ -721,8 +725,6 @@ void tg_ssh_begin(struct tg_session *s, enum tg_ssh_step step, const char *text,
     m->result = SSH_AGAIN;
     m->rounds = 0;
     m->stepping = true;
-    if (step == TG_SSH_LOGIN_AGENT)
-        ssh_options_set(m->ssh, SSH_OPTIONS_IDENTITY_AGENT, text);
     tg_defer(s->reactor, &m->work);
 }
 

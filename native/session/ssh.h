@@ -68,7 +68,7 @@ enum tg_ssh_step {
     TG_SSH_LOGIN_PASSWORD,
     TG_SSH_LOGIN_INTERACTIVE, /**< the password answers all questions */
     TG_SSH_LOGIN_KEY,
-    TG_SSH_LOGIN_AGENT, /**< `text` is the path of its socket; the agent is waited for */
+    TG_SSH_LOGIN_AGENT, /**< see tg_ssh_begin_agent() */
     TG_SSH_BIND,
 };
 
@@ -95,6 +95,13 @@ void tg_ssh_refuse(struct tg_session *s);
 /** Begin a step; `text` (password, address to listen on) and `key` are kept or copied. */
 void tg_ssh_begin(struct tg_session *s, enum tg_ssh_step step, const char *text, int port,
                   ssh_key key);
+/** Begin a login with an agent's key.  The library waits for agents, so it meets one that has said
+ * all it will: `answers`, to what it asks one after the other; then that one has left.
+ * @return 0 or TG_IO, and the step has not begun */
+int tg_ssh_begin_agent(struct tg_session *s, const void *answers, size_t len);
+/** @return the request for a signature that had no answer in the last such step, or NULL; valid
+ * until the next */
+const void *tg_ssh_agent_request(const struct tg_session *s, size_t *len);
 /** @return SSH_AGAIN while it lasts, else its result: SSH_OK or SSH_AUTH_SUCCESS, or another */
 int tg_ssh_result(const struct tg_session *s);
 /** @return the port of TG_SSH_BIND */

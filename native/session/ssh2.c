@@ -37,6 +37,11 @@ struct closing {
     LIBSSH2_CHANNEL *channel;
 };
 
+struct bytes {
+    uint8_t *data; /* NULL: none */
+    size_t len;
+};
+
 struct ssh2 {
     struct tg_session base;
     struct tg_ssh2_options options;
@@ -53,8 +58,7 @@ struct ssh2 {
     enum tg_ssh2_step step;
     int result;
     char *user, *secret, *passphrase, *methods;
-    LIBSSH2_AGENT *agent; /* while its keys are tried */
-    struct libssh2_agent_publickey *identity;
+    struct bytes key, signature, to_sign; /* of a login with an agent */
     uint32_t missed; /* questions in a row that had no answer */
     bool stepping, opening, abandoned, blocked, lower_ended, freeing;
     char reason[REASON_MAX];
@@ -432,41 +436,43 @@ static LIBSSH2_USERAUTH_KBDINT_RESPONSE_FUNC(on_questions)
     }
 }
 
+static void put_bytes(struct bytes *b, const void *data, size_t len)
+{
+    free(b->data);
+    b->data = data == NULL ? NULL : malloc(len > 0 ? len : 1);
+    b->len = b->data == NULL ? 0 : len;
+    if (b->data != NULL)
+        memcpy(b->data, data, len);
+}
+
 static void leave_agent(struct ssh2 *m)
 {
-    if (m->agent == NULL)
-        return;
-    libssh2_agent_disconnect(m->agent);
-    libssh2_agent_free(m->agent);
-    m->agent = NULL;
-    m->identity = NULL;
+    put_bytes(&m->key, NULL, 0);
+    put_bytes(&m->signature, NULL, 0);
+    put_bytes(&m->to_sign, NULL, 0);
 }
 
-static bool reach_agent(struct ssh2 *m)
+static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(on_sign)
 {
-    m->agent = libssh2_agent_init(m->ssh);
-    if (m->agent == NULL)
-        return false;
-    libssh2_agent_set_identity_path(m->agent, m->secret);
-    return libssh2_agent_connect(m->agent) == 0 && libssh2_agent_list_identities(m->agent) == 0;
+    struct ssh2 *m = *abstract;
+    (void)session;
+    if (m->signature.data == NULL) {
+        put_bytes(&m->to_sign, data, data_len);
+        return -1;
+    }
+    *sig = malloc(m->signature.len); /* the library frees it */
+    if (*sig == NULL)
+        return -1;
+    memcpy(*sig, m->signature.data, m->signature.len);
+    *sig_len = m->signature.len;
+    return 0;
 }
 
-/* One key of the agent after the other. */
 static int try_agent(struct ssh2 *m)
 {
-    int code = LIBSSH2_ERROR_AUTHENTICATION_FAILED;
-    bool more = m->agent != NULL;
-    if (!more)
-        more = reach_agent(m) && libssh2_agent_get_identity(m->agent, &m->identity, NULL) == 0;
-    while (more) {
-        code = libssh2_agent_userauth(m->agent, m->user, m->identity);
-        if (code == LIBSSH2_ERROR_EAGAIN)
-            return TG_AGAIN;
-        more = code != 0 &&
-               libssh2_agent_get_identity(m->agent, &m->identity, m->identity) == 0;
-    }
-    leave_agent(m);
-    return finished(m, code);
+    void *self = m;
+    return finished(m, libssh2_userauth_publickey(m->ssh, m->user, m->key.data, m->key.len, on_sign,
+                                                  &self));
 }
 
 static int try_step(struct ssh2 *m)
@@ -807,6 +813,23 @@ void tg_ssh2_begin(struct tg_session *s, enum tg_ssh2_step step, const char *sec
     m->result = TG_AGAIN;
     m->stepping = true;
     tg_defer(s->reactor, &m->work);
+}
+
+void tg_ssh2_begin_agent(struct tg_session *s, const void *key, size_t key_len,
+                         const void *signature, size_t signature_len)
+{
+    struct ssh2 *m = (struct ssh2 *)s;
+    put_bytes(&m->key, key, key_len);
+    put_bytes(&m->signature, signature, signature_len);
+    put_bytes(&m->to_sign, NULL, 0);
+    tg_ssh2_begin(s, TG_SSH2_AGENT, NULL, NULL);
+}
+
+const void *tg_ssh2_to_sign(const struct tg_session *s, size_t *len)
+{
+    const struct bytes *b = &((const struct ssh2 *)s)->to_sign;
+    *len = b->len;
+    return b->data;
 }
 
 int tg_ssh2_result(const struct tg_session *s)

@@ -25,7 +25,7 @@ enum tg_ssh2_step {
     TG_SSH2_PASSWORD,
     TG_SSH2_INTERACTIVE, /**< the password answers all questions */
     TG_SSH2_KEY,
-    TG_SSH2_AGENT, /**< the secret is the path of its socket; the agent is waited for */
+    TG_SSH2_AGENT, /**< see tg_ssh2_begin_agent() */
 };
 
 /** Start on `lower`, which the session owns from now on; keys are exchanged at once
@@ -37,6 +37,12 @@ struct tg_session *tg_ssh2_start(struct tg_stream *lower, const struct tg_ssh2_o
  * @param passphrase of the key, or NULL */
 void tg_ssh2_begin(struct tg_session *s, enum tg_ssh2_step step, const char *secret,
                    const char *passphrase);
+/** Begin a login with an agent's key.  Without a signature it fails, if not before, when one is
+ * needed; see tg_ssh2_to_sign(). */
+void tg_ssh2_begin_agent(struct tg_session *s, const void *key, size_t key_len,
+                         const void *signature, size_t signature_len);
+/** @return what the key was to sign in the last such step, or NULL; valid until the next */
+const void *tg_ssh2_to_sign(const struct tg_session *s, size_t *len);
 /** @return TG_AGAIN while the step lasts, 0 when it succeeded, or TG_AUTH */
 int tg_ssh2_result(const struct tg_session *s);
 /** @return what the library said last, or "" */

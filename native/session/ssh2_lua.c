@@ -102,11 +102,33 @@ static int l_login_interactive(lua_State *L)
     return begin(L, TG_SSH2_INTERACTIVE, luaL_checkstring(L, 2), NULL, tg_opt_deadline(L, 3));
 }
 
-/** session:login_agent(path of its socket[, deadline]) → true | false, why not | nil, err; the
- * thread waits for the agent */
+/** session:login_agent(public key, signature or nil[, deadline]) → true | false, why not | nil, err */
 static int l_login_agent(lua_State *L)
 {
-    return begin(L, TG_SSH2_AGENT, luaL_checkstring(L, 2), NULL, tg_opt_deadline(L, 3));
+    struct tg_session_box *b = check_box(L);
+    size_t key_len, signature_len = 0;
+    const char *key = luaL_checklstring(L, 2, &key_len);
+    const char *signature = luaL_optlstring(L, 3, NULL, &signature_len);
+    uint64_t deadline = tg_opt_deadline(L, 4);
+    tg_check_parkable(L, &b->asker);
+    if (b->s == NULL || b->s->dead)
+        return fail_dead(L, b);
+    if (tg_ssh2_result(b->s) == TG_AGAIN)
+        return tg_push_failure_text(L, "busy", "the last step has not ended");
+    tg_ssh2_begin_agent(b->s, key, key_len, signature, signature_len);
+    return tg_session_ask(L, b, step_result, deadline);
+}
+
+/** session:agent_request() → what the key was to sign in the last login_agent() without a signature | nil */
+static int l_agent_request(lua_State *L)
+{
+    struct tg_session_box *b = check_box(L);
+    size_t len = 0;
+    const void *data = b->s == NULL ? NULL : tg_ssh2_to_sign(b->s, &len);
+    if (data == NULL)
+        return 0;
+    lua_pushlstring(L, data, len);
+    return 1;
 }
 
 /** session:login_key({ text=, passphrase= }[, deadline]) → true | false, why not | nil, err */
@@ -205,6 +227,7 @@ int luaopen_tidegate_native_ssh2(lua_State *L)
         { "login_interactive", l_login_interactive },
         { "login_key", l_login_key },
         { "login_agent", l_login_agent },
+        { "agent_request", l_agent_request },
         { "methods", l_methods },
         { "host_key", l_host_key },
         { "last_error", l_last_error },

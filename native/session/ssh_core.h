@@ -29,6 +29,13 @@ struct tg_ssh_stream {
     bool ended, closed, end_sent;
 };
 
+/* What stands in for an agent while a step lasts: the two ends of a socket. */
+struct tg_ssh_agent {
+    int theirs, ours; /* -1: none */
+    uint8_t *request;
+    size_t request_len;
+};
+
 /* A channel that its user gave up before the peer had said anything about it. */
 struct tg_ssh_abandoned {
     struct tg_ssh_abandoned *next;
@@ -63,6 +70,7 @@ struct tg_ssh {
     int result, bound, step_port;
     char *step_text;
     ssh_key step_key;
+    struct tg_ssh_agent agent;
     bool fd_taken; /* by the library, which closes it then */
     bool server, kexed, trusted, blocked, stepping, probing;
     bool starved; /* some stream waits for its window; libssh does not tell when it opens */
@@ -94,6 +102,8 @@ bool tg_ssh_may_read(const struct tg_ssh *m);
 void tg_ssh_update_wants(struct tg_ssh *m);
 /** Find out whether the socket takes all that the library has for it. */
 void tg_ssh_note_blocked(struct tg_ssh *m);
+/** An agent's step is over: keep what the library asked. */
+void tg_ssh_leave_agent(struct tg_ssh *m);
 void tg_ssh_die(struct tg_ssh *m, enum tg_code code, const char *detail);
 
 struct tg_ssh_stream *tg_ssh_make_stream(struct tg_ssh *m, ssh_channel channel,

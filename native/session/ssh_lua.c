@@ -422,11 +422,33 @@ static int l_login_interactive(lua_State *L)
     return begin(L, TG_SSH_LOGIN_INTERACTIVE, luaL_checkstring(L, 2), 0, NULL, 3);
 }
 
-/** session:login_agent(path of its socket[, deadline]) → true | false, why not | nil, err; the
- * thread waits for the agent */
+/** session:login_agent(what an agent answers, in frames[, deadline]) → true | false, why not | nil, err */
 static int l_login_agent(lua_State *L)
 {
-    return begin(L, TG_SSH_LOGIN_AGENT, luaL_checkstring(L, 2), 0, NULL, 3);
+    struct tg_session_box *b = check_box(L);
+    size_t len;
+    const char *answers = luaL_checklstring(L, 2, &len);
+    luaL_optnumber(L, 3, 0);
+    tg_check_parkable(L, &b->asker);
+    if (b->s == NULL || b->s->dead)
+        return tg_session_fail(L, b);
+    if (tg_ssh_result(b->s) == SSH_AGAIN)
+        return tg_push_failure_text(L, "busy", "the last step has not ended");
+    if (tg_ssh_begin_agent(b->s, answers, len) != 0)
+        return tg_push_failure_text(L, "io", "no socket for the keys of an agent");
+    return tg_session_ask(L, b, step_result, tg_opt_deadline(L, 3));
+}
+
+/** session:agent_request() → the message to an agent that had no answer in the last login_agent() | nil */
+static int l_agent_request(lua_State *L)
+{
+    struct tg_session_box *b = check_box(L);
+    size_t len = 0;
+    const void *request = b->s == NULL ? NULL : tg_ssh_agent_request(b->s, &len);
+    if (request == NULL)
+        return 0;
+    lua_pushlstring(L, request, len);
+    return 1;
 }
 
 /** session:login_key(key[, deadline]) → true | false, why not | nil, err */
@@ -590,6 +612,7 @@ int luaopen_tidegate_native_ssh(lua_State *L)
         { "login_interactive", l_login_interactive },
         { "login_key", l_login_key },
         { "login_agent", l_login_agent },
+        { "agent_request", l_agent_request },
         { "listen", l_listen },
         { "methods", l_methods },
         { "host_key", l_host_key },

@@ -5,7 +5,10 @@ local helpers = require "spec.helpers"
 local origin = require "spec.helpers.origin"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
+local server = require "spec.helpers.server"
 local ssh = require "spec.helpers.ssh"
+local stream = require "tidegate.native.stream"
+local task = require "tidegate.native.task"
 
 describe("SSH logins", function()
   local keys, web
@@ -60,9 +63,54 @@ describe("SSH logins", function()
     return path
   end
 
+  -- One that takes connections and says nothing.
+  local function hung_agent()
+    local path = keys .. "/hung"
+    programs.start("socat", { "UNIX-LISTEN:" .. path .. ",fork", "SYSTEM:sleep 100" })
+    helpers.eventually(function()
+      return require("luv").fs_stat(path) ~= nil
+    end, "no socket")
+    return path
+  end
+
   local function public(name)
     return io.open(keys .. "/" .. name .. ".pub"):read "*l"
   end
+
+  for _, case in ipairs { "sshd://root@127.0.0.1:%d", "relay+ssh://x@127.0.0.1:%d?agent=SSH_AUTH_SOCK" } do
+    local scheme = case:match "^[^:]+"
+    it("hold up nobody when an agent hangs: " .. scheme, helpers.task(function()
+      local port = scheme == "sshd" and ssh.server(keys) or proxy.start {
+        "-L", ("relay+ssh://127.0.0.1:0?privateKeyFile=%s/host&authorizedKeys=%s/authorized"):format(keys, keys),
+      }:port(1)
+      local where, stop = server.echo()
+      local path = hung_agent()
+      local p = proxy.start({ "--workers", "1", "-L", "socks5://127.0.0.1:0", "-L",
+        ("tcp://127.0.0.1:0/%s?ignoreChain=true"):format(where), "-F", case:format(port) },
+        { env = { SSH_AUTH_SOCK = path } })
+      local asking = helpers.spawn(ask, p)
+      for _ = 1, 20 do
+        local s = assert(stream.dial("127.0.0.1:" .. p:port(2)))
+        s:set_deadline(task.now() + 20000)
+        s:write "hello"
+        assert.equal("hello", s:read_exact(5))
+        s:close()
+        task.sleep(0.05)
+      end
+      assert.is_nil(p:log():find("the SSH agent", 1, true))
+      assert.equal("", asking())
+      p:logged(("the SSH agent at %s (SSH_AUTH_SOCK) does not answer; `agent` in the dialer's metadata"):format(path), true)
+      stop()
+    end))
+  end
+
+  it("say what is wrong with an agent", helpers.task(function()
+    local openssh = ssh.server(keys)
+    bad(("sshd://root@127.0.0.1:%d?agent=%s/nothing"):format(openssh, keys),
+      ("the SSH agent at %s/nothing cannot be reached: "):format(keys))
+    bad(("sshd://root:wrong@127.0.0.1:%d"):format(openssh),
+      "; and the SSH agent at /no (SSH_AUTH_SOCK) cannot be reached", { SSH_AUTH_SOCK = "/no" })
+  end))
 
   it("use the keys of an agent", helpers.task(function()
     local path = agent_with("other", "user")

@@ -1,5 +1,6 @@
 -- Logging in at a server: with a key, a password, the keys of an agent.
 
+local agents = require "tidegate.net.ssh.agent"
 local failure = require "tidegate.failure"
 local keys = require "tidegate.net.ssh.keys"
 local ssh2 = require "tidegate.native.ssh2"
@@ -15,7 +16,11 @@ local function agent_of(name)
     return nil
   end
   local path = name == ENVIRONMENT and os.getenv(ENVIRONMENT) or name
-  return path ~= ENVIRONMENT and path ~= "" and keys.expand(path) or nil
+  if path == ENVIRONMENT or path == "" then
+    return nil
+  end
+  path = keys.expand(path)
+  return { path = path, label = name == ENVIRONMENT and ("%s (%s)"):format(path, ENVIRONMENT) or path }
 end
 
 local function exists(path)
@@ -111,6 +116,9 @@ end
 -- A password may also be the answer to a question.
 local function try(session, way, tried, deadline)
   tried[#tried + 1] = way[1]
+  if way[2] == "login_agent" then
+    return agents.login(session, way[3], deadline)
+  end
   local done, err = session[way[2]](session, way[3], deadline)
   if done == false and way[2] == "login_password" and session:methods().interactive then
     done, err = session:login_interactive(way[3], deadline)
@@ -118,12 +126,23 @@ local function try(session, way, tried, deadline)
   return done, err
 end
 
+-- The agent came last, and failed: what the server said to the rest is worth telling too.
+local function after_refusals(self, session, user, tried, err)
+  tried[#tried] = nil
+  if #tried == 0 then
+    return err
+  end
+  return failure.new(err.code, ("%s; and %s"):format(refusal(self, session, user, tried).message, err.message))
+end
+
 --- Log in.  @return true | nil, err
 function methods:attempt(session, user, deadline)
   local tried, done, err = {}, false, nil
   for _, way in ipairs(ways(self, session)) do
     done, err = try(session, way, tried, deadline)
-    if done or done == nil then
+    if done == nil and way[2] == "login_agent" and session:is_alive() then
+      return nil, after_refusals(self, session, user, tried, err)
+    elseif done or done == nil then
       break
     end
   end
