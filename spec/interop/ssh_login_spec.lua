@@ -99,7 +99,7 @@ describe("SSH logins", function()
       end
       assert.is_nil(p:log():find("the SSH agent", 1, true))
       assert.equal("", asking())
-      p:logged(("the SSH agent at %s (SSH_AUTH_SOCK) does not answer; `agent` in the dialer's metadata"):format(path), true)
+      p:logged(("the SSH agent at %s (SSH_AUTH_SOCK) does not answer; `agent` in the dialer's"):format(path), true)
       stop()
     end))
   end
