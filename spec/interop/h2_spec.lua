@@ -209,6 +209,38 @@ describe("HTTP/2 transports", function()
       assert.equal("418", answers[3].status)
     end))
 
+    it("shows the configured fields, and ends decoys that look like tunnels", helpers.task(function()
+      local web = origin.nginx()
+      local folder = programs.folder()
+      local page = programs.file(folder, "page.html", "nothing here")
+      local p = proxy.start({ "-C", programs.file(folder, "c.yml", ([[
+services:
+- {name: a, addr: "127.0.0.1:0", handler: {type: http2, metadata: {header: {X-Shown: here}}}, listener: {type: http2}}
+- name: b
+  addr: 127.0.0.1:0
+  handler: {type: http2, auth: {username: u}, metadata: {probeResist: "file:%s"}}
+  listener: {type: http2}
+- name: c
+  addr: 127.0.0.1:0
+  handler: {type: http2, auth: {username: u}, metadata: {probeResist: "code:none"}}
+  listener: {type: http2}
+]]):format(page)) }, { services = 3 })
+      local function connect(host)
+        return { headers = { { ":method", "CONNECT" }, { ":authority", host } }, body = "GET / HTTP/1.0\r\n\r\n" }
+      end
+      local answers = requests(p:port(1), {
+        get(web, "/whoami"), connect("127.0.0.1:" .. web.http), connect "127.9.9.9",
+      })
+      for i, status in ipairs { "200", "200", "503" } do
+        assert.same({ status, "here" }, { answers[i].status, answers[i].headers["x-shown"] })
+      end
+      p:logged("127.9.9.9:443", true)
+      local decoy = requests(p:port(2), { connect "other.test:80" })[1]
+      assert.equal("200", decoy.status)
+      assert.equal("nothing here", decoy.text)
+      assert.equal("407", requests(p:port(3), { connect "other.test:80" })[1].status)
+    end))
+
     it("is a proxy for chromium, and for HTTP/1.1", helpers.task(function()
       local web = origin.nginx()
       local p = proxy.start { "-L", "http2://127.0.0.1:0" }

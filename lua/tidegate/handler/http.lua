@@ -6,11 +6,13 @@ local component = require "tidegate.component"
 local failure = require "tidegate.failure"
 local forward = require "tidegate.handler.http.forward"
 local head = require "tidegate.net.http.head"
+local lazy = require "tidegate.lazy"
 local linger = require "tidegate.net.linger"
 local pool = require "tidegate.net.http.pool"
 local probe = require "tidegate.handler.http.probe"
 local recording = require "tidegate.handler.http.record"
 local reply = require "tidegate.handler.http.reply"
+local rewrite = lazy "tidegate.chain.rewrite"
 local sniffing = require "tidegate.handler.sniffing"
 local target = require "tidegate.handler.http.target"
 local udp = require "tidegate.handler.http.udp"
@@ -98,6 +100,18 @@ local function milliseconds(seconds)
   return seconds and seconds > 0 and seconds * 1000 or 0
 end
 
+-- What gost's handler http2 does otherwise: the configured fields are in all responses but refusals, and what
+-- names no port means that of HTTPS.
+local function adapt(self)
+  local md = self.md
+  self.forbidden = reply.closing(403)
+  self.established = ("HTTP/1.1 200 Connection established\r\n%s\r\n"):format(reply.fields(md["http.header"]))
+  self.connect_port, self.decoy_status = 443, 0
+  local err
+  self.response_settings, err = rewrite.new { http = { responseHeader = md["http.header"] } }
+  return err == nil or nil, err
+end
+
 local function open(self)
   local md = self.md
   local decoy, err = probe.parse(md.probeResist)
@@ -120,6 +134,12 @@ local function open(self)
   cache.open(self)
   self.relay_options = md.idleTimeout > 0 and { idle = md.idleTimeout * 1000 } or nil
   self.pool = md["http.keepalive"] and pool.new() or nil
+  if self.over_h2 then
+    local ok, why = adapt(self)
+    if not ok then
+      return nil, why
+    end
+  end
   return sniffing.open(self)
 end
 
@@ -196,6 +216,7 @@ local function serve(self, ctx, stream, request, follows)
   elseif request.method == "CONNECT" then
     return connect(self, ctx, stream, request)
   end
+  request.settings = self.response_settings
   return forward.serve(self, ctx, stream, request)
 end
 
@@ -219,7 +240,7 @@ local function handle(self, ctx, stream)
     if not request then
       return no_request(self, stream, follows, err)
     end
-    target.read(request)
+    target.read(request, false, self.connect_port)
     request.rec = recording.begin(ctx, request)
     local result
     result, err = serve(self, ctx, stream, request, follows)

@@ -47,6 +47,7 @@ return component.handler "http2" {
     self.inner, err = instance.new("handler", "http", translated(self), {
       service = self.service,
       tls = self.tls,
+      over_h2 = true,
     })
     return self.inner ~= nil, err
   end,

@@ -55,7 +55,7 @@ end
 local decoys = {}
 
 function decoys.code(self, _, stream, request)
-  local code = tonumber(self.decoy.value:match("^%d+$") or 503)
+  local code = tonumber(self.decoy.value:match("^%d+$") or self.decoy_status or 503)
   if code == 0 then
     return demand(self, stream, request)
   end
@@ -150,7 +150,11 @@ function M.refuse(self, ctx, stream, request, err)
     and stream:is_closed() then
     return true
   end
-  if not stream:is_closed() and head.request_framing(request) ~= 0 then
+  if stream:is_closed() then
+    return nil, err
+  elseif stream:layer() == "http2" then
+    stream:shutdown() -- a decoy of status 200 looks like the beginning of a tunnel
+  elseif head.request_framing(request) ~= 0 then
     linger(stream)
   end
   return nil, err

@@ -13,14 +13,14 @@ local M = {}
 local DEFAULT_PORT = 80 -- gost's, for CONNECT as well
 
 -- "host", "host:port", "[v6]:port" → "host:port" | nil when it is no such thing
-local function normalise(authority)
+local function normalise(authority, default_port)
   local host, port = addr.split(authority)
   if port and port > 65535 or string_find(host, "[%s%[%]/@?#\\]") then
     return nil
   elseif string_find(host, ":", 1, true) then
-    return addr.is_ip(host) and addr.join(host, port or DEFAULT_PORT) or nil
+    return addr.is_ip(host) and addr.join(host, port or default_port) or nil
   end
-  return host .. ":" .. (port or DEFAULT_PORT)
+  return host .. ":" .. (port or default_port)
 end
 
 -- Names which some clients hide; the later one wins.
@@ -61,7 +61,8 @@ end
 -- it hid), path, url_host (of the request line alone), private (some field may be gost's own) and
 -- address ("host:port", nil when unusable).
 -- @param literal hidden names do not count: what is seen is what the next one will act upon
-function M.read(request, literal)
+-- @param connect_port of CONNECT that names none; default: as of all others
+function M.read(request, literal, connect_port)
   if request.method == "CONNECT" then
     request.authority = request.target ~= "" and request.target or request.host or ""
     request.url_host = request.authority
@@ -73,7 +74,8 @@ function M.read(request, literal)
     request.authority = override(request) or request.authority
   end
   if request.authority ~= "" then
-    request.address = normalise(request.authority)
+    request.address = normalise(request.authority,
+      request.method == "CONNECT" and connect_port or DEFAULT_PORT)
   end
 end
 
