@@ -149,6 +149,26 @@ describe("ending", function()
     stop_one()
   end))
 
+  it("is cut short by another signal, without a connection or session that goes unmentioned", helpers.task(function()
+    local one, stop_one = server.echo "one"
+    local p = proxy.start { "--drain", "60s", "-L", "socks5://127.0.0.1:0?udp=true", "-L", "tcp://127.0.0.1:0/" .. one }
+    local s = assert(stream.dial("127.0.0.1:" .. p:port(2)))
+    assert.equal("one", s:read())
+    local control = assert(stream.dial("127.0.0.1:" .. p:port(1)))
+    control:write "\5\1\0"
+    assert.equal("\5\0", control:read_exact(2))
+    control:write "\5\3\0\1\0\0\0\0\0\0"
+    assert.equal("\5\0\0\1", control:read_exact(4))
+    p:kill "sigterm"
+    p:logged("waiting up to 60s for 2 connections", true)
+    assert.equal(0, (p:stop "sigterm"))
+    local _, ends = p:log():gsub(" >%-< ", "")
+    assert.equal(2, ends)
+    s:close()
+    control:close()
+    stop_one()
+  end))
+
   it("closes what has not finished when the time is up", helpers.task(function()
     local one, stop_one = server.echo "one"
     local p = proxy.start { "--drain", "200ms", "-L", "tcp://127.0.0.1:0/" .. one }

@@ -35,6 +35,7 @@ local M = {}
 local TURN = 0.005 -- seconds between two looks at whether the configuration may be changed
 local WATCH_EVERY = 0.1 -- seconds between two looks at whether the workers get on
 local BUSY_MS = 200 -- a turn this long is reported
+local STOP_WAIT_MS = 1000 -- for workers to say and free what is left
 local STOP_MS = 2000 -- and the script that is to blame for one this long is stopped
 
 
@@ -244,7 +245,11 @@ end
 
 -- Stop accepting, let what runs finish for a while, end.
 local function drain(signal, code)
-  if state.ending then
+  if state.ending then -- asked once more: now, but with what is to be said and freed; a third time: whatever happens
+    if not state.hurried then
+      state.hurried = true
+      message.call({ type = "stop" }, task.now() + STOP_WAIT_MS)
+    end
     return finish(code or 0)
   end
   state.ending = true
@@ -270,7 +275,7 @@ local function drain(signal, code)
   if alive > 0 and seconds > 0 then
     say("info", ("%s: waiting up to %gs for %d connection%s to finish"):format(signal, seconds, alive,
       alive == 1 and "" or "s"))
-    while alive > 0 and task.now() < deadline do
+    while alive > 0 and task.now() < deadline and not state.hurried do
       task.sleep(0.05)
       alive = 0
       for _, answer in ipairs(message.call({ type = "alive" }, deadline) or {}) do
@@ -278,10 +283,12 @@ local function drain(signal, code)
       end
     end
   end
-  if alive > 0 then
+  if state.hurried then
+    return
+  elseif alive > 0 then
     say("info", ("closing %d connection%s"):format(alive, alive == 1 and "" or "s"))
   end
-  message.call({ type = "stop" }, task.now() + 1000)
+  message.call({ type = "stop" }, task.now() + STOP_WAIT_MS)
   loaders.settle() -- what policies keep is kept now
   apply.run_commands(services, {}, "postDown")
   finish(code or 0)
