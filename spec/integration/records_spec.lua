@@ -249,6 +249,7 @@ recorders:
     local seen
     local target = plane.accept(function(s)
       seen = s:read_until("\r\n\r\n", 8192)
+      s:read_exact(tonumber(seen:match "Content%-Length: (%d+)") or 0)
       s:write "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
       s:close()
     end)
@@ -263,6 +264,7 @@ services:
     - name: changed
       addr: "%s"
       http: {host: inner.test, requestHeader: {X-Set: "1", X-Gone: ""}, rewriteURL: [{match: ^/a, replacement: /b}],
+        rewriteRequestBody: [{match: word, replacement: words, type: "*"}],
         rewriteResponseBody: [{match: ok, replacement: fine, type: "*"}], responseHeader: {X-Back: "3"}}
   recorders: [{name: out, record: recorder.service.handler, metadata: {http.body: true}}]
 recorders:
@@ -286,8 +288,13 @@ recorders:
     assert.same({ { "3" }, { "4" } }, { http.response.header["X-Back"], http.response.header["Content-Length"] })
     assert.is_nil(http.originalResponse.header["X-Back"])
 
-    origin.curl { base .. "/plain" }
+    origin.curl { base .. "/a", "-H", "Content-Type: text/plain", "-d", "a word" }
     http = cjson.decode(wait_lines(folder .. "/r.json", 2)[2]).http
+    assert.same({ "a word", "a words", 7 }, { body(http.originalRequest), body(http.request),
+      http.request.contentLength })
+
+    origin.curl { base .. "/plain" }
+    http = cjson.decode(wait_lines(folder .. "/r.json", 3)[3]).http
     assert.is_nil(http.originalHost)
     assert.is_nil(http.originalRequest)
     assert.is_nil(http.originalResponse)

@@ -113,6 +113,7 @@ function M.changed(rec, request, host, target)
   http.request = {
     contentLength = request.whole_body and #request.whole_body or http.request.contentLength,
     header = fields_of(head.lines(request, request.dropped) .. (request.added or ""), rec.is_h2),
+    body = body_of(rec, request.whole_body, #(request.whole_body or "")),
   }
 end
 

@@ -97,7 +97,10 @@ local function pump(self, ctx, rec, way)
       frame.bytes = nil
       record.write(ctx, {
         up = is_client and size or 0, down = is_client and 0 or size, duration = (task.now() - began) / 1000,
-      }, { proto = "http", clientIP = rec.extra.clientIP, http = rec.extra.http, websocket = frame })
+      }, {
+        proto = "http", clientIP = rec.extra.clientIP, src = rec.extra.src, dst = rec.extra.dst,
+        host = rec.extra.host, asked = rec.extra.asked, websocket = frame,
+      })
     end
   end
 end

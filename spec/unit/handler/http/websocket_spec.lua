@@ -27,7 +27,9 @@ local function exchange(rate, most)
   local far, server = stream.pair()
   local served = helpers.spawn(function()
     return websocket.serve({ websocket = rate, stall = 5000 }, ctx, near, far,
-      { most = most, extra = { http = { host = "h" }, clientIP = "192.0.2.1" } })
+      { most = most, extra = {
+        http = { host = "h" }, clientIP = "192.0.2.1", src = "10.0.0.1:2", dst = "10.0.0.3:4", host = "h.test:80",
+      } })
   end)
   client:write(MASKED:rep(FRAMES))
   server:write(PLAIN:rep(FRAMES))
@@ -67,6 +69,8 @@ describe("frames of WebSocket", function()
     assert.same({ false, false, 2, false, 0, 3 },
       { one.fin, one.rsv1, one.opcode, one.masked, one.maskKey, one.length })
     assert.same({ 0, #PLAIN }, { down[1].inputBytes, down[1].outputBytes })
-    assert.same({ "h", "192.0.2.1" }, { down[1].http.host, down[1].clientIP })
+    one = down[1]
+    assert.same({ "192.0.2.1", "10.0.0.1:2", "10.0.0.3:4", "h.test:80" }, { one.clientIP, one.src, one.dst, one.host })
+    assert.is_nil(one.http) -- which has a record of its own
   end))
 end)
