@@ -1,5 +1,5 @@
 /* An HTTP/2 session fed with a peer's bytes in pieces, while its user accepts, answers, reads, writes
- * and closes: as raw streams, as gRPC tunnels and in the shape of HTTP/1.1. */
+ * and closes: as raw streams, as gRPC tunnels and in the shape of HTTP/1.1, as a server and as a client. */
 
 #include "session/h2.h"
 #include "session/h2_grpc.h"
@@ -24,6 +24,12 @@ static const char *const answers[] = {
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n",
+};
+static const char *const questions[] = {
+    "GET /x HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-a: 1\r\n\r\n",
+    ("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"),
 };
 
 struct user {
@@ -62,16 +68,20 @@ static void keep(struct user *u, struct tg_stream *s)
     tg_stream_want(s, TG_READABLE | (u->count & 1 ? TG_WRITABLE : 0));
 }
 
+static void say(struct tg_stream *s, const char *text)
+{
+    ssize_t n = tg_stream_write(s, text, strlen(text));
+    if (n > 0 && text[n] != 0)
+        tg_stream_write(s, text + n, strlen(text + n));
+}
+
 static struct tg_stream *shaped(struct user *u, struct tg_stream *s)
 {
     if (u->shape == 2) {
         struct tg_stream *upper = tg_h2_http1_open(s);
         if (upper == NULL)
             return s;
-        const char *answer = answers[u->count % 3];
-        ssize_t n = tg_stream_write(upper, answer, strlen(answer));
-        if (n > 0 && answer[n] != 0)
-            tg_stream_write(upper, answer + n, strlen(answer + n));
+        say(upper, answers[u->count % 3]);
         return upper;
     }
     tg_h2_respond(s, ok, 1, false);
@@ -97,7 +107,14 @@ static void drain(struct tg_stream *peer)
 static void open_own(struct user *u)
 {
     struct tg_error err;
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; u->shape == 2 && i < 3; i++) {
+        struct tg_stream *own = tg_h2_http1_exchange(u->session, "http", &err);
+        if (own == NULL)
+            continue;
+        say(own, questions[i]);
+        keep(u, own);
+    }
+    for (unsigned i = 0; u->shape != 2 && i < 2; i++) {
         struct tg_stream *own = tg_h2_request(u->session, request, 2, false, &err);
         if (own != NULL)
             keep(u, u->shape == 1 ? tg_h2_grpc_open(own, true) : own);

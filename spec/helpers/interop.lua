@@ -197,7 +197,7 @@ end
 local function judge(pair, name, answer)
   if partly(pair, name) and answer and answer.up then
     return { state = "partly", why = partly(pair, name), seconds = answer.seconds }
-  elseif name == "half" and answer and not answer.error then
+  elseif name == "half" and answer and not answer.error and not (pair.checks and pair.checks.half) then
     answer.ok = answer.up and answer.down
     answer.error = not answer.ok and ("half-close is passed on: of the client's side %s, of the origin's side %s")
       :format(answer.up and "yes" or "no", answer.down and "yes" or "no") or nil

@@ -14,7 +14,7 @@ services:
   addr: 127.0.0.1:0
   handler: {type: tcp, metadata: {sniffing: true, http.keepalive: true}}
   listener: %s
-  forwarder: {nodes: [{name: n, addr: "127.0.0.1:%d"}]}
+  forwarder: {nodes: [{name: n, addr: "127.0.0.1:%d"%s}]}
 ]]
 local TLS = "{type: tls, tls: {certFile: %s, keyFile: %s, options: {alpn: [h2, http/1.1]}}}"
 
@@ -25,12 +25,15 @@ function M.origin(env)
   programs.file(env.www, "hello", "hello")
 end
 
---- Start a tidegate that is a reverse proxy for that nginx.  @return its URL
-function M.reverse(env, clear)
+--- Start a tidegate that is a reverse proxy for that nginx.
+-- @param h2 whether it speaks HTTP/2 to nginx, over TLS
+-- @return its URL
+function M.reverse(env, clear, h2)
   M.origin(env)
   local pair = tls.certificate(tls.authority "matrix", "localhost")
   local listener = clear and "{type: tcp}" or TLS:format(pair.cert, pair.key)
-  local p = env:serve(env:config("reverse.yml", REVERSE, listener, env.web.http))
+  local p = env:serve(env:config("reverse.yml", REVERSE, listener, h2 and env.web.https or env.web.http,
+    h2 and ", tls: {}, metadata: {http.version: 2}" or ""))
   return ("%s://localhost:%d"):format(clear and "http" or "https", p:port(1))
 end
 

@@ -60,9 +60,9 @@ function h2load.abrupt(env)
   h2load.small(env)
 end
 
-local function reverse(clear)
+local function reverse(clear, h2)
   return function(env)
-    env.base = http.reverse(env, clear)
+    env.base = http.reverse(env, clear, h2)
   end
 end
 
@@ -97,6 +97,8 @@ for _, clear in ipairs { false, true } do
   add(name, "client nghttp", "reverse proxy to nginx", reverse(clear), http.checks(nghttp), HTTP)
   add(name, "client h2load", "reverse proxy to nginx", reverse(clear), h2load, HTTP)
 end
+add("HTTP/2 on both sides", "client nghttp", "reverse proxy to nginx", reverse(false, true), http.checks(nghttp), HTTP)
+add("HTTP/2 on both sides", "client h2load", "reverse proxy to nginx", reverse(true, true), h2load, HTTP)
 add("CONNECT, HTTP/2", "proxy nghttpx", "connector http2, handler http", proxied("http", ""), nil, TUNNEL)
 add("CONNECT, HTTP/2 twice", "proxy nghttpx", "connector http2, handler http2",
   proxied("http2", ";;proto=h2;tls"), nil, TUNNEL)
