@@ -69,7 +69,8 @@ local CHECKS = {
 }
 
 return {
-  name = "grpcio", about = "The Python package, behind `spec/interop/peers/grpc_bridge.py`; calls as `grpc_calls.py` makes them: " ..
+  name = "grpcio", about = "The Python package, behind `spec/interop/peers/grpc_bridge.py`; calls as " ..
+    "`grpc_calls.py` makes them: " ..
     "64 MiB stands for three answers of 3 MiB, 100 at once for 300, an abrupt end for a call taken back or late.",
   needs = { "python3" }, missing = function()
     return os.execute "/usr/bin/python3 -c 'import grpc' 2>/dev/null" ~= 0 and "not installed" or nil
