@@ -14,6 +14,7 @@
 
 local failure = require "tidegate.failure"
 local metadata = require "tidegate.metadata"
+local sorted = require "tidegate.sorted"
 
 local component = {}
 
@@ -240,12 +241,7 @@ function component.known(kind)
   for alias in pairs(aliased[kind]) do
     seen[alias] = true
   end
-  local names = {}
-  for name in pairs(seen) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return names
+  return sorted(seen)
 end
 
 --- Read a metadata map by a schema, see tidegate.metadata.

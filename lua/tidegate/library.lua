@@ -19,6 +19,7 @@ local packet = require "tidegate.native.packet"
 local registry = require "tidegate.process.registry"
 local relay = require "tidegate.native.relay"
 local service = require "tidegate.process.service"
+local serving = require "tidegate.process.serving"
 local task = require "tidegate.native.task"
 local url = require "tidegate.config.url"
 
@@ -27,8 +28,8 @@ local M = {}
 M.failure, M.sleep, M.spawn = failure, task.sleep, task.spawn
 
 components.use_embedded()
-relay.on_end(service.relay_ended)
-packet.on_end(service.relay_ended)
+relay.on_end(serving.relay_ended)
+packet.on_end(serving.relay_ended)
 
 --- Run a function in a task, which may wait, until it returns.
 -- @return what it returns; an error in it is raised here

@@ -162,31 +162,10 @@ size_t tg_addr_format(const struct tg_addr *a, char *out, size_t size)
     return tg_sockaddr_format(&a->any, a->len, out, size);
 }
 
-unsigned tg_addr_port(const struct tg_addr *a)
-{
-    if (a->any.sa_family == AF_INET)
-        return ntohs(a->in.sin_port);
-    if (a->any.sa_family == AF_INET6)
-        return ntohs(a->in6.sin6_port);
-    return 0;
-}
-
 void tg_addr_set_port(struct tg_addr *a, unsigned port)
 {
     if (a->any.sa_family == AF_INET)
         a->in.sin_port = htons((uint16_t)port);
     else if (a->any.sa_family == AF_INET6)
         a->in6.sin6_port = htons((uint16_t)port);
-}
-
-bool tg_addr_equal(const struct tg_addr *a, const struct tg_addr *b)
-{
-    if (a->any.sa_family != b->any.sa_family)
-        return false;
-    if (a->any.sa_family == AF_INET)
-        return a->in.sin_port == b->in.sin_port && a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
-    if (a->any.sa_family == AF_INET6)
-        return a->in6.sin6_port == b->in6.sin6_port &&
-               memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr)) == 0;
-    return a->len == b->len && memcmp(&a->un, &b->un, a->len) == 0;
 }

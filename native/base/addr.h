@@ -37,7 +37,4 @@ size_t tg_addr_format(const struct tg_addr *a, char *out, size_t size);
 /** The same for a bare sockaddr. */
 size_t tg_sockaddr_format(const struct sockaddr *sa, socklen_t len, char *out, size_t size);
 
-/** @return the port in host order, 0 for unix */
-unsigned tg_addr_port(const struct tg_addr *a);
 void tg_addr_set_port(struct tg_addr *a, unsigned port);
-bool tg_addr_equal(const struct tg_addr *a, const struct tg_addr *b);

@@ -274,48 +274,6 @@ size_t tg_target_text(const struct tg_target *t, char *out)
     return tg_host_join(host, tg_target_host_text(t, host), t->port, out);
 }
 
-socklen_t tg_target_to_sockaddr(const struct tg_target *t, struct sockaddr_storage *to)
-{
-    if (t->kind == TG_HOST_NAME)
-        return 0;
-    if (t->kind == TG_HOST_IPV4) {
-        struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(t->port) };
-        memcpy(&in.sin_addr, t->ip, 4);
-        memcpy(to, &in, sizeof(in));
-        return sizeof(in);
-    }
-    struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(t->port) };
-    if (t->kind == TG_HOST_IPV6)
-        memcpy(&in6.sin6_addr, t->ip, 16);
-    memcpy(to, &in6, sizeof(in6));
-    return sizeof(in6);
-}
-
-bool tg_target_from_sockaddr(struct tg_target *t, const struct sockaddr *from)
-{
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-    switch (from->sa_family) {
-    case AF_INET:
-        memcpy(&in, from, sizeof(in));
-        t->kind = TG_HOST_IPV4;
-        t->len = 4;
-        t->port = ntohs(in.sin_port);
-        memcpy(t->ip, &in.sin_addr, 4);
-        return true;
-    case AF_INET6:
-        memcpy(&in6, from, sizeof(in6));
-        bool mapped = IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr);
-        t->kind = mapped ? TG_HOST_IPV4 : TG_HOST_IPV6;
-        t->len = mapped ? 4 : 16;
-        t->port = ntohs(in6.sin6_port);
-        memcpy(t->ip, in6.sin6_addr.s6_addr + (mapped ? 12 : 0), t->len);
-        return true;
-    default:
-        return false;
-    }
-}
-
 bool tg_target_equal(const struct tg_target *a, const struct tg_target *b)
 {
     return a->kind == b->kind && a->len == b->len && a->port == b->port &&

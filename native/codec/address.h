@@ -83,13 +83,6 @@ size_t tg_target_text(const struct tg_target *t, char *out);
  * @return the length */
 size_t tg_host_join(const char *host, size_t len, unsigned port, char *out);
 
-/** Fill `to` from an address target.  @return its length, 0 for names; an empty
- * host is the unspecified IPv6 address */
-socklen_t tg_target_to_sockaddr(const struct tg_target *t, struct sockaddr_storage *to);
-
-/** IPv4-mapped addresses become IPv4.  @return false: neither IPv4 nor IPv6 */
-bool tg_target_from_sockaddr(struct tg_target *t, const struct sockaddr *from);
-
 bool tg_target_equal(const struct tg_target *a, const struct tg_target *b);
 
 /** Read SOCKS form.  A name of no bytes is the empty host; one with control

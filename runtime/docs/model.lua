@@ -5,6 +5,7 @@ local duration = require "tidegate.config.duration"
 local flags = require "tidegate.config.flags"
 local keys = require "tidegate.config.keys"
 local schema = require "tidegate.config.schema"
+local sorted = require "tidegate.sorted"
 
 local M = {}
 
@@ -16,15 +17,6 @@ local TYPES = {
 --- The formats of files and `--to`.
 M.FORMATS = { "yaml", "json", "lua", "url" }
 M.FLAGS, M.COMMANDS = flags.FLAGS, flags.COMMANDS
-
-local function sorted(map)
-  local names = {}
-  for name in pairs(map) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return names
-end
 
 local function default_text(spec)
   local value = spec.default

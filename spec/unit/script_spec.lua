@@ -4,7 +4,7 @@ local plane = require "spec.helpers.plane"
 local programs = require "spec.helpers.programs"
 local relay = require "tidegate.native.relay"
 local script = require "tidegate.script"
-local service = require "tidegate.process.service"
+local serving = require "tidegate.process.serving"
 local task = require "tidegate.native.task"
 
 local folder
@@ -41,7 +41,7 @@ end
 describe("scripts", function()
   setup(function()
     folder = programs.folder()
-    relay.on_end(service.relay_ended)
+    relay.on_end(serving.relay_ended)
   end)
   after_each(plane.cleanup)
 

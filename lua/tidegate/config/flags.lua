@@ -4,6 +4,7 @@
 local duration = require "tidegate.config.duration"
 local failure = require "tidegate.failure"
 local nearest = require "tidegate.config.nearest"
+local sorted = require "tidegate.sorted"
 
 local flags = {}
 
@@ -111,11 +112,7 @@ local function no_command(word)
   elseif word:find "%.ya?ml$" or word:find "%.json$" or word:find "%.lua$" then
     return ("%q is no command; a configuration is given as -C %s"):format(word, word)
   end
-  local names = {}
-  for name in pairs(COMMANDS) do
-    names[#names + 1] = name
-  end
-  return ("there is no command %q%s"):format(word, nearest.hint(word, names))
+  return ("there is no command %q%s"):format(word, nearest.hint(word, sorted(COMMANDS)))
 end
 
 --- Parse the arguments, the program's name not among them.

@@ -246,7 +246,7 @@ return component.connector "socks5" {
     ["udp.timeout"] = {
       type = "duration",
       default = 0,
-      doc = "silence after which a UDP association ends; 0: none",
+      doc = "known to gost; no effect: a UDP association ends with the client's session",
     },
   },
   open = open,

@@ -1,6 +1,8 @@
 -- The nodes of a worker's hops and forwarders, and what is known of each: marks, probes, latency, load.
 -- All of that is shared, so one worker can answer for all.
 
+local sorted = require "tidegate.sorted"
+
 local M = {}
 
 local function item_of(node, hop, place)
@@ -35,15 +37,6 @@ local function add_hop(list, hop, place)
       list[#list + 1] = item_of(node, hop, place)
     end
   end
-end
-
-local function sorted(map)
-  local names = {}
-  for name in pairs(map) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return names
 end
 
 --- List them: of hops, chains (hops of their own), and forwarders of services.

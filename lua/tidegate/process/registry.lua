@@ -354,6 +354,19 @@ function methods:start_probes()
   end
 end
 
+--- One service or connection more uses it, until leave().
+function methods:enter()
+  self.users = (self.users or 0) + 1
+end
+
+--- One less uses it; the last closes it.
+function methods:leave()
+  self.users = self.users - 1
+  if self.users <= 0 then
+    self:close()
+  end
+end
+
 --- Close hops and chains, and take back what scripts registered; connections that use them go on.
 function methods:close()
   alive[self] = nil

@@ -5,23 +5,16 @@ local context = require "tidegate.process.context"
 local failure = require "tidegate.failure"
 local forwarder = require "tidegate.chain.forwarder"
 local group = require "tidegate.chain.group"
-local guard = require "tidegate.script.guard"
 local instance = require "tidegate.process.instance"
 local kinds = require "tidegate.policy.kinds"
-local live = require "tidegate.process.live"
 local log = require "tidegate.process.log"
 local metadata = require "tidegate.metadata"
-local metering = require "tidegate.process.metering"
-local metrics = require "tidegate.process.metrics"
-local proxy_protocol = require "tidegate.net.proxy_protocol"
 local quota = require "tidegate.policy.quota"
 local record = require "tidegate.process.record"
 local registry = require "tidegate.process.registry"
 local script = require "tidegate.script"
-local silence = require "tidegate.chain.silence"
+local serving = require "tidegate.process.serving"
 local sockets = require "tidegate.chain.sockets"
-local stage = require "tidegate.stage"
-local stats = require "tidegate.process.stats"
 local task = require "tidegate.native.task"
 
 local M = {}
@@ -164,7 +157,7 @@ function M.build(config, all)
     self.log = self.log:with { "labels", md.labels }
   end
   self.handler_log = self.log:with { "kind", "handler" }
-  all.users = (all.users or 0) + 1
+  all:enter()
   for _, step in ipairs(STEPS) do
     local ok, err = step(self, config)
     if not ok then
@@ -174,14 +167,6 @@ function M.build(config, all)
   end
   log.batch(task.spawn)
   return self
-end
-
--- One service less uses the registry; the last closes it.
-local function leave(all)
-  all.users = all.users - 1
-  if all.users <= 0 then
-    all:close()
-  end
 end
 
 --- Build all services of a configuration.
@@ -198,215 +183,18 @@ function M.build_all(config, data)
     problems[i] = tostring(one)
   end
 
-  all.users = 1
+  all:enter()
   for _, item in ipairs(config.services or {}) do
     built[item.name], err = M.build(item, all)
     if not built[item.name] then
       problems[#problems + 1] = tostring(err)
     end
   end
-  leave(all)
+  all:leave()
   return built, problems
 end
 
 -- Serving ----------------------------------------------------------------------------------------
-
-stage.define("accept", function(ctx, stream)
-  if ctx.service.proxy_protocol and stream.read then
-    return proxy_protocol.receive(ctx, stream)
-  end
-  return stream
-end)
-
--- What is plugged in, or has started us, needs no admission (`trusted` listeners).
-stage.define("admit", function(ctx)
-  local admission = ctx.service.admission
-  if admission and not ctx.service.listener.trusted and not admission:admits(ctx, ctx.service.network, ctx.client) then
-    return nil, failure.new("blocked", ("admission: %s is denied"):format(ctx.client), { level = "debug" })
-  end
-  return true
-end)
-
--- For a connection: TLS and the like.  For a stream of a session: what its listener does with each.
-stage.define("handshake", function(ctx, stream)
-  local listener = ctx.service.listener
-  if ctx.carrier then
-    if listener.accept_stream then
-      return listener:accept_stream(ctx, stream)
-    end
-  elseif listener.accept then
-    return listener:accept(ctx, stream)
-  end
-  return stream
-end)
-
-local function refused(err)
-  return failure.is(err) and err or failure.new("blocked", err and tostring(err) or "refused")
-end
-
--- From the handshake to the handler's end.
-local function serve_one(ctx, stream, handle)
-  ctx.stream = stream
-  record.opened(ctx)
-  live.began(ctx)
-  if metrics.on then
-    metrics.began(ctx)
-  end
-  local ok, err = metering.allowed(ctx)
-  if not ok then
-    return nil, err
-  end
-  local handler = ctx.service.handler
-  return handler[handle](handler, ctx, stream)
-end
-
--- From the accepted stream to the handler's end.
-local function walk(ctx, stream, handle)
-  local stages = ctx.stages
-  local upper, err = stages.accept(ctx, stream)
-  if not upper then
-    return nil, refused(err)
-  end
-  ctx.stream = upper
-  stats.accepted(ctx)
-  record.client(ctx)
-
-  local ok
-  ok, err = stages.admit(ctx)
-  if not ok then
-    return nil, refused(err)
-  end
-
-  ok, err = metering.accepted(ctx)
-  if not ok then
-    return nil, err
-  end
-
-  if metrics.on then
-    metrics.carried(ctx)
-  end
-  stream, err = stages.handshake(ctx, upper)
-  if not stream then
-    return nil, err
-  elseif handle == "handle" and stream.accept then
-    return ctx.service:serve_streams(ctx, stream)
-  end
-  return serve_one(ctx, stream, handle)
-end
-
--- The same for a stream of a session: its connection was accepted and admitted already.
-local function walk_stream(ctx, stream)
-  local carrier = ctx.carrier
-  if carrier.serve then -- a handler looks into a connection that was served already
-    ctx.user = carrier.user
-    record.opened(ctx)
-    return carrier.serve(ctx, stream)
-  end
-  local carried, err = ctx.stages.handshake(ctx, stream)
-  if not carried then
-    return nil, err
-  end
-  ctx.stream = carried
-  if rawget(ctx, "src") ~= carrier.src then -- a proxy in front named another client
-    local ok
-    ok, err = ctx.stages.admit(ctx)
-    if not ok then
-      return nil, refused(err)
-    end
-  end
-  return serve_one(ctx, carried, "handle")
-end
-
--- The same for who came to a socket that a client had us open.
-local function walk_peer(ctx, stream, serve)
-  stats.accepted(ctx)
-  record.client(ctx)
-  local ok, err = ctx.stages.admit(ctx)
-  if not ok then
-    return nil, refused(err)
-  end
-  ok, err = metering.accepted(ctx)
-  if not ok then
-    return nil, err
-  end
-  record.opened(ctx)
-  live.began(ctx)
-  ok, err = metering.allowed(ctx)
-  if not ok then
-    return nil, err
-  end
-  return serve(ctx, stream)
-end
-
--- What ended a connection, by how much it matters.
-local LEVELS = {
-  eof = "debug", closed = "debug", canceled = "debug", reset = "debug",
-  auth = "warn", blocked = "warn", limit = "warn", protocol = "warn", tls = "warn",
-}
-
--- Relays end by what either side does; what a node or the wire did wrong is the operator's.
-local IN_RELAYS = { auth = "warn", blocked = "warn", protocol = "warn", tls = "warn", refused = "error",
-  unreachable = "error" }
-
-local function report(ctx, err)
-  local level = err.level or LEVELS[err.code] or "error"
-  if ctx.service.log:enabled(level) then
-    ctx.log:log(level, tostring(err))
-  end
-end
-
-local blame -- of a script's component that raised: who it was
-
-local function traceback(err)
-  blame = guard.culprit()
-  local text = debug.traceback(tostring(err), 2) -- no tail call: it would take a level away
-  return text
-end
-
-local function finish(ctx, ok, done, err)
-  if not ok then
-    if blame then
-      guard.report(ctx.log, blame, done, {}) -- of the kind handler
-    else
-      ctx.log:error("raised: " .. done)
-    end
-    err = failure.new("io", "a component raised an error")
-  elseif not done then
-    err = failure.wrap(err)
-    report(ctx, err)
-  end
-  if err then
-    stats.failed(ctx.service, err)
-    if metrics.on then
-      metrics.failed(ctx, err)
-    end
-  end
-  if not ctx.relayed then
-    record.ended(ctx, err)
-  end
-end
-
-local alive = 0
-
--- What the handler asks must stay open until it is done, whatever is reloaded meanwhile.
-local function run(ctx, steps, handle)
-  local service = ctx.service
-  local all = service.registry
-  all.users = all.users + 1
-  alive = alive + 1
-  local ok, done, err = xpcall(steps, traceback, ctx, ctx.stream, handle)
-  if not ok or not done or not ctx.relayed then
-    local well, why = xpcall(finish, traceback, ctx, ok, done, err)
-    if not well then
-      service.log:error("raised: " .. why)
-    end
-  end
-  live.left(ctx)
-  context.close(ctx)
-  alive = alive - 1
-  leave(all)
-  return ok and done and true or false
-end
 
 --- Serve one accepted stream; in a task of its own.  Never raises.
 -- @return whether all went well, to the handler's end
@@ -416,7 +204,7 @@ function methods:serve(stream, from)
   if from then
     ctx.remote, ctx.local_address = from.remote, from.local_address
   end
-  return run(ctx, walk, "handle")
+  return serving.run(ctx, serving.connection, "handle")
 end
 
 -- One stream of a session; in a task of its own.
@@ -425,7 +213,7 @@ local function serve_stream(service, carrier, stream)
   ctx.carrier = carrier
   ctx.remote, ctx.local_address = carrier.remote, carrier.local_address
   ctx.src, ctx.dst = carrier.src, carrier.dst
-  return run(ctx, walk_stream)
+  return serving.run(ctx, serving.stream)
 end
 
 --- Serve each stream of a session that a listener's accept() made of a connection, until it ends.
@@ -468,7 +256,7 @@ end
 function methods:serve_peer(stream, user, serve)
   local ctx = context.new(self, stream)
   ctx.user = user
-  return run(ctx, walk_peer, serve)
+  return serving.run(ctx, serving.peer, serve)
 end
 
 --- Serve one session of datagrams, as serve() does a stream.
@@ -481,7 +269,7 @@ function methods:serve_session(packet, from)
   if from then
     ctx.remote, ctx.local_address = from.remote, from.local_address
   end
-  return run(ctx, walk, "handle_packets")
+  return serving.run(ctx, serving.connection, "handle_packets")
 end
 
 --- Serve what a listener makes of a socket itself: of datagrams, or of connections that belong together.
@@ -509,40 +297,6 @@ function methods:begin()
       kind.begin(self)
     end
   end
-end
-
---- A relay has ended; called by the runtime in a fresh task.
--- @param tag what travelled with it
--- @param result {up, down (bytes), duration (ms), err}
-function M.relay_ended(tag, result)
-  if record.end_record(tag, result) then
-    return
-  end
-  local ctx, before_up, before_down = record.read(tag)
-  if not ctx then
-    return
-  end
-  ctx = context.restore(ctx)
-  if result.err and (result.err.level or IN_RELAYS[result.err.code]) then
-    report(ctx, result.err)
-  elseif ctx.unanswered then
-    silence.ended(ctx, ctx.unanswered, result.up, result.down)
-  end
-  local ok, why = xpcall(record.finish, traceback, ctx, {
-    up = before_up + result.up,
-    down = before_down + result.down,
-    duration = (task.now() - ctx.started) / 1000,
-    relayed = result.duration / 1000,
-    err = result.err,
-  })
-  if not ok then
-    ctx.service.log:error("raised: " .. why)
-  end
-end
-
---- @return how many connections are in the hands of a handler
-function M.live_count()
-  return alive
 end
 
 --- Another service takes this one's place: streams of sessions that live on are its.
@@ -589,7 +343,7 @@ function methods:close()
     end
   end
   record.forget(self)
-  leave(self.registry)
+  self.registry:leave()
   log.flush()
 end
 

@@ -11,6 +11,7 @@ local message = require "tidegate.process.message"
 local metadata = require "tidegate.metadata"
 local observer = require "tidegate.policy.observer"
 local signature = require "tidegate.process.signature"
+local sorted = require "tidegate.sorted"
 local stats = require "tidegate.process.stats"
 local task = require "tidegate.native.task"
 
@@ -378,12 +379,7 @@ end
 
 --- @return sorted names of the services that are known
 function M.names()
-  local names = {}
-  for name in pairs(services) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return names
+  return sorted(services)
 end
 
 --- @return client id → what it has carried, of a service whose handler has an observer

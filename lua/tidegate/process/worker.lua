@@ -23,6 +23,7 @@ local record = require "tidegate.process.record"
 local registry = require "tidegate.process.registry"
 local relay = require "tidegate.native.relay"
 local service = require "tidegate.process.service"
+local serving = require "tidegate.process.serving"
 local stats = require "tidegate.process.stats"
 local task = require "tidegate.native.task"
 
@@ -195,7 +196,7 @@ local function commit(question)
 end
 
 local function alive()
-  return { alive = relay.count() + packet.count() + service.live_count() }
+  return { alive = relay.count() + packet.count() + serving.live_count() }
 end
 
 -- Accept no more.  Of datagrams the socket is kept where a successor reads it: answers are still to go out.
@@ -262,7 +263,7 @@ local function serve_admin()
     local free, lent, pipes = relay.pools()
     return {
       memory = collectgarbage "count" * 1024, relays = relay.count(), sessions = packet.count(),
-      handlers = service.live_count(), tasks = task.count(), spliced = spliced, copied = copied,
+      handlers = serving.live_count(), tasks = task.count(), spliced = spliced, copied = copied,
       pool_free = free, pool_lent = lent, pipes = pipes,
     }
   end)
@@ -310,8 +311,8 @@ function M.main()
     log.default():error(traceback, { "kind", "process" })
   end)
   guard.watch(log.default)
-  relay.on_end(service.relay_ended)
-  packet.on_end(service.relay_ended)
+  relay.on_end(serving.relay_ended)
+  packet.on_end(serving.relay_ended)
   message.handle("prepare", prepare)
   message.handle("commit", commit)
   message.handle("forget", function(question)

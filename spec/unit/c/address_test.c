@@ -132,29 +132,12 @@ static void test_socks_form_refused(void **state)
     check_garbage(decode);
 }
 
-static void test_sockaddr(void **state)
-{
-    (void)state;
-    struct tg_target t, back;
-    struct sockaddr_storage to;
-    assert_int_equal(tg_target_parse(&t, "192.0.2.1:80", 12), 0);
-    assert_int_equal(tg_target_to_sockaddr(&t, &to), sizeof(struct sockaddr_in));
-    assert_true(tg_target_from_sockaddr(&back, (struct sockaddr *)&to));
-    assert_true(tg_target_equal(&t, &back));
-    assert_int_equal(tg_target_parse(&t, "[2001:db8::1]:80", 16), 0);
-    assert_int_equal(tg_target_to_sockaddr(&t, &to), sizeof(struct sockaddr_in6));
-    assert_true(tg_target_from_sockaddr(&back, (struct sockaddr *)&to));
-    assert_true(tg_target_equal(&t, &back));
-    assert_int_equal(tg_target_parse(&t, "a:80", 4), 0);
-    assert_int_equal(tg_target_to_sockaddr(&t, &to), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_there_and_back), cmocka_unit_test(test_text_refused),
         cmocka_unit_test(test_default_port),        cmocka_unit_test(test_socks_form),
-        cmocka_unit_test(test_socks_form_refused),  cmocka_unit_test(test_sockaddr),
+        cmocka_unit_test(test_socks_form_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,7 @@ local helpers = require "spec.helpers"
 local plane = require "spec.helpers.plane"
 local relay = require "tidegate.native.relay"
 local stream = require "tidegate.native.stream"
-local service = require "tidegate.process.service"
+local serving = require "tidegate.process.serving"
 local task = require "tidegate.native.task"
 local log = require "tidegate.process.log"
 local programs = require "spec.helpers.programs"
@@ -37,7 +37,7 @@ end
 
 describe("service", function()
   setup(function()
-    relay.on_end(service.relay_ended)
+    relay.on_end(serving.relay_ended)
   end)
   after_each(plane.cleanup)
 
@@ -119,7 +119,7 @@ describe("service", function()
     client:close()
     local text = lines_of(path)[2].msg
     assert.is_truthy(text:find("service_spec.lua:%d+: boom") and text:find("stack traceback", 1, true))
-    assert.same(0, service.live_count())
+    assert.same(0, serving.live_count())
   end))
 
   it("closes what the connection opened when it fails", helpers.task(function()
@@ -155,7 +155,7 @@ describe("service", function()
       return relay.count() == 0
     end)
     task.sleep(0.02)
-    relay.on_end(service.relay_ended)
+    relay.on_end(serving.relay_ended)
     assert.same(0, heard)
   end))
 

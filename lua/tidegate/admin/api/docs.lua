@@ -4,6 +4,7 @@ local buffer = require "string.buffer"
 local component = require "tidegate.component"
 local openapi = require "tidegate.admin.api.openapi"
 local schema = require "tidegate.config.schema"
+local sorted = require "tidegate.sorted"
 local writer = require "tidegate.config.writer"
 
 local M = {}
@@ -31,15 +32,6 @@ local function type_text(kind)
     return ('<a href="#o-%s">%s</a>'):format(kind, kind)
   end
   return WORDS[kind] or kind
-end
-
-local function sorted(map)
-  local names = {}
-  for name in pairs(map) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return names
 end
 
 local function put_route(out, route)

@@ -3,6 +3,7 @@
 local cli = require "tidegate.cli"
 local component = require "tidegate.component"
 local schema = require "tidegate.config.schema"
+local sorted = require "tidegate.sorted"
 
 local M = {}
 
@@ -130,12 +131,7 @@ local function parameters(route)
   for name in route.pattern:gmatch "{(.-)}" do
     list[#list + 1] = { name = name, ["in"] = "path", required = true, type = "string" }
   end
-  local names = {}
-  for name in pairs(route.about.query or {}) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  for _, name in ipairs(names) do
+  for _, name in ipairs(sorted(route.about.query or {})) do
     list[#list + 1] = { name = name, ["in"] = "query", type = "string", description = route.about.query[name] }
   end
   if route.about.takes then

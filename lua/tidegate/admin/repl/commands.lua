@@ -22,13 +22,9 @@ local LEVELS = { "trace", "debug", "info", "warn", "error" }
 local columns = print.columns
 
 commands.help = { "", "this list", function()
-  local rows, names = {}, {}
-  for name in pairs(commands) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    rows[#rows + 1] = { ":" .. name .. " " .. commands[name][1], commands[name][2] }
+  local rows = {}
+  for name, command in pairs(commands) do
+    rows[#rows + 1] = { ":" .. name .. " " .. command[1], command[2] }
   end
   for _, name in ipairs(M.BY_CLIENT) do
     rows[#rows + 1] = name

@@ -4,17 +4,9 @@ local component = require "tidegate.component"
 local nearest = require "tidegate.config.nearest"
 local print = require "tidegate.admin.repl.print"
 local schema = require "tidegate.config.schema"
+local sorted = require "tidegate.sorted"
 
 local M = {}
-
-local function sorted(map)
-  local names = {}
-  for name in pairs(map) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return names
-end
 
 local function component_keys(item)
   local rows = {}

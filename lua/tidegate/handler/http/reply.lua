@@ -1,6 +1,7 @@
 -- The replies the proxy makes itself, byte for byte as gost's.
 
 local header = require "tidegate.net.http.header"
+local sorted = require "tidegate.sorted"
 
 local M = {}
 
@@ -42,13 +43,8 @@ end
 
 -- Lines of a map, sorted by name; what could break out of its line is left out.
 local function sorted_lines(fields)
-  local names = {}
-  for name in pairs(fields) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
   local lines = {}
-  for i, name in ipairs(names) do
+  for i, name in ipairs(sorted(fields)) do
     lines[i] = ("%s: %s\r\n"):format(name, fields[name])
   end
   return table.concat(lines)

@@ -5,6 +5,7 @@
 local failure = require "tidegate.failure"
 local json = require "tidegate.config.json"
 local redis = require "tidegate.net.redis"
+local sorted = require "tidegate.sorted"
 local writer = require "tidegate.config.writer"
 
 local M = {}
@@ -69,12 +70,8 @@ local function read_all(path)
 end
 
 local function write_all(path, records)
-  local names, parts = {}, {}
-  for name in pairs(records) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  for i, name in ipairs(names) do
+  local parts = {}
+  for i, name in ipairs(sorted(records)) do
     parts[i] = ("  %s: %s"):format(writer.plain_json(name), write(records[name], "  "))
   end
   local handle, err = io.open(path .. ".tmp", "wb")
