@@ -138,17 +138,17 @@ struct tg_stream *tg_packet_stream(struct tg_packet *packet)
 struct tg_packet *tg_packet_stream_take(struct tg_stream *base)
 {
     struct packet_stream *s = (struct packet_stream *)base;
-    if (base->ops != &stream_ops || base->ahead != NULL || base->metering != NULL)
+    if (base->ops != &stream_ops || base->ahead != NULL || tg_stream_is_metered(base))
         return NULL;
     struct tg_packet *p = s->packet;
-    if (p->holds == NULL) {
-        p->holds = base->holds;
-        base->holds = NULL;
-    } else if (base->holds != NULL) {
-        tg_hold_release(&base->holds);
-    }
+    struct tg_hold *holds = tg_stream_take_holds(base);
+    if (p->holds == NULL)
+        p->holds = holds;
+    else if (holds != NULL)
+        tg_hold_release(&holds);
     tg_defer_cancel(base->reactor, &s->writable);
     tg_packet_want(p, false);
+    free(base->extras);
     free(s);
     return p;
 }

@@ -135,6 +135,8 @@ static void probe(struct tg_h2 *h)
         return;
     nghttp2_submit_settings(h->ng, NGHTTP2_FLAG_NONE, NULL, 0);
     h->probed = now;
+    if (h->asked == 0)
+        h->asked = now;
     start_timer(h);
 }
 
@@ -278,7 +280,6 @@ int tg_h2_begin(struct tg_stream *s, const struct tg_h2_field *fields, unsigned 
     struct tg_h2_stream *st = (struct tg_h2_stream *)s;
     struct tg_h2 *h = st->session;
     nghttp2_nv nv[TG_H2_FIELDS];
-    nghttp2_data_provider body = { .read_callback = tg_h2_pull };
     if (s->state != TG_STREAM_OPEN)
         return s->error.code;
     if (h == NULL || h->base.dead)
@@ -286,7 +287,8 @@ int tg_h2_begin(struct tg_stream *s, const struct tg_h2_field *fields, unsigned 
     if (count > TG_H2_FIELDS)
         return tg_stream_break(s, "open", TG_LIMIT, "too many header fields");
     put_fields(nv, fields, count);
-    int32_t id = nghttp2_submit_request(h->ng, NULL, nv, count, ended ? NULL : &body, st);
+    int32_t id = nghttp2_submit_headers(
+        h->ng, ended ? NGHTTP2_FLAG_END_STREAM : NGHTTP2_FLAG_NONE, -1, NULL, nv, count, st);
     if (id < 0) {
         h->draining = true; /* it has no numbers left */
         return tg_stream_break(s, "open", TG_BUSY, nghttp2_strerror(id));
@@ -328,14 +330,14 @@ int tg_h2_respond(struct tg_stream *s, const struct tg_h2_field *fields, unsigne
 {
     int code;
     nghttp2_nv nv[TG_H2_FIELDS];
-    nghttp2_data_provider body = { .read_callback = tg_h2_pull };
     struct tg_h2_stream *st = writable(s, count, &code);
     if (st == NULL)
         return code;
     if (st->answered)
         return TG_INVALID;
     put_fields(nv, fields, count);
-    if (nghttp2_submit_response(st->session->ng, st->id, nv, count, ended ? NULL : &body) != 0)
+    uint8_t flags = ended ? NGHTTP2_FLAG_END_STREAM : NGHTTP2_FLAG_NONE;
+    if (nghttp2_submit_headers(st->session->ng, flags, st->id, NULL, nv, count, NULL) != 0)
         return tg_stream_break(s, "respond", TG_INVALID, "the response cannot be sent");
     st->answered = true;
     st->fin_queued = s->shut = ended;
@@ -368,7 +370,7 @@ int tg_h2_finish(struct tg_stream *s, const struct tg_h2_field *fields, unsigned
     if (st->fin_queued || !st->answered)
         return TG_INVALID;
     for (unsigned i = 0; i < count; i++)
-        if (!tg_h2_block_add(&st->last_words, TG_BUF_LARGE, &fields[i]))
+        if (!tg_h2_block_add(&tg_h2_stream_words(st)->last_words, TG_BUF_LARGE, &fields[i]))
             return TG_LIMIT;
     return tg_stream_shutdown(s);
 }
@@ -506,7 +508,7 @@ struct tg_session *tg_h2_start(struct tg_stream *lower, const struct tg_h2_optio
     h->event = (struct tg_defer){ .cb = on_event, .arg = h };
     h->timer = (struct tg_timer){ .cb = on_timer, .arg = h };
     h->rtt = FIRST_RTT;
-    h->started = h->heard = h->deserted = h->tokens_at = lower->reactor->now;
+    h->asked = h->heard = h->deserted = h->tokens_at = lower->reactor->now;
     h->frame_tokens = TG_H2_FRAME_BURST;
     h->reset_tokens = TG_H2_RESET_BURST;
     make_session(h);

@@ -18,41 +18,55 @@
 
 struct tg_h2;
 
+/** What a stream needs to begin and to end, but not in between. */
+struct tg_h2_words {
+    struct tg_h2_block *headers, *trailers; /**< of the peer */
+    struct tg_h2_block *last_words;         /**< trailers of ours, to be sent behind the body */
+    struct tg_h2_block *interims;           /**< not taken yet, the first one first */
+    unsigned interim_count;
+    tg_h2_headers_cb on_headers, on_over;
+    void *headers_arg, *over_arg;
+};
+
+/** There are many that rest: each byte counts. */
 struct tg_h2_stream {
     struct tg_stream base;
     struct tg_h2 *session; /**< NULL: it is gone */
     struct tg_h2_stream *next, **link;           /**< list of the session's streams */
     struct tg_h2_stream *turn_next, **turn_link; /**< list of those who want to write */
     struct tg_bufs in;
-    struct tg_h2_block *headers, *trailers; /**< of the peer */
-    struct tg_h2_block *last_words;         /**< trailers of ours, to be sent behind the body */
-    const struct iovec *offer; /**< what writev() offers right now */
-    size_t offer_skip;         /**< bytes of its first part that are through */
-    size_t offer_left;         /**< bytes that may go out in this call */
-    struct tg_h2_block *interims;           /**< not taken yet, the first one first */
-    tg_h2_headers_cb on_headers, on_over;
-    void *headers_arg, *over_arg;
+    struct tg_h2_words *words; /**< NULL: there are none */
     struct tg_defer defer;
     int32_t id;
     uint32_t held;     /**< bytes in `in` */
     uint32_t window;   /**< what the peer was granted */
-    uint32_t passed;   /**< bytes read since `window` was looked at */
-    uint64_t looked;   /**< ms, when it was */
-    uint32_t code;     /**< why it was closed */
-    const char *refusal;
+    uint32_t looked;   /**< ms, modulo 2^32: when it was looked at */
+    union {
+        uint32_t passed; /**< bytes read since then */
+        uint32_t code;   /**< why it was closed */
+    };
     uint8_t wanted;
-    uint8_t interim_count;
-    bool awaits_heads; /**< interim headers are kept, and headers are something to read */
-    bool turn;         /**< may write though others wait */
-    bool waiting;      /**< for accept() */
-    bool complete;     /**< the peer's header is here */
-    bool answered;     /**< we have sent ours */
-    bool expects;      /**< any answer but 200 is a failure */
-    bool refused;      /**< such an answer has come: `refusal` says which */
-    bool fin_received, fin_queued, fin_sent;
-    bool unsent;       /**< its request could not be sent any more */
-    bool closed;       /**< in the eyes of the protocol */
-    bool orphan;       /**< closed by its user while its end is still to be sent */
+    uint8_t refusal;       /**< which answer it was that is a failure, of tg_h2_refusal() */
+    bool awaits_heads : 1; /**< interim headers are kept, and headers are something to read */
+    bool turn : 1;         /**< may write though others wait */
+    bool waiting : 1;      /**< for accept() */
+    bool complete : 1;     /**< the peer's header is here */
+    bool answered : 1;     /**< we have sent ours */
+    bool expects : 1;      /**< any answer but 200 is a failure */
+    bool refused : 1;      /**< such an answer has come */
+    bool pulling : 1;      /**< the library asks for its data until it was told that there are no more */
+    bool fin_received : 1, fin_queued : 1, fin_sent : 1;
+    bool unsent : 1;       /**< its request could not be sent any more */
+    bool closed : 1;       /**< in the eyes of the protocol */
+    bool orphan : 1;       /**< closed by its user while its end is still to be sent */
+};
+
+/** What writev() offers right now. */
+struct tg_h2_offer {
+    struct tg_h2_stream *stream; /**< whose; NULL: nothing */
+    const struct iovec *iov;
+    size_t skip; /**< bytes of the first part that are through */
+    size_t left; /**< bytes that may go out in this call */
 };
 
 struct tg_h2 {
@@ -67,7 +81,7 @@ struct tg_h2 {
     unsigned open;      /**< streams that count for the peer's limit */
     uint32_t held;      /**< bytes that streams hold unread */
     uint32_t owed;      /**< of them, those for which the peer has no credit back yet */
-    uint32_t rtt;       /**< ms of a round trip */
+    uint32_t rtt;       /**< ms of a round trip, the shortest seen */
     unsigned refusals;  /**< streams that expected another answer */
     struct tg_buf *out; /**< frames not sent yet */
     struct tg_defer work, event;
@@ -75,10 +89,11 @@ struct tg_h2 {
     uint64_t heard;     /**< ms of the last bytes from the peer */
     uint64_t pinged;    /**< ms of the PING that waits for its answer; 0: none */
     uint64_t probed;    /**< ms when the peer was asked for a sign of life; 0: it has given one */
-    uint64_t started;   /**< ms */
+    uint64_t asked;     /**< ms of the SETTINGS whose ACK tells the round trip; 0: none */
     uint64_t deserted;  /**< ms when the last stream went */
     uint64_t tokens_at; /**< ms when the two below were filled up */
     uint32_t frame_tokens, reset_tokens;
+    struct tg_h2_offer offer;
     struct iovec *parts; /**< of the write at hand; NULL: none is */
     uint8_t *heads;
     unsigned part_count, frame_count;
@@ -88,7 +103,7 @@ struct tg_h2 {
     bool starved;  /**< the window of the whole session was used up */
     bool draining; /**< no new streams */
     bool greeted;  /**< the peer's SETTINGS have come */
-    bool measured; /**< `rtt` was, from SETTINGS to their ACK */
+    bool measured; /**< `rtt` was */
     bool pumping, closing;
     bool gathering; /**< what is pumped may wait for the end of the turn */
     struct tg_error violation; /**< of the peer; the session is about to end */
@@ -102,6 +117,15 @@ bool tg_h2_block_add(struct tg_h2_block **b, size_t limit, const struct tg_h2_fi
 struct tg_h2_stream *tg_h2_stream_new(struct tg_h2 *h, int32_t id);
 /** Take it out of its session; user's calls fail from now on. */
 void tg_h2_stream_part(struct tg_h2_stream *st);
+/** @return its words, which are made if need be */
+struct tg_h2_words *tg_h2_stream_words(struct tg_h2_stream *st);
+/** Let go of words that say nothing. */
+void tg_h2_stream_trim(struct tg_h2_stream *st);
+/** Have the library ask for what the stream has to send.  @return false: its header is not out yet */
+bool tg_h2_stream_pull(struct tg_h2_stream *st);
+/** What an answer says that is not 200.  @param status NULL: none @return a number for tg_h2_refusal() */
+uint8_t tg_h2_judge(const struct tg_h2_field *status);
+const char *tg_h2_refusal(uint8_t number);
 /** Free one that has no user. */
 void tg_h2_stream_free(struct tg_h2_stream *st);
 /** Tell the user what has changed, later in this turn. */

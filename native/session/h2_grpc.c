@@ -17,19 +17,20 @@ enum place { IN_HEAD, IN_TAG, IN_NUMBER, IN_LENGTH, IN_DATA, IN_OTHER };
 
 struct grpc {
     struct tg_stream base;
-    bool client;
-    bool judged;          /* the response's header was looked at */
-    uint8_t place;
+    union {
+        uint64_t number;       /* being read */
+        uint32_t data;         /* bytes left of the field at hand */
+        uint8_t in_head[HEAD]; /* between messages */
+    };
+    uint32_t message;     /* bytes left of the message being read */
+    uint32_t promised;    /* bytes left of the message being written */
+    bool client : 1;
+    bool judged : 1;      /* the response's header was looked at */
+    uint8_t in_len : 3;   /* bytes of in_head */
+    uint8_t place : 3;
     uint8_t wire;         /* type of the field at hand */
     uint8_t shift;        /* of the number at hand */
-    uint8_t head_len, head_sent;
-    uint8_t in_len;       /* bytes of in_head */
-    uint8_t in_head[HEAD];
-    uint8_t head[HEAD + 6];
-    uint64_t number;
-    uint32_t message;     /* bytes left of the message being read */
-    uint32_t data;        /* bytes left of the field at hand */
-    uint32_t promised;    /* bytes left of the message being written */
+    uint8_t head_left;    /* bytes of the head being written */
 };
 
 /* --- what the server says beside the bytes ------------------------------------------------------- */
@@ -109,10 +110,11 @@ static void begin_field(struct grpc *g)
 static int take_head(struct grpc *g)
 {
     const uint8_t *h = g->in_head;
+    uint8_t flag = h[0];
     g->message = (uint32_t)h[1] << 24 | (uint32_t)h[2] << 16 | (uint32_t)h[3] << 8 | h[4];
     g->in_len = 0;
-    if (h[0] != 0)
-        return broken(g, h[0] == 1 ? "the message is compressed" : "no gRPC message");
+    if (flag != 0)
+        return broken(g, flag == 1 ? "the message is compressed" : "no gRPC message");
     if (g->message > TG_GRPC_MESSAGE_MAX)
         return tg_stream_break(&g->base, "read", TG_LIMIT, "the message is too long");
     begin_field(g);
@@ -185,7 +187,7 @@ static ssize_t read_frame(struct grpc *g)
         n = tg_stream_read(lower, g->in_head + g->in_len, HEAD - g->in_len);
         if (n <= 0)
             return n;
-        g->in_len = (uint8_t)(g->in_len + n);
+        g->in_len = (uint8_t)(g->in_len + n) & 7u;
         code = g->in_len == HEAD ? take_head(g) : 0;
         break;
     case IN_OTHER:
@@ -258,19 +260,18 @@ static uint8_t put_varint(uint8_t *p, uint32_t value)
     return n;
 }
 
-static void begin_message(struct grpc *g, uint32_t size)
+/* The head of a message of so many bytes.  @return its length */
+static uint8_t make_head(uint8_t *head, uint32_t size)
 {
-    uint8_t digits = put_varint(g->head + HEAD + 1, size);
+    uint8_t digits = put_varint(head + HEAD + 1, size);
     uint32_t len = 1u + digits + size;
-    g->head[0] = 0;
-    g->head[1] = (uint8_t)(len >> 24);
-    g->head[2] = (uint8_t)(len >> 16);
-    g->head[3] = (uint8_t)(len >> 8);
-    g->head[4] = (uint8_t)len;
-    g->head[HEAD] = TAG;
-    g->head_len = (uint8_t)(HEAD + 1 + digits);
-    g->head_sent = 0;
-    g->promised = size;
+    head[0] = 0;
+    head[1] = (uint8_t)(len >> 24);
+    head[2] = (uint8_t)(len >> 16);
+    head[3] = (uint8_t)(len >> 8);
+    head[4] = (uint8_t)len;
+    head[HEAD] = TAG;
+    return (uint8_t)(HEAD + 1 + digits);
 }
 
 static ssize_t grpc_writev(struct tg_stream *s, const struct iovec *iov, int count)
@@ -282,12 +283,16 @@ static ssize_t grpc_writev(struct tg_stream *s, const struct iovec *iov, int cou
     size_t size = tg_iov_total(iov, count);
     if (size == 0)
         return 0;
-    if (g->promised == 0)
-        begin_message(g, size < WRITE_MAX ? (uint32_t)size : WRITE_MAX);
-    size_t head = g->head_len - g->head_sent, left = g->promised;
+    bool fresh = g->promised == 0;
+    if (fresh)
+        g->promised = size < WRITE_MAX ? (uint32_t)size : WRITE_MAX;
+    uint8_t head[HEAD + 6], head_len = make_head(head, g->promised); /* while some of it is left */
+    if (fresh)
+        g->head_left = head_len;
+    size_t left = g->promised;
     int used = 0;
-    if (head > 0)
-        parts[used++] = (struct iovec){ g->head + g->head_sent, head };
+    if (g->head_left > 0)
+        parts[used++] = (struct iovec){ head + head_len - g->head_left, g->head_left };
     for (int i = 0; i < count && left > 0; i++) {
         size_t n = iov[i].iov_len < left ? iov[i].iov_len : left;
         parts[used++] = (struct iovec){ iov[i].iov_base, n };
@@ -298,9 +303,9 @@ static ssize_t grpc_writev(struct tg_stream *s, const struct iovec *iov, int cou
         return TG_AGAIN;
     if (n < 0)
         return tg_stream_inherit(s);
-    size_t of_head = (size_t)n < head ? (size_t)n : head;
-    g->head_sent = (uint8_t)(g->head_sent + of_head);
-    n -= (ssize_t)of_head;
+    uint8_t of_head = n < g->head_left ? (uint8_t)n : g->head_left;
+    g->head_left = (uint8_t)(g->head_left - of_head);
+    n -= of_head;
     g->promised -= (uint32_t)n;
     return n > 0 ? n : TG_AGAIN;
 }

@@ -7,6 +7,7 @@
 
 #define READ_CHUNK 65536u
 #define PARTS_OFFERED 16        /* of the user's, in one call */
+#define FREE_WINDOW 524288u /* windows grow to this without a reason but being used */
 #define GROW_MS 4u /* clocks are coarse */
 #define GATHER_PART 2048u /* a write that is not longer goes out with all others of its turn */
 
@@ -26,7 +27,8 @@ static bool is_over(const struct tg_h2_stream *st)
 static unsigned ready_of(const struct tg_h2_stream *st)
 {
     unsigned events = 0;
-    bool head = st->awaits_heads && (st->headers != NULL || st->interims != NULL);
+    const struct tg_h2_words *w = st->words;
+    bool head = st->awaits_heads && w != NULL && (w->headers != NULL || w->interims != NULL);
     if (st->in.first != NULL || st->fin_received || st->refused || is_over(st) || head)
         events |= TG_READABLE;
     if (is_over(st))
@@ -36,20 +38,22 @@ static unsigned ready_of(const struct tg_h2_stream *st)
 
 static void tell_of_header(struct tg_h2_stream *st)
 {
-    tg_h2_headers_cb cb = st->on_headers;
-    if (cb == NULL || !(st->complete || is_over(st)))
+    struct tg_h2_words *w = st->words;
+    if (w == NULL || w->on_headers == NULL || !(st->complete || is_over(st)))
         return;
-    st->on_headers = NULL;
-    cb(st->headers_arg, &st->base);
+    tg_h2_headers_cb cb = w->on_headers;
+    w->on_headers = NULL;
+    cb(w->headers_arg, &st->base); /* may let go of the words */
 }
 
 static void tell_of_end(struct tg_h2_stream *st)
 {
-    tg_h2_headers_cb cb = st->on_over;
-    if (cb == NULL || !is_over(st))
+    struct tg_h2_words *w = st->words;
+    if (w == NULL || w->on_over == NULL || !is_over(st))
         return;
-    st->on_over = NULL;
-    cb(st->over_arg, &st->base);
+    tg_h2_headers_cb cb = w->on_over;
+    w->on_over = NULL;
+    cb(w->over_arg, &st->base);
 }
 
 /* Headers, reading and failing are told here; writing comes by turns. */
@@ -73,22 +77,24 @@ void tg_h2_stream_check(struct tg_h2_stream *st)
 
 void tg_h2_stream_header_over(struct tg_h2_stream *st)
 {
-    if (st->on_headers != NULL || st->on_over != NULL)
+    if (st->words != NULL && (st->words->on_headers != NULL || st->words->on_over != NULL))
         tg_defer(st->base.reactor, &st->defer);
 }
 
 void tg_h2_on_headers(struct tg_stream *s, tg_h2_headers_cb cb, void *arg)
 {
     struct tg_h2_stream *st = (struct tg_h2_stream *)s;
-    st->on_headers = cb;
-    st->headers_arg = arg;
+    struct tg_h2_words *w = tg_h2_stream_words(st);
+    w->on_headers = cb;
+    w->headers_arg = arg;
 }
 
 void tg_h2_on_over(struct tg_stream *s, tg_h2_headers_cb cb, void *arg)
 {
     struct tg_h2_stream *st = (struct tg_h2_stream *)s;
-    st->on_over = cb;
-    st->over_arg = arg;
+    struct tg_h2_words *w = tg_h2_stream_words(st);
+    w->on_over = cb;
+    w->over_arg = arg;
     if (cb != NULL && is_over(st))
         tg_defer(s->reactor, &st->defer);
 }
@@ -197,16 +203,19 @@ void tg_h2_stream_take(struct tg_h2_stream *st, const uint8_t *data, size_t len)
     tg_h2_stream_check(st);
 }
 
-/* The reader keeps up with a sender who waits for us: let more be under way. */
+/* The reader keeps up with a sender who waits for us: let more be under way.  A sender that is not held up
+ * by the window takes longer for it than a round trip; what is under way beyond that only lies in front of
+ * other streams' bytes. */
 static void grow_window(struct tg_h2_stream *st)
 {
     struct tg_h2 *h = st->session;
-    uint64_t now = st->base.reactor->now;
-    /* A sender that is not held up by the window takes longer for it than a round trip. */
-    bool fast = now - st->looked <= 2 * h->rtt + GROW_MS;
+    uint32_t now = (uint32_t)st->base.reactor->now, took = now - st->looked;
+    bool cheap = st->window < FREE_WINDOW;
     st->passed = 0;
     st->looked = now;
-    if (!fast || st->window >= h->options.max_window)
+    if (st->window >= h->options.max_window || took > 2 * h->rtt + (cheap ? GROW_MS : 0))
+        return;
+    if (!cheap && h->rtt <= 1) /* the clock cannot tell less */
         return;
     uint32_t window = st->window * 2;
     if (window > h->options.max_window)
@@ -247,7 +256,7 @@ static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
 {
     struct tg_h2_stream *st = (struct tg_h2_stream *)s;
     if (st->refused)
-        return tg_stream_break(s, "request", TG_PROTOCOL, st->refusal);
+        return tg_stream_break(s, "request", TG_PROTOCOL, tg_h2_refusal(st->refusal));
     size_t n = tg_bufs_take(&s->reactor->pool, &st->in, buf, len);
     if (n > 0) {
         note_consumed(st, n);
@@ -260,20 +269,37 @@ static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
 
 /* --- writing ------------------------------------------------------------------------------------- */
 
+bool tg_h2_stream_pull(struct tg_h2_stream *st)
+{
+    static const nghttp2_data_provider from = { .read_callback = tg_h2_pull };
+    nghttp2_session *ng = st->session->ng;
+    if (st->pulling)
+        nghttp2_session_resume_data(ng, st->id);
+    else
+        st->pulling = nghttp2_submit_data(ng, NGHTTP2_FLAG_END_STREAM, st->id, &from) == 0;
+    return st->pulling;
+}
+
+static void pump(struct tg_h2 *h, bool gathering)
+{
+    h->gathering = gathering;
+    tg_h2_pump(h);
+    h->gathering = false;
+}
+
 /* Let the library make frames of what is offered.  @return bytes taken */
 static size_t offer(struct tg_h2_stream *st, const struct iovec *iov, size_t most)
 {
     struct tg_h2 *h = st->session;
-    st->offer = iov;
-    st->offer_skip = 0;
-    st->offer_left = most;
-    nghttp2_session_resume_data(h->ng, st->id);
-    h->gathering = most <= GATHER_PART;
-    tg_h2_pump(h);
-    h->gathering = false;
-    most -= st->offer_left;
-    st->offer = NULL;
-    st->offer_left = 0;
+    if (!tg_h2_stream_pull(st)) {
+        pump(h, true); /* the header first */
+        if (is_over(st) || !tg_h2_stream_pull(st))
+            return 0;
+    }
+    h->offer = (struct tg_h2_offer){ .stream = st, .iov = iov, .left = most };
+    pump(h, most <= GATHER_PART);
+    most -= h->offer.left;
+    h->offer = (struct tg_h2_offer){ .stream = NULL };
     return most;
 }
 
@@ -328,7 +354,7 @@ static int stream_shutdown(struct tg_stream *s)
     if (!st->answered)
         return tg_stream_break(s, "shutdown", TG_INVALID, "no response was sent");
     st->fin_queued = true;
-    nghttp2_session_resume_data(st->session->ng, st->id);
+    tg_h2_stream_pull(st); /* or when its header is out */
     tg_h2_stir(st->session);
     return 0;
 }
@@ -388,15 +414,40 @@ static void drop_input(struct tg_h2_stream *st)
     tg_bufs_clear(&st->base.reactor->pool, &st->in);
 }
 
+struct tg_h2_words *tg_h2_stream_words(struct tg_h2_stream *st)
+{
+    if (st->words == NULL)
+        st->words = tg_zalloc(sizeof(*st->words));
+    return st->words;
+}
+
+void tg_h2_stream_trim(struct tg_h2_stream *st)
+{
+    const struct tg_h2_words *w = st->words;
+    if (w == NULL || w->headers != NULL || w->trailers != NULL || w->last_words != NULL ||
+        w->interims != NULL || w->on_headers != NULL || w->on_over != NULL)
+        return;
+    free(st->words);
+    st->words = NULL;
+}
+
+static void drop_words(struct tg_h2_stream *st)
+{
+    if (st->words == NULL)
+        return;
+    for (struct tg_h2_block *b; (b = tg_h2_next_interim(&st->base)) != NULL;)
+        free(b);
+    free(st->words->headers);
+    free(st->words->trailers);
+    free(st->words->last_words);
+    free(st->words);
+}
+
 void tg_h2_stream_free(struct tg_h2_stream *st)
 {
     tg_defer_cancel(st->base.reactor, &st->defer);
     drop_input(st);
-    for (struct tg_h2_block *b; (b = tg_h2_next_interim(&st->base)) != NULL;)
-        free(b);
-    free(st->headers);
-    free(st->trailers);
-    free(st->last_words);
+    drop_words(st);
     free(st);
 }
 
@@ -426,12 +477,15 @@ static void make_orphan(struct tg_h2_stream *st)
 static void stream_close(struct tg_stream *s)
 {
     struct tg_h2_stream *st = (struct tg_h2_stream *)s;
-    tg_h2_headers_cb cb = st->on_headers, over = st->on_over;
-    st->on_headers = st->on_over = NULL;
-    if (cb != NULL)
-        cb(st->headers_arg, NULL);
-    if (over != NULL)
-        over(st->over_arg, NULL);
+    struct tg_h2_words *w = st->words;
+    if (w != NULL) {
+        tg_h2_headers_cb cb = w->on_headers, over = w->on_over;
+        w->on_headers = w->on_over = NULL;
+        if (cb != NULL)
+            cb(w->headers_arg, NULL);
+        if (over != NULL)
+            over(w->over_arg, NULL);
+    }
     if (!is_over(st)) {
         if (st->fin_queued && !st->fin_sent) {
             make_orphan(st);
@@ -472,7 +526,7 @@ struct tg_h2_stream *tg_h2_stream_new(struct tg_h2 *h, int32_t id)
     st->session = h;
     st->id = id;
     st->window = h->options.window;
-    st->looked = h->base.reactor->now;
+    st->looked = (uint32_t)h->base.reactor->now;
     st->defer.cb = on_defer;
     st->defer.arg = st;
     st->next = h->all;
@@ -494,35 +548,39 @@ bool tg_h2_is_stream(const struct tg_stream *s)
 const struct tg_h2_block *tg_h2_headers(const struct tg_stream *s)
 {
     const struct tg_h2_stream *st = (const struct tg_h2_stream *)s;
-    return st->complete ? st->headers : NULL;
+    return st->complete && st->words != NULL ? st->words->headers : NULL;
 }
 
 const struct tg_h2_block *tg_h2_trailers(const struct tg_stream *s)
 {
-    return ((const struct tg_h2_stream *)s)->trailers;
+    const struct tg_h2_stream *st = (const struct tg_h2_stream *)s;
+    return st->words != NULL ? st->words->trailers : NULL;
 }
 
 void tg_h2_stream_add_interim(struct tg_h2_stream *st, struct tg_h2_block *b)
 {
-    struct tg_h2_block **last = &st->interims;
-    if (!st->awaits_heads || st->interim_count == TG_H2_INTERIMS) {
+    struct tg_h2_words *w = tg_h2_stream_words(st);
+    struct tg_h2_block **last = &w->interims;
+    if (!st->awaits_heads || w->interim_count == TG_H2_INTERIMS) {
         free(b);
+        tg_h2_stream_trim(st);
         return;
     }
     while (*last != NULL)
         last = &(*last)->next;
     *last = b;
-    st->interim_count++;
+    w->interim_count++;
     tg_h2_stream_check(st);
 }
 
 struct tg_h2_block *tg_h2_next_interim(struct tg_stream *s)
 {
     struct tg_h2_stream *st = (struct tg_h2_stream *)s;
-    struct tg_h2_block *b = st->interims;
+    struct tg_h2_words *w = st->words;
+    struct tg_h2_block *b = w != NULL ? w->interims : NULL;
     if (b != NULL) {
-        st->interims = b->next;
-        st->interim_count--;
+        w->interims = b->next;
+        w->interim_count--;
     }
     return b;
 }
@@ -540,6 +598,37 @@ void tg_h2_expect_ok(struct tg_stream *s)
 void tg_h2_forget_headers(struct tg_stream *s)
 {
     struct tg_h2_stream *st = (struct tg_h2_stream *)s;
-    free(st->headers);
-    st->headers = NULL;
+    if (st->words == NULL)
+        return;
+    free(st->words->headers);
+    st->words->headers = NULL;
+    tg_h2_stream_trim(st);
+}
+
+static const struct {
+    char status[4]; /* empty: any */
+    const char *words;
+} refusals[] = {
+    { "", "the server does not answer 200" },
+    { "400", "the server answers 400: the path may differ" },
+    { "403", "the server answers 403: forbidden" },
+    { "404", "the server answers 404: the path may differ" },
+    { "405", "the server answers 405: it may expect a path" },
+    { "407", "the server answers 407: it is a proxy that wants credentials" },
+    { "502", "the server answers 502: it does not reach what is behind it" },
+    { "503", "the server answers 503: it does not reach what is behind it" },
+    { "504", "the server answers 504: what is behind it does not answer" },
+};
+
+uint8_t tg_h2_judge(const struct tg_h2_field *status)
+{
+    for (uint8_t i = 1; status != NULL && i < tg_countof(refusals); i++)
+        if (memcmp(status->value, refusals[i].status, 3) == 0)
+            return i;
+    return 0;
+}
+
+const char *tg_h2_refusal(uint8_t number)
+{
+    return refusals[number].words;
 }

@@ -152,13 +152,15 @@ static ssize_t on_frame_size(nghttp2_session *ng, uint8_t type, int32_t id,
                              int32_t session_window, int32_t stream_window, uint32_t max_frame,
                              void *arg)
 {
+    const struct tg_h2 *h = arg;
     const struct tg_h2_stream *st = stream_of(ng, id);
-    uint32_t most = max_frame < TG_BUF_LARGE ? max_frame : TG_BUF_LARGE;
-    (void)type, (void)session_window, (void)stream_window, (void)arg;
+    size_t most = max_frame < TG_BUF_LARGE ? max_frame : TG_BUF_LARGE;
+    (void)type, (void)session_window, (void)stream_window;
     /* The library makes room for what we answer, though nothing is copied there; the windows it
      * looks at itself. */
-    return st != NULL && st->offer_left > 0 && st->offer_left < most ? (ssize_t)st->offer_left
-                                                                     : (ssize_t)most;
+    if (st == NULL || h->offer.stream != st || h->offer.left == 0)
+        return 1; /* an end, at the most */
+    return (ssize_t)(h->offer.left < most ? h->offer.left : most);
 }
 
 ssize_t tg_h2_pull(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
@@ -169,26 +171,34 @@ ssize_t tg_h2_pull(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len, ui
     (void)buf, (void)source;
     if (st == NULL)
         return NGHTTP2_ERR_DEFERRED;
-    if (st->offer_left > 0) {
+    size_t left = h->offer.stream == st ? h->offer.left : 0;
+    if (left > 0) {
         if (h->frame_count >= TG_H2_FRAMES)
             return NGHTTP2_ERR_DEFERRED;
         *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-        return (ssize_t)(st->offer_left < len ? st->offer_left : len);
+        if (left > len)
+            return (ssize_t)len;
+        /* That is all for now: the library need not remember the stream as one that sends. */
+        *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        st->pulling = false;
+        return (ssize_t)left;
     }
     if (!st->fin_queued)
         return NGHTTP2_ERR_DEFERRED;
     *flags |= NGHTTP2_DATA_FLAG_EOF;
-    if (st->last_words != NULL) {
+    st->pulling = false;
+    if (st->words != NULL && st->words->last_words != NULL) {
+        struct tg_h2_block *last = st->words->last_words;
         nghttp2_nv nv[TG_H2_FIELDS];
         struct tg_h2_field f;
         size_t at = 0, count = 0;
-        while (count < TG_H2_FIELDS && tg_h2_block_next(st->last_words, &at, &f))
+        while (count < TG_H2_FIELDS && tg_h2_block_next(last, &at, &f))
             nv[count++] = (nghttp2_nv){ (uint8_t *)f.name, (uint8_t *)f.value, f.name_len,
                                         f.value_len, NGHTTP2_NV_FLAG_NONE };
         if (nghttp2_submit_trailer(ng, id, nv, count) == 0)
             *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-        free(st->last_words);
-        st->last_words = NULL;
+        free(last);
+        st->words->last_words = NULL;
     }
     return 0;
 }
@@ -200,24 +210,25 @@ static int on_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hea
     struct tg_h2 *h = arg;
     struct tg_h2_stream *st = stream_of(ng, frame->hd.stream_id);
     (void)source;
-    assert(st != NULL && st->offer_left >= len && h->frame_count < TG_H2_FRAMES);
+    struct tg_h2_offer *o = &h->offer;
+    assert(st != NULL && o->stream == st && o->left >= len && h->frame_count < TG_H2_FRAMES);
     uint8_t *copy = h->heads + h->frame_count++ * FRAME_HEAD;
     memcpy(copy, head, FRAME_HEAD);
     h->parts[h->part_count++] = (struct iovec){ copy, FRAME_HEAD };
     h->part_bytes += FRAME_HEAD + len;
-    st->offer_left -= len;
+    o->left -= len;
     while (len > 0) {
-        size_t there = st->offer->iov_len - st->offer_skip;
+        size_t there = o->iov->iov_len - o->skip;
         size_t n = there < len ? there : len;
         if (n > 0)
             h->parts[h->part_count++] =
-                (struct iovec){ (uint8_t *)st->offer->iov_base + st->offer_skip, n };
+                (struct iovec){ (uint8_t *)o->iov->iov_base + o->skip, n };
         assert(h->part_count <= TG_H2_PARTS);
-        st->offer_skip += n;
+        o->skip += n;
         len -= n;
         if (n == there) {
-            st->offer++;
-            st->offer_skip = 0;
+            o->iov++;
+            o->skip = 0;
         }
     }
     return 0;
@@ -230,11 +241,14 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
     if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
         tg_h2_blame(h, TG_PROTOCOL, h->greeted ? nghttp2_http2_strerror(frame->goaway.error_code)
                                          : "the peer does not speak HTTP/2");
-    if (!carrier || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
-        return 0;
-    struct tg_h2_stream *st = stream_of(ng, frame->hd.stream_id);
+    struct tg_h2_stream *st = carrier ? stream_of(ng, frame->hd.stream_id) : NULL;
     if (st == NULL)
         return 0;
+    if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
+        if (frame->hd.type == NGHTTP2_HEADERS && st->fin_queued && !st->pulling)
+            tg_h2_stream_pull(st); /* shut down before its header was out */
+        return 0;
+    }
     st->fin_sent = true;
     if (st->orphan && !st->fin_received)
         nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, st->id,
@@ -336,43 +350,23 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
     (void)flags;
     if (st == NULL || frame->hd.type != NGHTTP2_HEADERS)
         return 0;
-    struct tg_h2_block **block = st->complete ? &st->trailers : &st->headers;
+    struct tg_h2_words *w = tg_h2_stream_words(st);
+    struct tg_h2_block **block = st->complete ? &w->trailers : &w->headers;
     if (!tg_h2_block_add(block, h->options.max_headers, &field))
         return refuse(ng, frame->hd.stream_id, NGHTTP2_ENHANCE_YOUR_CALM);
     return 0;
 }
 
-static void drop_block(struct tg_h2_block **b)
-{
-    free(*b);
-    *b = NULL;
-}
-
 /* A stream that wants nothing but 200. */
 static void judge_status(struct tg_h2 *h, struct tg_h2_stream *st)
 {
-    static const struct {
-        char status[4];
-        const char *words;
-    } known[] = {
-        { "400", "the server answers 400: the path may differ" },
-        { "403", "the server answers 403: forbidden" },
-        { "404", "the server answers 404: the path may differ" },
-        { "405", "the server answers 405: it may expect a path" },
-        { "407", "the server answers 407: it is a proxy that wants credentials" },
-        { "502", "the server answers 502: it does not reach what is behind it" },
-        { "503", "the server answers 503: it does not reach what is behind it" },
-        { "504", "the server answers 504: what is behind it does not answer" },
-    };
     struct tg_h2_field status;
-    bool there = tg_h2_block_find(st->headers, ":status", &status) && status.value_len == 3;
+    bool there = tg_h2_block_find(tg_h2_headers(&st->base), ":status", &status) &&
+                 status.value_len == 3;
     st->refused = !there || memcmp(status.value, "200", 3) != 0;
-    st->refusal = "the server does not answer 200";
-    for (unsigned i = 0; there && i < tg_countof(known); i++)
-        if (memcmp(status.value, known[i].status, 3) == 0)
-            st->refusal = known[i].words;
+    st->refusal = tg_h2_judge(there ? &status : NULL);
     h->refusals += st->refused;
-    drop_block(&st->headers);
+    tg_h2_forget_headers(&st->base);
     tg_h2_stream_check(st);
 }
 
@@ -381,11 +375,13 @@ static void take_header(struct tg_h2 *h, struct tg_h2_stream *st)
     struct tg_h2_field status;
     if (st->complete)
         return; /* those were the trailers */
-    if (h->options.client && tg_h2_block_find(st->headers, ":status", &status) &&
-        status.value_len > 0 && status.value[0] == '1') { /* an interim answer: RFC 9113 8.1 */
+    if (h->options.client && st->words != NULL &&
+        tg_h2_block_find(st->words->headers, ":status", &status) && status.value_len > 0 &&
+        status.value[0] == '1') { /* an interim answer: RFC 9113 8.1 */
+        struct tg_h2_block *interim = st->words->headers;
         spend(h, &h->frame_tokens, "the peer floods us with interim answers");
-        tg_h2_stream_add_interim(st, st->headers);
-        st->headers = NULL;
+        st->words->headers = NULL;
+        tg_h2_stream_add_interim(st, interim);
         return;
     }
     st->complete = true;
@@ -422,6 +418,15 @@ static void take_window(struct tg_h2 *h, struct tg_h2_stream *st)
     }
 }
 
+static void take_round_trip(struct tg_h2 *h)
+{
+    uint32_t took = (uint32_t)(h->base.reactor->now - h->asked);
+    if (!h->measured || took < h->rtt)
+        h->rtt = took;
+    h->measured = true;
+    h->asked = 0;
+}
+
 static void take_goaway(struct tg_h2 *h, const nghttp2_frame *frame)
 {
     h->draining = true;
@@ -447,10 +452,8 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
             take_window(h, st);
         break;
     case NGHTTP2_SETTINGS:
-        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) && !h->measured) {
-            h->measured = true;
-            h->rtt = (uint32_t)(h->base.reactor->now - h->started);
-        }
+        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) && h->asked != 0)
+            take_round_trip(h);
         if (!h->greeted)
             tg_defer(h->base.reactor, &h->event);
         h->greeted = true;

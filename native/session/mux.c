@@ -594,11 +594,11 @@ static size_t gather(struct tg_mux_stream *st, const struct iovec *iov, int coun
  * any more, what was read ahead of it is. */
 static void rescue_input(struct tg_mux_stream *st)
 {
-    struct tg_metering *metering = st->base.metering;
-    st->base.metering = NULL; /* now or never */
+    struct tg_stream_extras *extras = st->base.extras;
+    st->base.extras = NULL; /* without meters: now or never */
     while (st->held > 0 && tg_stream_fill(&st->base, UINT32_MAX) > 0)
         continue;
-    st->base.metering = metering;
+    st->base.extras = extras;
 }
 
 static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int count)

@@ -195,7 +195,7 @@ static int l_client(lua_State *L)
 static int l_is_plain(lua_State *L)
 {
     struct tg_stream *s = tg_stream_check(L, 1);
-    lua_pushboolean(L, s != NULL && s->metering == NULL && tg_stream_fd(s) >= 0);
+    lua_pushboolean(L, s != NULL && !tg_stream_is_metered(s) && tg_stream_fd(s) >= 0);
     return 1;
 }
 

@@ -7,7 +7,6 @@
 
 struct lazy {
     struct tg_stream base;
-    struct tg_stream_ops ops; /* a copy, for its name: errors say "relay" */
     const struct tg_lazy_reply *reply; /* NULL: the reply has passed */
     uint32_t skip;                     /* bytes to drop after the head */
     uint8_t held;                      /* bytes of the head so far */
@@ -142,7 +141,8 @@ static void on_ready(void *arg, unsigned events)
     tg_stream_ready(s, events);
 }
 
-static const struct tg_stream_ops lazy_ops = {
+static const struct tg_stream_ops relay_ops = {
+    .name = "relay",
     .read = lazy_read,
     .writev = lazy_writev,
     .shutdown = lazy_shutdown,
@@ -156,9 +156,7 @@ static const struct tg_stream_ops lazy_ops = {
 struct tg_stream *tg_lazy_reply_open(struct tg_stream *lower, const struct tg_lazy_reply *reply)
 {
     struct lazy *l = tg_zalloc(sizeof(*l));
-    l->ops = lazy_ops;
-    l->ops.name = reply->name;
-    l->base.ops = &l->ops;
+    l->base.ops = reply->ops;
     l->base.lower = lower;
     l->base.reactor = lower->reactor;
     l->base.state = TG_STREAM_OPEN;
@@ -197,7 +195,7 @@ static ssize_t judge_relay(const uint8_t *head, struct tg_error *err)
 }
 
 const struct tg_lazy_reply tg_lazy_relay_reply = {
-    .name = "relay",
+    .ops = &relay_ops,
     .head_len = 4,
     .judge = judge_relay,
 };

@@ -12,7 +12,7 @@
 
 /** What a reply looks like. */
 struct tg_lazy_reply {
-    const char *name;  /**< layer name in errors: "relay" */
+    const struct tg_stream_ops *ops; /**< their name is in errors: "relay" */
     uint8_t head_len;  /**< bytes in the fixed first part, at most TG_LAZY_HEAD_MAX */
     /** Look at the head.  @return bytes that follow it and are dropped too, or a negative code
      * with `err` (its layer is overwritten) */

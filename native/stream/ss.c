@@ -865,10 +865,12 @@ const char *tg_ss_user(const struct tg_stream *s)
 struct tg_stream *tg_ss_strip(struct tg_stream *s)
 {
     struct tg_stream *lower = s->lower;
-    assert(tg_ss_is(s) && s->metering == NULL);
+    assert(tg_ss_is(s) && !tg_stream_is_metered(s));
     tg_buf_put(&s->reactor->pool, s->ahead);
-    if (s->holds != NULL)
-        tg_hold_release(&s->holds);
+    struct tg_hold *holds = tg_stream_take_holds(s);
+    if (holds != NULL)
+        tg_hold_release(&holds);
+    free(s->extras);
     lower->on_ready = NULL;
     tg_stream_want(lower, 0);
     let_go(ss_of(s));

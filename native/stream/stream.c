@@ -76,6 +76,11 @@ struct tg_metering {
     unsigned waiting; /* events that are withheld until there are tokens */
 };
 
+static struct tg_metering *metering_of(const struct tg_stream *s)
+{
+    return s->extras != NULL ? s->extras->metering : NULL;
+}
+
 static enum tg_way way_of(unsigned event)
 {
     return event == TG_READABLE ? TG_IN : TG_OUT;
@@ -116,29 +121,57 @@ static void withhold(struct tg_metering *m, unsigned event)
     m->stream->ops->want(m->stream, m->stream->wanted & ~m->waiting);
 }
 
-void tg_stream_add_meter(struct tg_stream *s, struct tg_meter *meter)
+static struct tg_stream_extras *extras_of(struct tg_stream *s)
 {
-    if (s->metering == NULL) {
-        s->metering = tg_zalloc(sizeof(*s->metering));
-        s->metering->stream = s;
-        s->metering->timer.cb = on_tokens;
-        s->metering->timer.arg = s->metering;
-    }
-    tg_gauge_add(&s->metering->gauge, meter);
+    if (s->extras == NULL)
+        s->extras = tg_zalloc(sizeof(*s->extras));
+    return s->extras;
 }
 
-static void close_metering(struct tg_stream *s)
+void tg_stream_add_meter(struct tg_stream *s, struct tg_meter *meter)
 {
-    tg_timer_stop(s->reactor, &s->metering->timer);
-    tg_gauge_close(&s->metering->gauge);
-    free(s->metering);
-    s->metering = NULL;
+    struct tg_stream_extras *extras = extras_of(s);
+    if (extras->metering == NULL) {
+        struct tg_metering *m = tg_zalloc(sizeof(*m));
+        m->stream = s;
+        m->timer.cb = on_tokens;
+        m->timer.arg = m;
+        extras->metering = m;
+    }
+    tg_gauge_add(&extras->metering->gauge, meter);
+}
+
+struct tg_hold **tg_stream_holds(struct tg_stream *s)
+{
+    return &extras_of(s)->holds;
+}
+
+struct tg_hold *tg_stream_take_holds(struct tg_stream *s)
+{
+    struct tg_hold *holds = s->extras != NULL ? s->extras->holds : NULL;
+    if (holds != NULL)
+        s->extras->holds = NULL;
+    return holds;
+}
+
+static void close_extras(struct tg_stream *s)
+{
+    struct tg_metering *m = metering_of(s);
+    if (s->extras->holds != NULL)
+        tg_hold_release(&s->extras->holds);
+    if (m != NULL) {
+        tg_timer_stop(s->reactor, &m->timer);
+        tg_gauge_close(&m->gauge);
+        free(m);
+    }
+    free(s->extras);
+    s->extras = NULL;
 }
 
 /* At this layer alone. */
 static ssize_t reserve(struct tg_stream *s, unsigned event, size_t want)
 {
-    struct tg_metering *m = s->metering;
+    struct tg_metering *m = metering_of(s);
     if (m == NULL || want == 0)
         return (ssize_t)want;
     int64_t n = tg_gauge_reserve(&m->gauge, way_of(event), want, s->reactor->now);
@@ -153,14 +186,15 @@ static ssize_t reserve(struct tg_stream *s, unsigned event, size_t want)
 
 static void spend(struct tg_stream *s, unsigned event, size_t n)
 {
-    if (s->metering != NULL && n > 0)
-        tg_gauge_spend(&s->metering->gauge, way_of(event), n, s->reactor->now);
+    struct tg_metering *m = metering_of(s);
+    if (m != NULL && n > 0)
+        tg_gauge_spend(&m->gauge, way_of(event), n, s->reactor->now);
 }
 
 ssize_t tg_stream_reserve(struct tg_stream *s, unsigned event, size_t want)
 {
     for (struct tg_stream *layer = s; layer != NULL; layer = layer->lower) {
-        if (layer->metering == NULL)
+        if (!tg_stream_is_metered(layer))
             continue;
         if (layer->state != TG_STREAM_OPEN)
             return not_open(layer);
@@ -180,21 +214,21 @@ void tg_stream_spend(struct tg_stream *s, unsigned event, size_t n)
 {
     for (; s != NULL; s = s->lower) {
         spend(s, event, n);
-        if (s->metering != NULL)
-            tg_gauge_release(&s->metering->gauge, way_of(event), 0);
+        if (tg_stream_is_metered(s))
+            tg_gauge_release(&s->extras->metering->gauge, way_of(event), 0);
     }
 }
 
 void tg_stream_release(struct tg_stream *s, unsigned event, size_t keep)
 {
     for (; s != NULL; s = s->lower)
-        if (s->metering != NULL)
-            tg_gauge_release(&s->metering->gauge, way_of(event), keep);
+        if (tg_stream_is_metered(s))
+            tg_gauge_release(&s->extras->metering->gauge, way_of(event), keep);
 }
 
 static ssize_t read_metered(struct tg_stream *s, void *buf, size_t len)
 {
-    if (s->metering == NULL || len == 0)
+    if (!tg_stream_is_metered(s) || len == 0)
         return s->ops->read(s, buf, len);
     s->rationed = false;
     if (s->ops->empty != NULL && s->ops->empty(s))
@@ -207,7 +241,7 @@ static ssize_t read_metered(struct tg_stream *s, void *buf, size_t len)
     s->rationed = n == most && (size_t)most < len;
     spend(s, TG_READABLE, n > 0 ? (size_t)n : 0);
     if (n < most)
-        tg_gauge_release(&s->metering->gauge, TG_IN, 0);
+        tg_gauge_release(&s->extras->metering->gauge, TG_IN, 0);
     return n;
 }
 
@@ -229,7 +263,7 @@ static ssize_t write_metered(struct tg_stream *s, const struct iovec *iov, int c
     size_t total = 0;
     for (int i = 0; i < count; i++)
         total += iov[i].iov_len;
-    if (s->metering == NULL || total == 0)
+    if (!tg_stream_is_metered(s) || total == 0)
         return s->ops->writev(s, iov, count);
     ssize_t most = reserve(s, TG_WRITABLE, total);
     if (most <= 0)
@@ -320,19 +354,18 @@ int tg_stream_shutdown(struct tg_stream *s)
 void tg_stream_want(struct tg_stream *s, unsigned events)
 {
     s->wanted = (uint8_t)events;
-    s->ops->want(s, s->metering != NULL ? events & ~s->metering->waiting : events);
+    const struct tg_metering *m = metering_of(s);
+    s->ops->want(s, m != NULL ? events & ~m->waiting : events);
 }
 
 void tg_stream_close(struct tg_stream *s)
 {
-    if (s->holds != NULL)
-        tg_hold_release(&s->holds);
     if (s->ahead != NULL) {
         tg_buf_put(&s->reactor->pool, s->ahead);
         s->ahead = NULL;
     }
-    if (s->metering != NULL)
-        close_metering(s);
+    if (s->extras != NULL)
+        close_extras(s);
     s->ops->close(s);
 }
 

@@ -74,7 +74,15 @@ struct tg_stream_ops {
                    socklen_t *len);
 };
 
-/** Common part; first member of every kind's own struct. */
+struct tg_metering;
+
+/** What few streams have. */
+struct tg_stream_extras {
+    struct tg_metering *metering; /**< of stream.c; NULL: nothing counts or limits its bytes */
+    struct tg_hold *holds; /**< counters of open streams (base/hold.h) that it is one of; NULL: none */
+};
+
+/** Common part; first member of every kind's own struct.  There are several for a tunnel: bytes count. */
 struct tg_stream {
     const struct tg_stream_ops *ops;
     struct tg_stream *lower; /**< owned; NULL at the bottom */
@@ -82,17 +90,16 @@ struct tg_stream {
     tg_ready_cb on_ready; /**< set by the user */
     void *ready_arg;
     struct tg_buf *ahead; /**< read but not delivered; NULL: nothing */
-    struct tg_metering *metering; /**< of stream.c; NULL: nothing counts or limits its bytes */
-    struct tg_hold *holds; /**< counters of open streams (base/hold.h) that it is one of; NULL: none */
+    struct tg_stream_extras *extras; /**< owned; NULL: none */
     struct tg_error error;
     uint64_t rx, tx; /**< bytes as the user of this stream sees them */
     uint32_t grain;  /**< writes of so many bytes are the cheapest; 0: of any number */
     uint8_t state;   /**< enum tg_stream_state; written by tg_stream_set_state() only */
     uint8_t wanted;  /**< TG_READABLE | TG_WRITABLE: what the user waits for */
-    bool eof;        /**< read() has answered 0 */
-    bool shut;       /**< shutdown() has succeeded */
-    bool rationed;   /**< the last read got all that meters allowed, or nothing for them: there may be more */
-    bool half_close; /**< shutdown() leaves the other direction alive (tcp, unix, tls); set by the kind */
+    bool eof : 1;    /**< read() has answered 0 */
+    bool shut : 1;   /**< shutdown() has succeeded */
+    bool rationed : 1; /**< the last read got all that meters allowed, or nothing for them: there may be more */
+    bool half_close : 1; /**< shutdown() leaves the other direction alive (tcp, unix, tls); set by the kind */
 };
 
 void tg_stream_set_state(struct tg_stream *s, enum tg_stream_state to);
@@ -131,6 +138,17 @@ int tg_stream_fail(struct tg_stream *s, const char *op, int sys);
 int tg_stream_break(struct tg_stream *s, const char *op, enum tg_code code, const char *detail);
 /** For layers: take over the failure of `lower`.  @return the code */
 int tg_stream_inherit(struct tg_stream *s);
+/** @return whether anything counts or limits its bytes */
+static inline bool tg_stream_is_metered(const struct tg_stream *s)
+{
+    return s->extras != NULL && s->extras->metering != NULL;
+}
+
+/** @return the list of counters it is one of, which is made if need be */
+struct tg_hold **tg_stream_holds(struct tg_stream *s);
+/** Take the counters away.  @return their list, the caller's now */
+struct tg_hold *tg_stream_take_holds(struct tg_stream *s);
+
 /** For implementations: tell the user.  The stream may be gone afterwards. */
 void tg_stream_ready(struct tg_stream *s, unsigned events);
 

@@ -647,7 +647,7 @@ static int l_counts(lua_State *L)
 static int l_hold(lua_State *L)
 {
     struct box *b = check_box(L, 1);
-    return b->s == NULL ? fail_closed(L) : tg_hold_lua(L, &b->s->holds);
+    return b->s == NULL ? fail_closed(L) : tg_hold_lua(L, tg_stream_holds(b->s));
 }
 
 /** stream:add_meter(meter) → true | nil, err: count and limit the stream's bytes until it closes; "in"

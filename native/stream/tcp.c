@@ -85,12 +85,12 @@ static ssize_t tcp_read(struct tg_stream *s, void *buf, size_t len)
  * is not read any more. */
 static void rescue_input(struct tcp *t)
 {
-    struct tg_metering *metering = t->base.metering;
-    t->base.metering = NULL; /* now or never */
+    struct tg_stream_extras *extras = t->base.extras;
+    t->base.extras = NULL; /* without meters: now or never */
     t->watch.ready |= TG_READABLE;
     while (tg_stream_fill(&t->base, RESCUE_MAX) > 0)
         continue;
-    t->base.metering = metering;
+    t->base.extras = extras;
 }
 
 static int write_failed(struct tcp *t, int sys)
