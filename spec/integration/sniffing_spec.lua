@@ -113,6 +113,9 @@ describe("sniffing", function()
       assert.match(same .. " localhost\n.*hello from the origin", out, 1, false, result.stderr)
       local list = records(2)
       assert.same({ 200, "localhost:" .. nginx.https }, { list[1].http.statusCode, list[1].host })
+      assert.same({ "localhost", "tls1.3", version == "--http2" and "h2" or "http/1.1" },
+        { list[1].tls.serverName, list[1].tls.version, list[1].tls.proto })
+      assert.match("^TLS_", list[1].tls.cipherSuite)
     end))
   end
 

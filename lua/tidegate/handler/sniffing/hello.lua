@@ -78,6 +78,16 @@ function M.receive(upstream, deadline)
   return record and record:sub(1, 5 + length) or nil
 end
 
+--- The object for records of what is inside of TLS that ends here.
+-- @param info of the stream, as tidegate.native.tls gives it
+function M.ended(hello, info)
+  local object = M.object(hello)
+  object.proto = info.alpn or object.proto
+  object.version = (info.version or ""):gsub("^TLSv1$", "tls1.0"):gsub("^TLSv", "tls")
+  object.cipherSuite = info.cipher or ""
+  return object
+end
+
 --- The object for a record.
 -- @param hello as tidegate.native.client_hello gives it
 -- @param record the server's first record, or nil

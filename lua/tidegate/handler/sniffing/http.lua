@@ -82,6 +82,9 @@ end
 local function exchange(engine, ctx, stream, way, request)
   target.read(request, not engine.reveals)
   request.rec = recording.begin(ctx, request)
+  if request.rec then
+    request.rec.extra.tls = way.tls
+  end
   if request.method == "CONNECT" or request.scheme == "" then
     return refuse(ctx, stream, request, 400,
       failure.new("protocol", ("not a request for a server: %s %s"):format(request.method, request.target)))

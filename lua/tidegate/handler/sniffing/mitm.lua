@@ -4,7 +4,9 @@
 local addr = require "tidegate.net.addr"
 local bypass = require "tidegate.policy.bypass"
 local failure = require "tidegate.failure"
+local hello_object = require "tidegate.handler.sniffing.hello"
 local native = require "tidegate.native.tls"
+local record = require "tidegate.process.record"
 local tls = require "tidegate.tls"
 local tunnel = require "tidegate.handler.sniffing.tunnel"
 local uv = require "luv"
@@ -196,8 +198,11 @@ function M.serve(engine, ctx, stream, upstream, way, hello)
   local inside = tunnel.to(ctx, secured, dialer(way, encrypt, host), plain and dialer(way, plain, host))
   inside.prepare = way.inside and way:inside()
   local looking = setmetatable({ mitm = false }, { __index = engine })
-  local info = native.info(inner)
-  if info and info.alpn == "h2" then
+  local info = native.info(inner) or {}
+  if ctx.service and record.wanted(ctx) then
+    inside.tls = hello_object.ended(hello, info)
+  end
+  if info.alpn == "h2" then
     return require("tidegate.handler.sniffing.h2").serve(looking, ctx, inner, inside)
   end
   return require("tidegate.handler.sniffing").serve(looking, ctx, inner, inside)
