@@ -5,8 +5,10 @@ local helpers = require "spec.helpers"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local server = require "spec.helpers.server"
+local native = require "tidegate.native.tls"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
+local tls = require "tidegate.tls"
 
 local BLOCK = ("0123456789abcdef"):rep(32768) -- 512 KiB
 
@@ -120,6 +122,38 @@ describe("pht", function()
     second:close()
     assert.is_true(ended:wait(task.now() + 20000)) -- a silent tunnel would have a minute
     stop()
+  end))
+
+  it("asks as gost's client does, with the header that is configured", helpers.task(function()
+    local seen
+    local address, stop = server.accept(function(s)
+      seen = s:read_until("\r\n\r\n", 4096)
+      s:close()
+    end)
+    local port = address:match "%d+$"
+    local near = proxy.start({ "-C", programs.file(programs.folder(), "gate.yml", ([[
+services: [{name: s, addr: "127.0.0.1:0", handler: {type: tcp, chain: c}, listener: {type: tcp},
+  forwarder: {nodes: [{name: t, addr: "127.0.0.1:1"}]}}]
+chains: [{name: c, hops: [{name: h, nodes: [{name: n, addr: "%s", connector: {type: relay},
+  dialer: {type: pht, metadata: {header: {host: cover.example, x-colour: blue}}}}]}]}]
+]]):format(address)) }, { services = 1 })
+    local s = connect(near:port(1))
+    s:write "x"
+    s:read()
+    assert.equal(("GET /authorize HTTP/1.1\r\nHost: cover.example:%s\r\nUser-Agent: Go-http-client/1.1\r\n"
+      .. "X-Colour: blue\r\n\r\n"):format(port), seen)
+    s:close()
+    stop()
+  end))
+
+  it("agrees on HTTP/1.1 whatever its protocols are", helpers.task(function()
+    local p = proxy.start({ "-C", programs.file(programs.folder(), "gate.yml", [[
+services: [{name: s, addr: "127.0.0.1:0", handler: {type: socks5},
+  listener: {type: phts, tls: {options: {alpn: [h2, http/1.1]}}}}]
+]]) }, { services = 1 })
+    local s = assert(tls.connect(connect(p:port(1)), { options = { alpn = { "h2", "http/1.1" } } }, "a"))
+    assert.equal("http/1.1", native.info(s).alpn)
+    s:close()
   end))
 
   it("says which side is wrong", helpers.task(function()

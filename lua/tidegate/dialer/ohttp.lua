@@ -22,7 +22,6 @@ return component.dialer "ohttp" {
   end,
 
   handshake = function(self, _, stream, node)
-    local host = self.md["obfs.host"]
-    return obfs.client(stream, host ~= "" and host or node.addr, self.fields)
+    return obfs.client(stream, self.md["obfs.host"], node.addr, self.fields)
   end,
 }

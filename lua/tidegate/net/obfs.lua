@@ -36,10 +36,11 @@ local function with(fields, own)
 end
 
 --- The client's end: the request goes out with the first bytes.
+-- @param host "": what the fields say, or else `address`
 -- @return stream; the one given is used up | nil, err
-function M.client(stream, host, fields)
-  local agent, others
-  host, agent, others = header.client(fields, host)
+function M.client(stream, host, address, fields)
+  local named, agent, others = header.client(fields, address)
+  host = host ~= "" and host or named
   others = with(others, {
     { "Connection", "Upgrade" }, { "Sec-Websocket-Key", ws.key() }, { "Upgrade", "websocket" },
   })
@@ -64,13 +65,15 @@ function M.server(stream, fields, deadline)
     return nil, err:during "ohttp request"
   end
   if request.method ~= "GET" or (head.get(request, "upgrade") or ""):lower() ~= "websocket" then
-    stream:write "HTTP/1.1 400 Bad Request\r\n\r\n"
+    local lines = with(fields, { { "Date", header.date() } })
+    lines[#lines + 1] = { "Content-Length", "0" }
+    stream:write(http1.encode("HTTP/1.1 400 Bad Request", lines))
     stream:shutdown()
     return wrong(("%s %s is no ohttp client's request"):format(request.method, request.target))
   end
   local answer = http1.encode("HTTP/1.1 101 Switching Protocols", with(fields, {
     { "Connection", "Upgrade" },
-    { "Date", os.date "!%a, %d %b %Y %H:%M:%S GMT" },
+    { "Date", header.date() },
     { "Sec-Websocket-Accept", ws.accept(head.get(request, "sec-websocket-key") or "") },
     { "Upgrade", "websocket" },
   }))

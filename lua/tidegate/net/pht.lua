@@ -2,6 +2,7 @@
 
 local addr = require "tidegate.net.addr"
 local dial = require "tidegate.net.pht.dial"
+local header = require "tidegate.net.http.header"
 local native = require "tidegate.native.tls"
 local obfs = require "tidegate.net.obfs"
 local reload = require "tidegate.tls.reload"
@@ -27,6 +28,19 @@ local function with_paths(schema)
   return schema
 end
 
+-- HTTP/2, which gost agrees on when it is configured, is not spoken here: it is not agreed on.
+local function only_http1(config)
+  local options = config and config.options
+  if not options or not options.alpn then
+    return config
+  end
+  local alpn = {}
+  for _, name in ipairs(options.alpn) do
+    alpn[#alpn + 1] = name ~= "h2" and name or nil
+  end
+  return setmetatable({ options = setmetatable({ alpn = alpn }, { __index = options }) }, { __index = config })
+end
+
 --- A listener; `secure`: over TLS.
 function M.listener(doc, secure)
   return {
@@ -42,7 +56,7 @@ function M.listener(doc, secure)
       local err
       if secure then
         local registry = self.service and self.service.registry
-        self.context, err = tls.server(self.tls, registry and registry.config.tls)
+        self.context, err = tls.server(only_http1(self.tls), registry and registry.config.tls)
         return self.context ~= nil, err
       end
       return true
@@ -78,18 +92,23 @@ function M.dialer(doc, secure)
     open = function(self)
       local err
       self.fields, err = obfs.fields(self.md.header)
+      if self.fields then
+        self.header_host, self.agent, self.fields = header.client(self.fields)
+      end
       if self.fields and secure then
-        self.context, err = tls.client(self.tls, { "http/1.1" })
+        self.context, err = tls.client(only_http1(self.tls), { "http/1.1" })
       end
       return not err, err
     end,
 
     dial = function(self, ctx, node, _, deadline)
       local md, via = self.md, ctx.via
-      local host = md.host ~= "" and addr.host(md.host) or node.host
+      local host = md.host ~= "" and md.host or self.header_host
+      host = host and addr.host(host) or node.host
       local first = true
       return dial.open {
         host = node.port and addr.join(host, node.port) or host,
+        agent = self.agent,
         fields = self.fields,
         authorize = path_of(md, "authorizePath"), push = path_of(md, "pushPath"), pull = path_of(md, "pullPath"),
         connect = function()

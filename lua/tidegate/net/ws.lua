@@ -17,7 +17,7 @@ local OURS = {
 }
 local KEY_BYTES = 16
 local REASONS = {
-  [301] = "Moved Permanently", [400] = "Bad Request", [404] = "Not Found", [405] = "Method Not Allowed",
+  [307] = "Temporary Redirect", [400] = "Bad Request", [404] = "Not Found", [405] = "Method Not Allowed",
 }
 
 local function wrong(message)
@@ -52,7 +52,7 @@ function M.request(options)
   header.sort(others)
   table.insert(others, 1, { "User-Agent", agent })
   table.insert(others, 1, { "Host", host })
-  local request = { line = ("GET %s HTTP/1.1"):format(options.path), fields = others, key = key }
+  local request = { line = ("GET %s HTTP/1.1"):format(path.escape(options.path)), fields = others, key = key }
   local ok
   ok, err = http1.encode(request.line, others) -- once, to see whether it can be written
   return ok and request, err
@@ -119,30 +119,32 @@ end
 
 -- The server ----------------------------------------------------------------------------------------
 
-local function refuse(stream, status, fields, body)
+-- As Go's server: what somebody sees who looks for a proxy.
+local function refuse(stream, status, field, body)
   local text = body or REASONS[status] .. "\n"
   local lines = {
-    { "Content-Type", "text/plain; charset=utf-8" },
-    { "X-Content-Type-Options", "nosniff" },
-    { "Content-Length", tostring(#text) },
-    { "Connection", "close" },
+    { "Content-Type", status == 307 and "text/html; charset=utf-8" or "text/plain; charset=utf-8" },
   }
-  for i, field in ipairs(fields or {}) do
-    table.insert(lines, i, field)
+  lines[#lines + 1] = field
+  if status ~= 307 then
+    lines[#lines + 1] = { "X-Content-Type-Options", "nosniff" }
   end
+  lines[#lines + 1] = { "Date", header.date() }
+  lines[#lines + 1] = { "Content-Length", tostring(#text) }
+  lines[#lines + 1] = { "Connection", "close" }
   stream:write(http1.encode(("HTTP/1.1 %d %s"):format(status, REASONS[status]), lines), text)
   stream:shutdown()
 end
 
--- What is wrong with a request for this path.  @return status, fields, body; or nil: nothing
+-- What is wrong with a request for this path.  @return status, field, body; or nil: nothing
 local function fault_of(request, pattern)
   local status, location = path.match(pattern, request.method, request.host or "", request.target)
-  if status == 301 then
-    return 301, { { "Location", location } }, ('<a href="%s">Moved Permanently</a>.\n\n'):format(location)
+  if status == 307 then
+    return 307, { "Location", location }, ('<a href="%s">Temporary Redirect</a>.\n\n'):format(location)
   elseif status ~= 200 then
     return status, nil, "404 page not found\n"
   end
-  local version = { { "Sec-Websocket-Version", "13" } }
+  local version = { "Sec-Websocket-Version", "13" }
   local key = head.get(request, "sec-websocket-key")
   key = key and base64.decode(key)
   if not head.has_token(request.connection or "", "upgrade")
@@ -168,9 +170,9 @@ function M.accept(stream, options, deadline)
     end
     return nil, err:during "websocket handshake"
   end
-  local status, fields, body = fault_of(request, options.path)
+  local status, field, body = fault_of(request, options.path)
   if status then
-    refuse(stream, status, fields, body)
+    refuse(stream, status, field, body)
     return nil, wrong(("%s %s is answered %d"):format(request.method, request.target, status))
   end
   local offered = (head.get(request, "sec-websocket-extensions") or ""):lower()
@@ -183,8 +185,8 @@ function M.accept(stream, options, deadline)
   if packed then
     lines[#lines + 1] = { "Sec-WebSocket-Extensions", DEFLATE }
   end
-  for _, field in ipairs(options.fields) do
-    lines[#lines + 1] = field
+  for _, own in ipairs(options.fields) do
+    lines[#lines + 1] = own
   end
   local ok
   ok, err = stream:write(http1.encode("HTTP/1.1 101 Switching Protocols", lines))

@@ -3,6 +3,7 @@
 local addr = require "tidegate.net.addr"
 local failure = require "tidegate.failure"
 local h2 = require "tidegate.native.h2"
+local header = require "tidegate.net.http.header"
 local keepalive = require "tidegate.net.keepalive"
 local native = require "tidegate.native.tls"
 local reload = require "tidegate.tls.reload"
@@ -110,20 +111,9 @@ function M.name_client(ctx, headers)
   end
 end
 
-local date, date_at
-
---- @return the time, as HTTP says it
-function M.date()
-  local now = os.time()
-  if now ~= date_at then
-    date, date_at = os.date("!%a, %d %b %Y %H:%M:%S GMT", now), now
-  end
-  return date
-end
-
 --- Refuse a request.  @return nil, err
 function M.refuse(stream, status, message)
-  h2.respond(stream, { ":status", tostring(status), "date", M.date() }, true)
+  h2.respond(stream, { ":status", tostring(status), "date", header.date() }, true)
   stream:close()
   return nil, failure.new("protocol", message, { layer = "h2", op = "request" })
 end

@@ -3,6 +3,7 @@
 local dial = require "tidegate.net.h2.dial"
 local h2 = require "tidegate.native.h2"
 local failure = require "tidegate.failure"
+local header = require "tidegate.net.http.header"
 local listen = require "tidegate.net.h2.listen"
 
 local M = {}
@@ -35,7 +36,7 @@ function M.accept_stream(self, ctx, stream)
   end
   listen.name_client(ctx, headers)
   local ok
-  ok, err = h2.respond(stream, { ":status", "200", "date", listen.date() })
+  ok, err = h2.respond(stream, { ":status", "200", "date", header.date() })
   if not ok then
     return nil, err
   end

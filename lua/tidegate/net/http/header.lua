@@ -52,4 +52,15 @@ function M.client(list, host)
   return host, agent, others
 end
 
+local date, date_at
+
+--- @return the time, as HTTP says it
+function M.date()
+  local now = os.time()
+  if now ~= date_at then
+    date, date_at = os.date("!%a, %d %b %Y %H:%M:%S GMT", now), now
+  end
+  return date
+end
+
 return M

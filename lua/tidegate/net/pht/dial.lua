@@ -23,7 +23,7 @@ local function wrong(message_text, status)
 end
 
 local function request_of(self, method, target, length, finished)
-  local fields = { { "Host", self.host } }
+  local fields = { { "Host", self.host }, { "User-Agent", self.agent } }
   for _, field in ipairs(self.fields) do
     fields[#fields + 1] = field
   end
@@ -175,7 +175,8 @@ local function come_down(self, token, stream, state)
 end
 
 --- Open a tunnel.
--- @param self { host =, fields =, authorize =, push =, pull = paths, connect = function() → stream | nil, err }
+-- @param self { host =, agent =, fields = of the requests, authorize =, push =, pull = paths,
+--   connect = function() → stream | nil, err }
 -- @return stream | nil, err
 function M.open(self)
   local place = {}

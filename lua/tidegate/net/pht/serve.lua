@@ -5,6 +5,7 @@
 local base64 = require "tidegate.net.http.base64"
 local half = require "tidegate.net.pht.half"
 local head = require "tidegate.net.http.head"
+local header = require "tidegate.net.http.header"
 local lines = require "tidegate.net.pht.lines"
 local linger = require "tidegate.net.linger"
 local listener = require "tidegate.native.listener"
@@ -25,12 +26,15 @@ local CHUNK = 32768
 local TUNNELS_MAX = 16384
 local TOKEN_MAX = 128
 
+local NOT_FOUND = "404 page not found\n"
+
 local function say(stream, request, status, text, fields)
-  text = text or ""
+  text = text or status == 404 and NOT_FOUND or ""
   stream:set_deadline(task.now() + STALL)
   return stream:write(reply.status_line(status), request.persistent and "" or "Connection: close\r\n",
-    fields or "", text ~= "" and "Content-Type: text/plain; charset=utf-8\r\n" or "", "Content-Length: ",
-    tostring(#text), "\r\n\r\n", text)
+    fields or "", text ~= "" and "Content-Type: text/plain; charset=utf-8\r\n" or "",
+    status == 404 and "X-Content-Type-Options: nosniff\r\n" or "", "Date: ", header.date(), "\r\n",
+    "Content-Length: ", tostring(#text), "\r\n\r\n", text)
 end
 
 -- Tunnels ----------------------------------------------------------------------------------------
@@ -221,7 +225,7 @@ local function pull(self, stream, request)
   end
   tunnel.turn, tunnel.left = turn, false
   local ok, err = stream:write(reply.status_line(200), request.persistent and "" or "Connection: close\r\n",
-    "Content-Type: text/plain; charset=utf-8\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n")
+    "X-Accel-Buffering: no\r\nDate: ", header.date(), "\r\nTransfer-Encoding: chunked\r\n\r\n")
   if ok then
     task.spawn(watch, self, stream, tunnel, turn)
     ok, err = send_lines(self, stream, tunnel, turn)

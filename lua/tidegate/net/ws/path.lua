@@ -31,6 +31,13 @@ local function clean(path)
   return result
 end
 
+--- A configured path as a request has it; as with Go's net/url a question mark is part of it.
+function M.escape(path)
+  return (path:gsub("[^%w%-_.~$&+,/:;=@]", function(c)
+    return ("%%%02X"):format(c:byte())
+  end))
+end
+
 local function unescape(path)
   return (path:gsub("%%(%x%x)", function(hex)
     return string.char(tonumber(hex, 16))
@@ -45,7 +52,7 @@ local function fits(pattern, path)
 end
 
 --- @param target of the request
--- @return 200, or 404, or 301 and where to
+-- @return 200, or 404, or 307 and where to
 function M.match(pattern, method, host, target)
   local path, query = target:match "^([^?]*)(.*)$"
   local authority, inner = path:match "^%a[%w+.-]*://([^/]*)(.*)$"
@@ -59,10 +66,10 @@ function M.match(pattern, method, host, target)
   end
   local cleaned = clean(path)
   if cleaned ~= path and path:sub(1, 1) == "/" then
-    return 301, cleaned .. query
+    return 307, M.escape(cleaned) .. query
   end
   if pattern.subtree and path .. "/" == pattern.path then
-    return 301, pattern.path .. query
+    return 307, M.escape(pattern.path) .. query
   end
   if not fits(pattern, path) then
     return 404
