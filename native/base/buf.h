@@ -17,7 +17,7 @@ struct tg_buf {
 };
 
 #define TG_BUF_SMALL 4096u   /**< heads of connections */
-#define TG_BUF_LARGE 65536u  /**< relaying */
+#define TG_BUF_LARGE 65792u  /**< relaying: 64 KiB with what layers put around them */
 #define TG_BUF_CLASSES 3     /**< 4 KiB, 16 KiB, 64 KiB */
 
 struct tg_pool {

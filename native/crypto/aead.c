@@ -145,11 +145,19 @@ static void begin(struct tg_aead *a, const uint8_t *nonce, int encrypt)
     OPENSSL_cleanse(key, sizeof(key));
 }
 
-void tg_aead_seal(struct tg_aead *a, const uint8_t *nonce, const struct iovec *parts, int count,
-                  uint8_t *out)
+static void put_head(struct tg_aead *a, struct tg_aead_head head)
+{
+    int n;
+    if (head.len > 0)
+        must(EVP_CipherUpdate(a->ctx, NULL, &n, head.data, (int)head.len));
+}
+
+void tg_aead_seal_with(struct tg_aead *a, const uint8_t *nonce, struct tg_aead_head head,
+                       const struct iovec *parts, int count, uint8_t *out)
 {
     int n;
     begin(a, nonce, 1);
+    put_head(a, head);
     for (int i = 0; i < count; i++) {
         if (parts[i].iov_len == 0)
             continue;
@@ -160,6 +168,12 @@ void tg_aead_seal(struct tg_aead *a, const uint8_t *nonce, const struct iovec *p
     must(EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_GET_TAG, TG_AEAD_TAG, out));
 }
 
+void tg_aead_seal(struct tg_aead *a, const uint8_t *nonce, const struct iovec *parts, int count,
+                  uint8_t *out)
+{
+    tg_aead_seal_with(a, nonce, (struct tg_aead_head){ NULL, 0 }, parts, count, out);
+}
+
 void tg_aead_seal_one(struct tg_aead *a, const uint8_t *nonce, const void *in, size_t len,
                       uint8_t *out)
 {
@@ -167,16 +181,30 @@ void tg_aead_seal_one(struct tg_aead *a, const uint8_t *nonce, const void *in, s
     tg_aead_seal(a, nonce, &part, 1, out);
 }
 
+bool tg_aead_open_with(struct tg_aead *a, const uint8_t *nonce, struct tg_aead_head head,
+                       const uint8_t *in, const struct iovec *parts, int count)
+{
+    uint8_t none[TG_AEAD_TAG];
+    size_t len = 0;
+    int n;
+    for (int i = 0; i < count; i++)
+        len += parts[i].iov_len;
+    begin(a, nonce, 0);
+    must(EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_SET_TAG, TG_AEAD_TAG, (void *)(in + len)));
+    put_head(a, head);
+    for (int i = 0; i < count; i++) {
+        if (parts[i].iov_len > 0)
+            must(EVP_DecryptUpdate(a->ctx, parts[i].iov_base, &n, in, (int)parts[i].iov_len));
+        in += parts[i].iov_len;
+    }
+    return EVP_DecryptFinal_ex(a->ctx, none, &n) == 1;
+}
+
 bool tg_aead_open(struct tg_aead *a, const uint8_t *nonce, const uint8_t *in, size_t len,
                   uint8_t *out)
 {
-    uint8_t none[TG_AEAD_TAG];
-    int n;
-    begin(a, nonce, 0);
-    must(EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_SET_TAG, TG_AEAD_TAG, (void *)(in + len)));
-    if (len > 0)
-        must(EVP_DecryptUpdate(a->ctx, out, &n, in, (int)len));
-    return EVP_DecryptFinal_ex(a->ctx, none, &n) == 1;
+    struct iovec part = { .iov_base = out, .iov_len = len };
+    return tg_aead_open_with(a, nonce, (struct tg_aead_head){ NULL, 0 }, in, &part, 1);
 }
 
 void tg_nonce_next(uint8_t *nonce, size_t len)

@@ -2,7 +2,7 @@
 
 /** @file
  * Authenticated encryption over OpenSSL's EVP: one context with its key, used for many messages.
- * Tags are 16 bytes, there is no associated data.
+ * Tags are 16 bytes; there is no associated data where none is asked for.
  */
 
 #include <stdbool.h>
@@ -45,6 +45,22 @@ void tg_aead_seal_one(struct tg_aead *a, const uint8_t *nonce, const void *in, s
  * @return false: forged, or another key; `out` is garbage then */
 bool tg_aead_open(struct tg_aead *a, const uint8_t *nonce, const uint8_t *in, size_t len,
                   uint8_t *out);
+
+/** Data that goes along in clear and is vouched for as well. */
+struct tg_aead_head {
+    const void *data;
+    size_t len;
+};
+
+/** tg_aead_seal() with associated data. */
+void tg_aead_seal_with(struct tg_aead *a, const uint8_t *nonce, struct tg_aead_head head,
+                       const struct iovec *parts, int count, uint8_t *out);
+
+/** Decrypt with associated data.  What comes out goes into the parts, one after the other, whose sum is the
+ * length; the first may be `in` itself.  The tag is behind the input.
+ * @return false: forged, or another key; the parts hold garbage then */
+bool tg_aead_open_with(struct tg_aead *a, const uint8_t *nonce, struct tg_aead_head head,
+                       const uint8_t *in, const struct iovec *parts, int count);
 
 /** Add one to a little-endian counter. */
 void tg_nonce_next(uint8_t *nonce, size_t len);

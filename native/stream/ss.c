@@ -273,18 +273,6 @@ static void forget_address(struct ss *w)
     w->hold = 0;
 }
 
-/* The first `most` bytes.  @return parts */
-static int cut(const struct iovec *iov, int count, size_t most, struct iovec *out)
-{
-    int parts = 0;
-    for (int i = 0; i < count && most > 0; i++) {
-        size_t len = iov[i].iov_len < most ? iov[i].iov_len : most;
-        out[parts++] = (struct iovec){ iov[i].iov_base, len };
-        most -= len;
-    }
-    return parts;
-}
-
 /* How much goes into each of the chunks that `left` bytes need: about the same. */
 static size_t chunk_size(const struct ss *w, size_t left)
 {
@@ -323,13 +311,13 @@ static size_t pack(struct ss *w, const struct iovec *given, int count, size_t le
     if (head > 0) {
         size_t first = has_chunks(w) && left > LENGTH_MAX - TG_SOCKS_ADDRESS_MAX
                        ? LENGTH_MAX - TG_SOCKS_ADDRESS_MAX : left;
-        taken = put_some(w, parts, cut(iov, count, first, parts), first, &at);
+        taken = put_some(w, parts, tg_iov_head(parts, iov, count, first), first, &at);
         count = tg_iov_skip(iov, iov, count, first);
     }
     size_t size = has_chunks(w) ? chunk_size(w, left - taken) : left;
     while (taken < left) {
         size_t len = left - taken < size ? left - taken : size;
-        taken += put_some(w, parts, cut(iov, count, len, parts), len, &at);
+        taken += put_some(w, parts, tg_iov_head(parts, iov, count, len), len, &at);
         count = tg_iov_skip(iov, iov, count, len);
     }
     w->out->end = (uint32_t)(at - w->out->data);

@@ -245,19 +245,6 @@ static ssize_t read_metered(struct tg_stream *s, void *buf, size_t len)
     return n;
 }
 
-/* The first `most` bytes of what is offered.  @return parts in `out` */
-static int cut(const struct iovec *iov, int count, size_t most, struct iovec *out)
-{
-    int parts = 0;
-    for (int i = 0; i < count && most > 0 && parts < METERED_PARTS; i++) {
-        size_t len = iov[i].iov_len < most ? iov[i].iov_len : most;
-        if (len > 0)
-            out[parts++] = (struct iovec){ .iov_base = iov[i].iov_base, .iov_len = len };
-        most -= len;
-    }
-    return parts;
-}
-
 static ssize_t write_metered(struct tg_stream *s, const struct iovec *iov, int count)
 {
     size_t total = 0;
@@ -269,7 +256,8 @@ static ssize_t write_metered(struct tg_stream *s, const struct iovec *iov, int c
     if (most <= 0)
         return most;
     struct iovec parts[METERED_PARTS];
-    ssize_t n = s->ops->writev(s, parts, cut(iov, count, (size_t)most, parts));
+    int given = count < METERED_PARTS ? count : METERED_PARTS;
+    ssize_t n = s->ops->writev(s, parts, tg_iov_head(parts, iov, given, (size_t)most));
     spend(s, TG_WRITABLE, n > 0 ? (size_t)n : 0);
     return n;
 }
@@ -317,6 +305,18 @@ size_t tg_iov_total(const struct iovec *iov, int count)
     for (int i = 0; i < count; i++)
         sum += iov[i].iov_len;
     return sum;
+}
+
+int tg_iov_head(struct iovec *to, const struct iovec *iov, int count, size_t n)
+{
+    int parts = 0;
+    for (int i = 0; i < count && n > 0; i++) {
+        size_t len = iov[i].iov_len < n ? iov[i].iov_len : n;
+        if (len > 0)
+            to[parts++] = (struct iovec){ iov[i].iov_base, len };
+        n -= len;
+    }
+    return parts;
 }
 
 int tg_iov_skip(struct iovec *to, const struct iovec *iov, int count, size_t n)

@@ -111,6 +111,8 @@ ssize_t tg_stream_writev(struct tg_stream *s, const struct iovec *iov, int count
 ssize_t tg_stream_write(struct tg_stream *s, const void *buf, size_t len);
 /** @return the bytes of all parts */
 size_t tg_iov_total(const struct iovec *iov, int count);
+/** The first `n` bytes of parts; `to` has room for as many parts.  @return the number of parts in `to` */
+int tg_iov_head(struct iovec *to, const struct iovec *iov, int count, size_t n);
 /** Copy parts without their first `n` bytes; `to` may be `iov`.  @return the number of parts left */
 int tg_iov_skip(struct iovec *to, const struct iovec *iov, int count, size_t n);
 int tg_stream_shutdown(struct tg_stream *s);

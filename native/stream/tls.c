@@ -1,33 +1,44 @@
 #include "stream/tls.h"
 
 #include "base/mem.h"
+#include "stream/tls_traffic.h"
+#include "stream/tls_words.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <openssl/err.h>
-#include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define RECORD_MAX 16384u /* plaintext of one record */
+#define RECORD_MAX TG_TLS_PLAIN_MAX
+#define PARTS_MAX TG_TLS_PARTS_MAX
 #define RECORD_EXTRA 64u  /* header, nonce, tag: what a record has around it, at most */
 #define OUT_MAX (TG_BUF_LARGE + 2 * RECORD_MAX) /* more than writev() ever leaves in `out` */
 
 BIO_METHOD *tg_tls_bio_method(void);
 
+#define BULK 65536u    /* bytes of data from which on the records are ours */
+#define QUIET_MAX 32   /* records without data that are taken at a time */
+
 struct tls {
     struct tg_stream base; /* first: a struct tls is a struct tg_stream */
     SSL *ssl;
+    struct tg_tls_traffic *own; /* takes and makes the records, see take_over(); NULL: the library does */
     struct tg_tls_context *context;
     struct tg_tls_set *set;
     struct tg_tls_peer peer;
     struct tg_buf *in;  /* ciphertext not yet taken by the library; NULL: nothing */
     struct tg_buf *out; /* ciphertext not yet taken by `lower`; NULL: nothing */
     size_t owed;        /* plaintext that is in `out` and was not counted as written */
+    uint32_t opened;    /* with `own`: `in` begins with so much plaintext ... */
+    uint32_t behind;    /* ... and so much waste */
+    struct tg_tls_tally taken, made; /* records of data, by the library */
+    uint32_t moved;     /* bytes of data, both ways, while the library did it */
     struct tg_defer defer;
     char *name;         /* client: the server's name; NULL: none */
     uint8_t want;       /* of the user */
     bool kernel;        /* the library uses the descriptor itself */
+    bool whole;         /* the library gets whole records only */
+    bool ours;          /* `own` may begin */
     bool gather;        /* keep what the library writes in `out` for now */
     uint8_t hold;       /* `out` may wait for what is written next, see finish_handshake() */
     bool dry;           /* the library has nothing to read */
@@ -48,84 +59,6 @@ static struct tls *tls_of(struct tg_stream *s)
 
 /* Errors --------------------------------------------------------------------------------------- */
 
-static const char *words_of_reason(int reason)
-{
-    switch (reason) {
-    case SSL_R_WRONG_VERSION_NUMBER:
-    case SSL_R_UNKNOWN_PROTOCOL:
-    case SSL_R_PACKET_LENGTH_TOO_LONG:
-    case SSL_R_RECORD_LENGTH_MISMATCH:
-        return "the peer does not speak TLS here (no valid record)";
-    case SSL_R_HTTP_REQUEST:
-    case SSL_R_HTTPS_PROXY_REQUEST:
-        return "the client speaks plain HTTP, not TLS";
-    case SSL_R_NO_SHARED_CIPHER:
-        return "no cipher suite in common";
-    case SSL_R_UNSUPPORTED_PROTOCOL:
-        return "no TLS version in common";
-    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
-        return "the client gave no certificate";
-    case SSL_R_NO_CERTIFICATE_SET:
-        return "no certificate is configured";
-    /* what the peer says before it leaves */
-    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
-        return "the peer does not trust our certificate (alert unknown ca)";
-    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
-        return "the peer does not accept our certificate; it may be for other names (alert bad certificate)";
-    case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
-        return "the peer does not accept our certificate (alert certificate unknown)";
-    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
-        return "our certificate has expired, says the peer (alert certificate expired)";
-    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
-        return "the server wants a certificate of ours (alert certificate required)";
-    case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
-        return "no TLS version in common (alert protocol version)";
-    case SSL_R_TLSV1_UNRECOGNIZED_NAME:
-        return "the server does not serve this name (alert unrecognized name)";
-    default:
-        return NULL;
-    }
-}
-
-/* What is wrong with the peer's certificate.  @param code X509_V_ERR_* */
-static const char *words_of_verification(long code)
-{
-    switch (code) {
-    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-        return "no authority we trust vouches for the peer's certificate (self-signed certificate)";
-    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
-    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-        return "no authority we trust vouches for the peer's certificate (unable to get local issuer certificate)";
-    case X509_V_ERR_HOSTNAME_MISMATCH:
-        return "the server's certificate is for other names (hostname mismatch)";
-    case X509_V_ERR_IP_ADDRESS_MISMATCH:
-        return "the server's certificate is for other names (IP address mismatch)";
-    case X509_V_ERR_CERT_HAS_EXPIRED:
-        return "the peer's certificate has expired";
-    case X509_V_ERR_CERT_NOT_YET_VALID:
-        return "the peer's certificate is not yet valid; the clocks may differ";
-    default:
-        return X509_verify_cert_error_string(code);
-    }
-}
-
-static const char *words_of(const struct tls *t)
-{
-    if (t->peer.refused != NULL)
-        return t->peer.refused;
-    unsigned long error = ERR_peek_error();
-    long verified = SSL_get_verify_result(t->ssl);
-    int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
-    if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && verified != X509_V_OK)
-        return words_of_verification(verified);
-    const char *words = reason != 0 ? words_of_reason(reason) : NULL;
-    if (words == NULL && error != 0)
-        words = ERR_reason_error_string(error);
-    return words != NULL ? words : "failed";
-}
-
 /* The library gave up: say why.  @return the code */
 static int give_up(struct tls *t, const char *op)
 {
@@ -138,23 +71,42 @@ static int give_up(struct tls *t, const char *op)
     else if (s->state == TG_STREAM_OPENING && t->lower_eof)
         code = tg_stream_break(s, op, TG_EOF, "the peer closed the connection in the handshake");
     else
-        code = tg_stream_break(s, op, TG_TLS, words_of(t));
+        code = tg_stream_break(s, op, TG_TLS, tg_tls_words(t->ssl, t->peer.refused));
     ERR_clear_error();
     return code;
 }
 
 /* The lower layer under the library ------------------------------------------------------------ */
 
+/* Read behind what is there.  @return 1, 0 at the end, or a negative code */
 static int fill_in(struct tls *t)
 {
     struct tg_pool *pool = &t->base.reactor->pool;
     if (t->in == NULL)
         t->in = tg_buf_get(pool, TG_BUF_LARGE);
-    t->in->start = t->in->end = 0;
-    ssize_t n = tg_stream_read(t->base.lower, t->in->data, t->in->cap);
+    uint32_t len = (uint32_t)tg_buf_len(t->in);
+    memmove(t->in->data, t->in->data + t->in->start, len);
+    t->in->start = 0;
+    t->in->end = len;
+    ssize_t n = tg_stream_read(t->base.lower, t->in->data + len, tg_buf_room(t->in));
     if (n > 0)
-        t->in->end = (uint32_t)n;
+        t->in->end += (uint32_t)n;
+    t->lower_eof |= n == 0;
     return n > 0 ? 1 : (int)n;
+}
+
+/* Have a whole record in `in`, or something that cannot become one.  @return as above */
+static int load_record(struct tls *t)
+{
+    int code = 1;
+    while (code > 0) {
+        size_t have = t->in != NULL ? tg_buf_len(t->in) : 0;
+        ssize_t whole = have > 0 ? tg_tls_measure(t->in->data + t->in->start, have) : 0;
+        if (whole < 0 || (whole > 0 && (size_t)whole <= have))
+            return 1;
+        code = fill_in(t);
+    }
+    return code;
 }
 
 static int bio_read(BIO *bio, char *buf, int len)
@@ -168,18 +120,20 @@ static int bio_read(BIO *bio, char *buf, int len)
         BIO_set_retry_read(bio);
         return -1;
     }
-    if (t->in == NULL || tg_buf_len(t->in) == 0) {
-        int code = fill_in(t);
-        if (code == TG_AGAIN)
-            BIO_set_retry_read(bio);
-        t->lower_eof |= code == 0;
-        if (code <= 0)
-            return code == 0 ? 0 : -1;
-    }
+    int code = 1;
+    if (t->whole && tg_tls_is_even(&t->taken))
+        code = load_record(t);
+    else if (t->in == NULL || tg_buf_len(t->in) == 0)
+        code = fill_in(t);
+    if (code == TG_AGAIN)
+        BIO_set_retry_read(bio);
+    if (code <= 0)
+        return code == 0 ? 0 : -1;
     size_t n = tg_buf_len(t->in);
     if (n > (size_t)len)
         n = (size_t)len;
     memcpy(buf, t->in->data + t->in->start, n);
+    tg_tls_count(&t->taken, t->in->data + t->in->start, n);
     t->in->start += (uint32_t)n;
     return (int)n;
 }
@@ -192,12 +146,17 @@ static void release_in(struct tls *t)
     }
 }
 
-static bool append_out(struct tls *t, const void *data, size_t len)
+static bool reserve_out(struct tls *t, size_t len)
 {
     struct tg_pool *pool = &t->base.reactor->pool;
     if (t->out == NULL)
         t->out = tg_buf_get(pool, t->base.state == TG_STREAM_OPENING ? TG_BUF_SMALL : TG_BUF_LARGE);
-    if (t->out == NULL || !tg_buf_reserve(pool, &t->out, len))
+    return t->out != NULL && tg_buf_reserve(pool, &t->out, len);
+}
+
+static bool append_out(struct tls *t, const void *data, size_t len)
+{
+    if (!reserve_out(t, len))
         return false;
     memcpy(t->out->data + t->out->end, data, len);
     t->out->end += (uint32_t)len;
@@ -237,6 +196,7 @@ static int bio_write(BIO *bio, const char *data, int len)
 {
     struct tls *t = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
+    tg_tls_count(&t->made, (const uint8_t *)data, (size_t)len);
     bool ok = t->gather ? append_out(t, data, (size_t)len) : push_out(t, data, (size_t)len);
     return ok ? len : -1;
 }
@@ -303,6 +263,8 @@ static bool has_input(const struct tls *t)
 {
     if (t->base.eof || t->dry)
         return false;
+    if (t->own != NULL)
+        return t->in != NULL || t->own->state != TG_TLS_NOTHING;
     return t->in != NULL || SSL_has_pending(t->ssl) == 1 ||
            (SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 }
@@ -352,11 +314,35 @@ static void tls_want(struct tg_stream *s, unsigned events)
 #define HOLD_FOREVER UINT8_MAX
 #define HOLD_TURNS 2 /* tasks that are woken in this turn run after its deferred calls */
 
+/* New keys while the library has the records: what was learned of the first ones is void. */
+static void on_message(int is_ours, int version, int type, const void *data, size_t len, SSL *ssl, void *arg)
+{
+    struct tls *t = arg;
+    (void)is_ours, (void)version, (void)ssl;
+    if (type == SSL3_RT_HANDSHAKE && len > 0 && *(const uint8_t *)data == SSL3_MT_KEY_UPDATE)
+        t->ours = false;
+}
+
+/* From here on records are counted that are under the keys of the data; a server's tickets, just made, are. */
+static void prepare_own(struct tls *t)
+{
+    const struct tg_tls_secrets *s = &t->peer.secrets;
+    t->ours = !t->kernel && SSL_version(t->ssl) == TLS1_3_VERSION && s->client_len > 0 &&
+              s->client_len == s->server_len && tg_tls_is_even(&t->taken) && tg_tls_is_even(&t->made);
+    t->whole = t->ours;
+    t->taken.records = 0;
+    if (!SSL_is_server(t->ssl))
+        t->made.records = 0;
+    SSL_set_msg_callback(t->ssl, t->ours ? on_message : NULL);
+    SSL_set_msg_callback_arg(t->ssl, t);
+}
+
 /* The last flight can share a packet with data: a server's tickets go with its first
  * answer, a client's Finished with its first request if that follows at once. */
 static void finish_handshake(struct tls *t)
 {
     tg_stream_set_state(&t->base, TG_STREAM_OPEN);
+    prepare_own(t);
     if (t->out == NULL)
         return;
     if (!SSL_is_server(t->ssl)) {
@@ -376,6 +362,7 @@ static void step_handshake(struct tls *t)
         return;
     ERR_clear_error();
     t->gather = true;
+    t->made.records = 0;
     int done = SSL_do_handshake(t->ssl);
     t->gather = false;
     release_in(t);
@@ -459,6 +446,169 @@ static void on_defer(void *arg)
     tg_stream_ready(&t->base, report);
 }
 
+/* Records of our own --------------------------------------------------------------------------- */
+
+/* Who moves much does without the library from here on, whose records cost two copies more each way.  It has none half
+ * done, and a client has read something: the tickets that come first are worth having. */
+static void take_over(struct tls *t)
+{
+    struct tg_tls_secrets *s = &t->peer.secrets;
+    bool server = SSL_is_server(t->ssl);
+    if (!t->ours || t->moved < BULK || (!server && t->taken.records == 0))
+        return;
+    if (t->notified || SSL_get_shutdown(t->ssl) != 0 || !SSL_is_init_finished(t->ssl) ||
+        !tg_tls_is_even(&t->taken) || SSL_has_pending(t->ssl))
+        return;
+    const struct tg_tls_start start = {
+        .suite = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(t->ssl)),
+        .server = server,
+        .in = server ? s->client : s->server,
+        .out = server ? s->server : s->client,
+        .len = s->client_len,
+        .received = t->taken.records,
+        .sent = t->made.records,
+    };
+    t->own = tg_tls_traffic_new(&start);
+    t->ours = false;
+    OPENSSL_cleanse(s, sizeof(*s));
+}
+
+/* The peer asked for new keys.  While it does not read the answers to earlier wishes, it waits. */
+static void update_keys(struct tls *t)
+{
+    if (t->notified || (t->out != NULL && tg_buf_len(t->out) > OUT_MAX) || !reserve_out(t, TG_TLS_UPDATE_SIZE))
+        return;
+    t->out->end += (uint32_t)tg_tls_traffic_update(t->own, t->out->data + t->out->end);
+    flush(t);
+    if (must_flush(t))
+        want_lower(t);
+}
+
+/* Say an alert, behind what was kept.  @return false: `lower` has failed */
+static bool tell(struct tls *t, enum tg_tls_alert alert)
+{
+    uint8_t record[TG_TLS_ALERT_SIZE];
+    if (alert == TG_TLS_CLOSE_NOTIFY)
+        SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN); /* so that the library takes the session for good */
+    return push_out(t, record, tg_tls_traffic_alert(t->own, alert, record));
+}
+
+/* Put close_notify behind all that was written. */
+static bool say_end(struct tls *t)
+{
+    ERR_clear_error();
+    t->hold = 0;
+    return t->own != NULL ? tell(t, TG_TLS_CLOSE_NOTIFY) : SSL_shutdown(t->ssl) >= 0;
+}
+
+#define NO_ROOM (-3) /* beside enum tg_tls_news */
+
+/* Take the record in `in`, when `room` is enough for it or there `must` be another way.
+ * @return as tg_tls_traffic_take(), or NO_ROOM: it waits there */
+static ssize_t take_record(struct tls *t, uint8_t *buf, size_t room, bool must)
+{
+    struct tg_buf *in = t->in;
+    uint8_t *record = in->data + in->start;
+    ssize_t whole = tg_tls_traffic_measure(t->own, record, tg_buf_len(in));
+    if (whole < 0)
+        return whole;
+    bool fits = tg_tls_room((size_t)whole) <= room;
+    if (!fits && !must)
+        return NO_ROOM;
+    ssize_t n = tg_tls_traffic_take(t->own, record, fits ? buf : record + TG_TLS_HEAD);
+    if (fits || n <= 0) {
+        in->start += (uint32_t)whole;
+        return n;
+    }
+    in->start += TG_TLS_HEAD;
+    t->opened = (uint32_t)n;
+    t->behind = (uint32_t)(whole - n) - TG_TLS_HEAD;
+    return TG_TLS_NOTHING;
+}
+
+static size_t deliver_opened(struct tls *t, uint8_t *buf, size_t len)
+{
+    size_t n = t->opened < len ? t->opened : len;
+    memcpy(buf, t->in->data + t->in->start, n);
+    t->opened -= (uint32_t)n;
+    t->in->start += (uint32_t)n + (t->opened == 0 ? t->behind : 0);
+    return n;
+}
+
+/* Nothing more will come in.  @return 0 or a negative code */
+static int end_own(struct tls *t, int code)
+{
+    if (t->own->state == TG_TLS_BAD) {
+        if (t->own->alert != 0)
+            tell(t, t->own->alert);
+        ERR_raise(ERR_LIB_SSL, t->own->reason);
+    }
+    if (t->own->state == TG_TLS_BAD || code < 0)
+        return give_up(t, "read");
+    t->truncated = t->own->state != TG_TLS_END;
+    return 0;
+}
+
+static ssize_t read_own(struct tls *t, uint8_t *buf, size_t len)
+{
+    size_t got = 0;
+    int code = 1, quiet = 0;
+    while (got < len && code > 0) {
+        if (t->opened > 0) {
+            got += deliver_opened(t, buf + got, len - got);
+            continue;
+        }
+        code = t->own->state == TG_TLS_NOTHING ? load_record(t) : 0;
+        t->dry = code == TG_AGAIN;
+        if (code <= 0)
+            break;
+        ssize_t n = take_record(t, buf + got, len - got, got == 0);
+        if (n > 0)
+            got += (size_t)n;
+        else if (n == TG_TLS_NOTHING && t->own->asked)
+            update_keys(t);
+        if (n == NO_ROOM || (n == TG_TLS_NOTHING && t->opened == 0 && ++quiet == QUIET_MAX))
+            code = TG_AGAIN;
+        if (t->base.state == TG_STREAM_FAILED)
+            code = t->base.error.code;
+    }
+    release_in(t);
+    /* A failure or the end that came behind data is told by the next call. */
+    return got > 0 ? (ssize_t)got : code == TG_AGAIN ? TG_AGAIN : end_own(t, code);
+}
+
+/* Seal the bytes in `iov`, which is changed.  @return how many of them were taken */
+static ssize_t seal_own(struct tls *t, struct iovec *iov, int count, size_t left)
+{
+    struct iovec parts[PARTS_MAX];
+    size_t taken = 0;
+    while (left > 0) {
+        if (!reserve_out(t, RECORD_MAX + TG_TLS_AROUND + TG_TLS_UPDATE_SIZE))
+            return give_up(t, "write");
+        struct tg_buf *out = t->out;
+        if (tg_tls_traffic_due(t->own))
+            out->end += (uint32_t)tg_tls_traffic_update(t->own, out->data + out->end);
+        size_t n;
+        do {
+            n = left < RECORD_MAX ? left : RECORD_MAX;
+            out->end += (uint32_t)tg_tls_seal(&t->own->out, TG_TLS_DATA, parts, tg_iov_head(parts, iov, count, n),
+                                              out->data + out->end);
+            count = tg_iov_skip(iov, iov, count, n);
+            left -= n;
+            t->owed += n;
+            n = left < RECORD_MAX ? left : RECORD_MAX;
+        } while (n > 0 && tg_buf_room(out) >= n + TG_TLS_AROUND);
+        int code = flush(t);
+        if (code < 0 && code != TG_AGAIN)
+            return code;
+        if (code == TG_AGAIN)
+            break;
+        taken += t->owed;
+        t->owed = 0;
+    }
+    return (ssize_t)taken;
+}
+
 /* Data ----------------------------------------------------------------------------------------- */
 
 /* The library had nothing to give.  @return 0, TG_AGAIN or a negative code */
@@ -489,6 +639,9 @@ static ssize_t tls_read(struct tg_stream *s, void *buf, size_t len)
     int code = 1;
     t->dry = t->read_writes = false;
     ERR_clear_error();
+    take_over(t);
+    if (t->own != NULL)
+        return read_own(t, buf, len);
     while (got < len && code > 0) {
         size_t n = 0;
         int result = SSL_read_ex(t->ssl, (char *)buf + got, len - got, &n);
@@ -497,6 +650,7 @@ static ssize_t tls_read(struct tg_stream *s, void *buf, size_t len)
             code = reading_stopped(t, result);
     }
     release_in(t);
+    t->moved += (uint32_t)got;
     /* A failure or the end that came behind data is told by the next call. */
     return got > 0 ? (ssize_t)got : code;
 }
@@ -550,6 +704,7 @@ static ssize_t seal_all(struct tls *t, struct iovec *iov, int count, size_t left
         count = tg_iov_skip(iov, iov, count, (size_t)n);
         left -= (size_t)n;
         t->owed += (size_t)n;
+        t->moved += (uint32_t)n;
         if (t->out == NULL) {
             taken += t->owed;
             t->owed = 0;
@@ -560,8 +715,6 @@ static ssize_t seal_all(struct tls *t, struct iovec *iov, int count, size_t left
     t->gather = false;
     return n < 0 ? n : (ssize_t)taken;
 }
-
-#define PARTS_MAX 64
 
 static ssize_t tls_writev(struct tg_stream *s, const struct iovec *given, int given_count)
 {
@@ -584,7 +737,9 @@ static ssize_t tls_writev(struct tg_stream *s, const struct iovec *given, int gi
     if (paid == left)
         return (ssize_t)paid;
     ERR_clear_error();
-    ssize_t n = seal_all(t, iov, tg_iov_skip(iov, given, given_count, paid), left - paid);
+    take_over(t);
+    int count = tg_iov_skip(iov, given, given_count, paid);
+    ssize_t n = t->own != NULL ? seal_own(t, iov, count, left - paid) : seal_all(t, iov, count, left - paid);
     if (n > 0)
         paid += (size_t)n;
     if (must_flush(t))
@@ -601,9 +756,7 @@ static int tls_shutdown(struct tg_stream *s)
         int code = must_flush(t) ? flush(t) : 0;
         if (code < 0)
             return code;
-        ERR_clear_error();
-        t->hold = 0;
-        if (SSL_shutdown(t->ssl) < 0)
+        if (!say_end(t))
             return give_up(t, "shutdown");
         t->notified = true;
     }
@@ -616,21 +769,21 @@ static bool ended_well(const struct tls *t)
 {
     const struct tg_stream *s = &t->base;
     return s->state == TG_STREAM_OPEN && t->notified && !must_flush(t) &&
-           tg_stream_fd(s->lower) < 0 && (SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
+           tg_stream_fd(s->lower) < 0 &&
+           (t->own != NULL ? t->own->state == TG_TLS_END : (SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN) != 0);
 }
 
 static void tls_close(struct tg_stream *s)
 {
     struct tls *t = tls_of(s);
-    if (s->state == TG_STREAM_OPEN && !t->notified && !must_flush(t)) {
-        ERR_clear_error();
-        t->hold = 0;
-        SSL_shutdown(t->ssl); /* as FIN tells the end of TCP; nobody is left to wait for it */
-    }
+    if (s->state == TG_STREAM_OPEN && !t->notified && !must_flush(t))
+        say_end(t); /* as FIN tells the end of TCP; nobody is left to wait for it */
     if (ended_well(t))
         tg_stream_shutdown(s->lower);
     tg_defer_cancel(s->reactor, &t->defer);
     SSL_free(t->ssl);
+    tg_tls_traffic_free(t->own);
+    OPENSSL_cleanse(&t->peer.secrets, sizeof(t->peer.secrets));
     ERR_clear_error();
     tg_stream_close(s->lower);
     tg_buf_put(&s->reactor->pool, t->in);
@@ -651,53 +804,6 @@ static const struct tg_stream_ops tls_ops = {
 };
 
 /* Starting ------------------------------------------------------------------------------------- */
-
-/* @return a copy without the brackets of IPv6 and the final dot; NULL for nothing */
-static char *clean_name(const char *name)
-{
-    size_t len = name != NULL ? strlen(name) : 0;
-    if (len > 2 && name[0] == '[' && name[len - 1] == ']') {
-        name++;
-        len -= 2;
-    }
-    if (len > 0 && name[len - 1] == '.')
-        len--;
-    if (len == 0)
-        return NULL;
-    char *copy = tg_zalloc(len + 1);
-    memcpy(copy, name, len);
-    return copy;
-}
-
-static bool is_ip(const char *name)
-{
-    unsigned char address[16];
-    return inet_pton(AF_INET, name, address) == 1 || strchr(name, ':') != NULL;
-}
-
-/* What a client says and expects.  @return false: it cannot be checked what must be */
-static bool prepare_client(struct tls *t, const struct tg_tls_options *o)
-{
-    bool ip = t->name != NULL && is_ip(t->name);
-    if (t->name != NULL && !ip)
-        SSL_set_tlsext_host_name(t->ssl, t->name);
-    if (o->verify == TG_TLS_VERIFY_FULL) {
-        X509_VERIFY_PARAM *expected = SSL_get0_param(t->ssl);
-        X509_VERIFY_PARAM_set_hostflags(expected, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-        if (t->name == NULL || (ip ? X509_VERIFY_PARAM_set1_ip_asc(expected, t->name)
-                                   : X509_VERIFY_PARAM_set1_host(expected, t->name, 0)) != 1)
-            return false;
-    }
-    if (!o->sessions)
-        return true;
-    t->peer.session_name = t->name != NULL ? t->name : "";
-    SSL_SESSION *session = tg_tls_sessions_find(&t->set->sessions, t->peer.session_name);
-    if (session != NULL) {
-        SSL_set_session(t->ssl, session);
-        SSL_SESSION_free(session);
-    }
-    return true;
-}
 
 static void connect_library(struct tls *t)
 {
@@ -742,9 +848,9 @@ struct tg_stream *tg_tls_start(struct tg_stream *lower, struct tg_tls_context *c
     if (o->server) {
         SSL_set_accept_state(t->ssl);
     } else {
-        t->name = clean_name(server_name);
+        t->name = tg_tls_clean_name(server_name);
         SSL_set_connect_state(t->ssl);
-        if (!prepare_client(t, o)) {
+        if (!tg_tls_set_aim(t->set, t->ssl, t->name)) {
             tg_stream_break(&t->base, "handshake", TG_TLS,
                             "full verification needs the name of the server (serverName)");
             return &t->base;
@@ -773,6 +879,7 @@ bool tg_tls_describe(const struct tg_stream *s, struct tg_tls_info *out)
         .ktls_send = BIO_get_ktls_send(SSL_get_wbio(t->ssl)),
         .ktls_receive = BIO_get_ktls_recv(SSL_get_rbio(t->ssl)),
         .truncated = t->truncated,
+        .own_records = t->own != NULL,
     };
     SSL_get0_alpn_selected(t->ssl, &out->alpn, &out->alpn_len);
     return true;

@@ -8,6 +8,10 @@
  * and leaves the other direction alive.  writev() counts bytes as taken when the
  * layer below has taken their ciphertext; until then the caller offers the same
  * bytes again.
+ *
+ * OpenSSL makes the handshake and the first records.  A connection of TLS 1.3 that
+ * moves much goes on with records of our own (tls_traffic.h), which are made from and
+ * opened into the buffers of who writes and reads.
  */
 
 #include "stream/stream.h"
@@ -32,6 +36,7 @@ struct tg_tls_info {
     bool resumed;
     bool ktls_send, ktls_receive;
     bool truncated;          /**< the peer's data ended without close_notify */
+    bool own_records;        /**< tls_record.h makes and takes the records, not the library */
 };
 
 /** Describe the topmost TLS layer of a stack.  @return false: there is none, or its

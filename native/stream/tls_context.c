@@ -4,11 +4,13 @@
 #include "stream/tls_cert.h"
 #include "stream/tls_options.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,6 +204,89 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
     return 0; /* no reference was kept */
 }
 
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* @return the length, or 0 */
+static uint8_t read_hex(const char *text, uint8_t *out, size_t size)
+{
+    size_t len = strlen(text) / 2;
+    if (len > size || len * 2 != strlen(text))
+        return 0;
+    for (size_t i = 0; i < len; i++) {
+        int high = hex(text[2 * i]), low = hex(text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return 0;
+        out[i] = (uint8_t)(high << 4 | low);
+    }
+    return (uint8_t)len;
+}
+
+/* The one way in which the library gives secrets away: "LABEL random secret". */
+static void on_secret(const SSL *ssl, const char *line)
+{
+    static const char client[] = "CLIENT_TRAFFIC_SECRET_0 ", server[] = "SERVER_TRAFFIC_SECRET_0 ";
+    struct tg_tls_secrets *s = &((struct tg_tls_peer *)SSL_get_app_data(ssl))->secrets;
+    const char *secret = strrchr(line, ' ');
+    if (secret == NULL)
+        return;
+    if (strncmp(line, client, sizeof(client) - 1) == 0)
+        s->client_len = read_hex(secret + 1, s->client, sizeof(s->client));
+    else if (strncmp(line, server, sizeof(server) - 1) == 0)
+        s->server_len = read_hex(secret + 1, s->server, sizeof(s->server));
+}
+
+/* A client's aim ------------------------------------------------------------------------------- */
+
+char *tg_tls_clean_name(const char *name)
+{
+    size_t len = name != NULL ? strlen(name) : 0;
+    if (len > 2 && name[0] == '[' && name[len - 1] == ']') {
+        name++;
+        len -= 2;
+    }
+    if (len > 0 && name[len - 1] == '.')
+        len--;
+    if (len == 0)
+        return NULL;
+    char *copy = tg_zalloc(len + 1);
+    memcpy(copy, name, len);
+    return copy;
+}
+
+static bool is_ip(const char *name)
+{
+    unsigned char address[16];
+    return inet_pton(AF_INET, name, address) == 1 || strchr(name, ':') != NULL;
+}
+
+bool tg_tls_set_aim(struct tg_tls_set *set, SSL *ssl, const char *name)
+{
+    const struct tg_tls_options *o = set->context->options;
+    struct tg_tls_peer *peer = SSL_get_app_data(ssl);
+    bool ip = name != NULL && is_ip(name);
+    if (name != NULL && !ip)
+        SSL_set_tlsext_host_name(ssl, name);
+    if (o->verify == TG_TLS_VERIFY_FULL) {
+        X509_VERIFY_PARAM *expected = SSL_get0_param(ssl);
+        X509_VERIFY_PARAM_set_hostflags(expected, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+        if (name == NULL || (ip ? X509_VERIFY_PARAM_set1_ip_asc(expected, name)
+                                : X509_VERIFY_PARAM_set1_host(expected, name, 0)) != 1)
+            return false;
+    }
+    if (!o->sessions)
+        return true;
+    peer->session_name = name != NULL ? name : "";
+    SSL_SESSION *session = tg_tls_sessions_find(&set->sessions, peer->session_name);
+    if (session != NULL) {
+        SSL_set_session(ssl, session);
+        SSL_SESSION_free(session);
+    }
+    return true;
+}
+
 /* Building ------------------------------------------------------------------------------------- */
 
 static bool set_versions(SSL_CTX *ctx, const struct tg_tls_options *o, char *err, size_t size)
@@ -323,6 +408,8 @@ static SSL_CTX *build_one(struct tg_tls_set *set, const struct tg_tls_options *o
                                  SSL_OP_IGNORE_UNEXPECTED_EOF);
     if (set->context->ktls)
         SSL_CTX_set_options(ctx, SSL_OP_ENABLE_KTLS);
+    else
+        SSL_CTX_set_keylog_callback(ctx, on_secret);
     bool ok = set_versions(ctx, o, err, size) && set_trust(ctx, o, err, size);
     set_groups(ctx);
     if (o->server)

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum tg_tls_verify {
     TG_TLS_VERIFY_NONE,
@@ -75,12 +76,27 @@ const struct tg_tls_options *tg_tls_context_options(const struct tg_tls_context 
 struct tg_tls_set *tg_tls_set_take(struct tg_tls_context *c);
 void tg_tls_set_put(struct tg_tls_set *set);
 
+/** Traffic secrets of TLS 1.3 (RFC 8446, 7.1). */
+struct tg_tls_secrets {
+    uint8_t client[48], server[48];
+    uint8_t client_len, server_len; /**< 0: not known */
+};
+
 /** What the callbacks of a context know of a connection: the user puts one there with
  * SSL_set_app_data() before the handshake. */
 struct tg_tls_peer {
     const char *session_name; /**< client: under which the session is kept; NULL: it is not */
     const char *refused;      /**< set when a callback ended the handshake: why; static */
+    struct tg_tls_secrets secrets; /**< the first ones of the data, once there are any */
 };
+
+/** @return a copy without the brackets of IPv6 and the final dot; NULL for nothing */
+char *tg_tls_clean_name(const char *name);
+
+/** Have a client say and expect what it is configured to.  tg_tls_peer is there already.
+ * @param name clean; it lives as long as `ssl`; NULL: none
+ * @return false: it cannot be checked what must be */
+bool tg_tls_set_aim(struct tg_tls_set *set, SSL *ssl, const char *name);
 
 /** The BIO method that the streams use; lives as long as the context. */
 BIO_METHOD *tg_tls_context_bio(const struct tg_tls_context *c);

@@ -17,6 +17,8 @@ file(GLOB_RECURSE fuzzed_sources CONFIGURE_DEPENDS
   ${CMAKE_SOURCE_DIR}/native/stream/opener.c ${CMAKE_SOURCE_DIR}/native/stream/obfs_http.c
   ${CMAKE_SOURCE_DIR}/native/stream/obfs_tls.c ${CMAKE_SOURCE_DIR}/native/stream/sni_disguise.c
   ${CMAKE_SOURCE_DIR}/native/stream/lazy_reply.c ${CMAKE_SOURCE_DIR}/native/stream/tls.c
+  ${CMAKE_SOURCE_DIR}/native/stream/tls_record.c ${CMAKE_SOURCE_DIR}/native/stream/tls_traffic.c
+  ${CMAKE_SOURCE_DIR}/native/stream/tls_words.c
   ${CMAKE_SOURCE_DIR}/native/stream/tls_cert.c ${CMAKE_SOURCE_DIR}/native/stream/tls_context.c
   ${CMAKE_SOURCE_DIR}/native/stream/tls_options.c ${CMAKE_SOURCE_DIR}/native/stream/tls_tickets.c
   ${CMAKE_SOURCE_DIR}/native/relay/body.c ${CMAKE_SOURCE_DIR}/native/relay/gunzip.c

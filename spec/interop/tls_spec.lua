@@ -3,6 +3,7 @@
 local fixture = require "spec.helpers.tls"
 local helpers = require "spec.helpers"
 local origin = require "spec.helpers.origin"
+local plane = require "spec.helpers.plane"
 local programs = require "spec.helpers.programs"
 local proxy = require "spec.helpers.proxy"
 local stream = require "tidegate.native.stream"
@@ -202,6 +203,43 @@ describe("tls", function()
       helpers.eventually(function()
         return presented() == "fresh.test"
       end, "the old certificate is still used", 20)
+    end))
+  end)
+
+  -- After much data the records are our own: who asks for new keys then gets them, and answers in them.
+  describe("after much data", function()
+    local LINES = 4000
+
+    -- What a client says that echoes; `rekey` is its command, alone in what it reads
+    local function talk(command, rekey)
+      local p = proxy.start { "-L", serving("tcp+tls", plane.echo()) }
+      return programs.run("sh", { "-c", ([[
+        (yes xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx | head -%d; sleep 1
+         for i in 1 2; do echo '%s'; sleep 0.5; echo "after $i"; sleep 0.7; done) | exec %s 2>&1
+      ]]):format(LINES, rekey, command:format(p:port(1))) }, { seconds = 30 }).stdout
+    end
+
+    after_each(plane.cleanup)
+
+    local function assert_echoed(said)
+      local _, lines = said:gsub("%f[^\n]x+\n", "")
+      assert.equal(LINES, lines)
+      assert.matches("after 1", said)
+      assert.matches("after 2", said)
+    end
+
+    for _, letter in ipairs { "K", "k" } do
+      it("s_client changes its keys by " .. letter, helpers.task(function()
+        local said = talk("openssl s_client -connect 127.0.0.1:%d", letter)
+        assert.matches("KEYUPDATE", said)
+        assert_echoed(said)
+      end))
+    end
+
+    it("gnutls-cli changes its keys", helpers.task(function()
+      local said = talk("gnutls-cli --insecure --inline-commands -p %d 127.0.0.1", "^rekey^")
+      assert.matches("Rekey was completed", said)
+      assert_echoed(said)
     end))
   end)
 
