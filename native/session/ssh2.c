@@ -1,4 +1,4 @@
-#include "session/ssh2.h"
+#include "session/ssh2_core.h"
 
 #include "base/mem.h"
 
@@ -18,13 +18,12 @@
 #define READ_BUDGET (256u * 1024u)  /* bytes taken from below per turn */
 #define OUT_MOST    (128u * 1024u)  /* bytes not sent yet above which nobody may write */
 #define OUT_DEAF    (1024u * 1024u) /* bytes not sent yet above which nothing is read */
-#define REASON_MAX  200
 
-struct stream {
+struct tg_ssh2_stream {
     struct tg_stream base;
-    struct ssh2 *session; /* NULL: it is gone, and so is the channel */
-    struct stream *next, **link;
-    struct stream *open_next;
+    struct tg_ssh2 *session; /* NULL: it is gone, and so is the channel */
+    struct tg_ssh2_stream *next, **link;
+    struct tg_ssh2_stream *open_next;
     LIBSSH2_CHANNEL *channel; /* NULL: not open yet */
     struct tg_defer defer;
     uint8_t wanted;
@@ -32,51 +31,24 @@ struct stream {
 };
 
 /* A channel that we have closed and the peer has not. */
-struct closing {
-    struct closing *next;
+struct tg_ssh2_closing {
+    struct tg_ssh2_closing *next;
     LIBSSH2_CHANNEL *channel;
-};
-
-struct bytes {
-    uint8_t *data; /* NULL: none */
-    size_t len;
-};
-
-struct ssh2 {
-    struct tg_session base;
-    struct tg_ssh2_options options;
-    LIBSSH2_SESSION *ssh;
-    int fd; /* stands for a socket; no byte goes through it */
-    struct stream *first, **last;
-    struct stream *open_first, **open_last; /* the first is being opened */
-    struct closing *closing;
-    struct tg_buf *in, *out;
-    uint64_t heard_at, asked_at;
-    size_t taken; /* bytes in this turn */
-    struct tg_defer work, event;
-    struct tg_timer timer;
-    enum tg_ssh2_step step;
-    int result;
-    char *user, *secret, *passphrase, *methods;
-    struct bytes key, signature, to_sign; /* of a login with an agent */
-    uint32_t missed; /* questions in a row that had no answer */
-    bool stepping, opening, abandoned, blocked, lower_ended, freeing;
-    char reason[REASON_MAX];
 };
 
 /* --- readiness ----------------------------------------------------------------------------- */
 
-static bool is_over(const struct stream *st)
+static bool is_over(const struct tg_ssh2_stream *st)
 {
     return st->session == NULL || st->session->base.dead;
 }
 
-static bool may_write(const struct ssh2 *m)
+static bool may_write(const struct tg_ssh2 *m)
 {
     return m->out == NULL || tg_buf_len(m->out) < OUT_MOST;
 }
 
-static unsigned ready_of(const struct stream *st)
+static unsigned ready_of(const struct tg_ssh2_stream *st)
 {
     unsigned events = 0;
     if (is_over(st) || st->base.state == TG_STREAM_FAILED)
@@ -92,7 +64,7 @@ static unsigned ready_of(const struct stream *st)
 
 static void on_stream_defer(void *arg)
 {
-    struct stream *st = arg;
+    struct tg_ssh2_stream *st = arg;
     unsigned events = ready_of(st) & st->wanted;
     if (events == 0)
         return;
@@ -100,42 +72,42 @@ static void on_stream_defer(void *arg)
     tg_stream_ready(&st->base, events);
 }
 
-static void check(struct stream *st)
+static void check(struct tg_ssh2_stream *st)
 {
     if ((ready_of(st) & st->wanted) != 0)
         tg_defer(st->base.reactor, &st->defer);
 }
 
-static void check_all(struct ssh2 *m)
+static void check_all(struct tg_ssh2 *m)
 {
-    for (struct stream *st = m->first; st != NULL; st = st->next)
+    for (struct tg_ssh2_stream *st = m->first; st != NULL; st = st->next)
         check(st);
 }
 
 /* Who does not take our answers is heard no further. */
-static bool is_deaf(const struct ssh2 *m)
+static bool is_deaf(const struct tg_ssh2 *m)
 {
     return m->out != NULL && tg_buf_len(m->out) >= OUT_DEAF;
 }
 
 /* What waits in `in` waits for somebody to use the library. */
-static void update_wants(struct ssh2 *m)
+static void update_wants(struct tg_ssh2 *m)
 {
     if (!m->base.dead)
         tg_stream_want(m->base.lower, (m->in == NULL && !is_deaf(m) ? TG_READABLE : 0) |
                                           (m->blocked ? TG_WRITABLE : 0));
 }
 
-static void note_reason(struct ssh2 *m)
+void tg_ssh2_note_reason(struct tg_ssh2 *m)
 {
     char *text = NULL;
     libssh2_session_last_error(m->ssh, &text, NULL, 0);
     snprintf(m->reason, sizeof(m->reason), "%s", text == NULL ? "" : text);
 }
 
-static void leave_opening(struct ssh2 *m, struct stream *st)
+static void leave_opening(struct tg_ssh2 *m, struct tg_ssh2_stream *st)
 {
-    struct stream **link = &m->open_first;
+    struct tg_ssh2_stream **link = &m->open_first;
     while (*link != NULL && *link != st)
         link = &(*link)->open_next;
     if (*link == NULL)
@@ -147,16 +119,16 @@ static void leave_opening(struct ssh2 *m, struct stream *st)
         m->open_last = link;
 }
 
-static void die(struct ssh2 *m, enum tg_code code, const char *detail)
+void tg_ssh2_die(struct tg_ssh2 *m, enum tg_code code, const char *detail)
 {
     if (m->base.dead)
         return;
-    note_reason(m);
+    tg_ssh2_note_reason(m);
     m->base.dead = true;
     tg_error_put(&m->base.error, "ssh", "session", code, detail);
     tg_stream_want(m->base.lower, 0);
     tg_timer_stop(m->base.reactor, &m->timer);
-    for (struct stream *st = m->first; st != NULL; st = st->next)
+    for (struct tg_ssh2_stream *st = m->first; st != NULL; st = st->next)
         if (st->base.state == TG_STREAM_OPENING)
             tg_stream_break(&st->base, "open", code, detail);
     check_all(m);
@@ -166,7 +138,7 @@ static void die(struct ssh2 *m, enum tg_code code, const char *detail)
 /* --- bytes beneath -----------------------------------------------------------------------------
  */
 
-static void flush(struct ssh2 *m)
+static void flush(struct tg_ssh2 *m)
 {
     while (m->out != NULL && !m->base.dead) {
         size_t len = tg_buf_len(m->out);
@@ -175,7 +147,7 @@ static void flush(struct ssh2 *m)
         if (m->blocked)
             break;
         if (n < 0) {
-            die(m, TG_RESET, "writing to the connection failed");
+            tg_ssh2_die(m, TG_RESET, "writing to the connection failed");
             break;
         }
         m->out->start += (uint32_t)n;
@@ -189,7 +161,7 @@ static void flush(struct ssh2 *m)
 
 static LIBSSH2_SEND_FUNC(on_send)
 {
-    struct ssh2 *m = *abstract;
+    struct tg_ssh2 *m = *abstract;
     struct tg_pool *pool = &m->base.reactor->pool;
     (void)socket;
     (void)flags;
@@ -205,7 +177,7 @@ static LIBSSH2_SEND_FUNC(on_send)
 /* The end of input is kept from the library: it would withhold what has arrived before. */
 static LIBSSH2_RECV_FUNC(on_recv)
 {
-    struct ssh2 *m = *abstract;
+    struct tg_ssh2 *m = *abstract;
     (void)socket;
     (void)flags;
     if (m->freeing)
@@ -233,7 +205,7 @@ static LIBSSH2_RECV_FUNC(on_recv)
 }
 
 /* Have something here, so that the end of the connection is seen though nobody reads. */
-static void fill(struct ssh2 *m)
+static void fill(struct tg_ssh2 *m)
 {
     if (m->in != NULL || m->lower_ended)
         return;
@@ -252,12 +224,12 @@ static void fill(struct ssh2 *m)
 /* --- streams
  * --------------------------------------------------------------------------------------- */
 
-static int break_off(struct stream *st, const char *op)
+static int break_off(struct tg_ssh2_stream *st, const char *op)
 {
     return tg_session_break(st->session == NULL ? NULL : &st->session->base, &st->base, op);
 }
 
-static void note_end(struct stream *st)
+static void note_end(struct tg_ssh2_stream *st)
 {
     st->ended = st->ended || libssh2_channel_eof(st->channel) == 1;
     if (st->ended && !st->closed && libssh2_channel_wait_closed(st->channel) == 0) {
@@ -268,10 +240,10 @@ static void note_end(struct stream *st)
 
 static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
 {
-    struct stream *st = (struct stream *)s;
+    struct tg_ssh2_stream *st = (struct tg_ssh2_stream *)s;
     if (st->session == NULL)
         return break_off(st, "read");
-    struct ssh2 *m = st->session;
+    struct tg_ssh2 *m = st->session;
     ssize_t n = libssh2_channel_read(st->channel, buf, len);
     if (!m->base.dead)
         tg_defer(s->reactor, &m->work); /* windows open, others' bytes may have come */
@@ -283,20 +255,20 @@ static ssize_t stream_read(struct tg_stream *s, void *buf, size_t len)
         return 0;
     }
     if (n != LIBSSH2_ERROR_EAGAIN)
-        die(m, TG_PROTOCOL, "the SSH session broke");
+        tg_ssh2_die(m, TG_PROTOCOL, "the SSH session broke");
     return is_over(st) ? break_off(st, "read") : TG_AGAIN;
 }
 
-static ssize_t write_part(struct stream *st, const struct iovec *part)
+static ssize_t write_part(struct tg_ssh2_stream *st, const struct iovec *part)
 {
-    struct ssh2 *m = st->session;
+    struct tg_ssh2 *m = st->session;
     ssize_t n = libssh2_channel_write(st->channel, part->iov_base, part->iov_len);
     if (n == LIBSSH2_ERROR_EAGAIN || n == 0) {
         st->starved = libssh2_channel_window_write(st->channel) == 0;
         return TG_AGAIN;
     }
     if (n < 0) {
-        die(m, TG_PROTOCOL, "the SSH session broke");
+        tg_ssh2_die(m, TG_PROTOCOL, "the SSH session broke");
         return break_off(st, "write");
     }
     return n;
@@ -304,12 +276,12 @@ static ssize_t write_part(struct stream *st, const struct iovec *part)
 
 static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int count)
 {
-    struct stream *st = (struct stream *)s;
+    struct tg_ssh2_stream *st = (struct tg_ssh2_stream *)s;
     if (is_over(st))
         return break_off(st, "write");
     if (st->closed || st->end_sent)
         return tg_stream_break(s, "write", TG_RESET, "the channel is closed");
-    struct ssh2 *m = st->session;
+    struct tg_ssh2 *m = st->session;
     ssize_t total = 0, n = TG_AGAIN;
     for (int i = 0; i < count && may_write(m); i++) {
         n = iov[i].iov_len == 0 ? 0 : write_part(st, &iov[i]);
@@ -326,7 +298,7 @@ static ssize_t stream_writev(struct tg_stream *s, const struct iovec *iov, int c
 
 static int stream_shutdown(struct tg_stream *s)
 {
-    struct stream *st = (struct stream *)s;
+    struct tg_ssh2_stream *st = (struct tg_ssh2_stream *)s;
     if (!is_over(st) && !st->end_sent && !st->closed) {
         libssh2_channel_send_eof(st->channel);
         tg_defer(s->reactor, &st->session->work);
@@ -337,25 +309,25 @@ static int stream_shutdown(struct tg_stream *s)
 
 static void stream_want(struct tg_stream *s, unsigned events)
 {
-    struct stream *st = (struct stream *)s;
+    struct tg_ssh2_stream *st = (struct tg_ssh2_stream *)s;
     st->wanted = (uint8_t)events;
     check(st);
 }
 
-static void close_channel(struct ssh2 *m, LIBSSH2_CHANNEL *channel)
+static void close_channel(struct tg_ssh2 *m, LIBSSH2_CHANNEL *channel)
 {
     if (m->base.dead || libssh2_channel_free(channel) != LIBSSH2_ERROR_EAGAIN)
         return; /* what is left is freed with the session */
-    struct closing *c = tg_zalloc(sizeof(*c));
+    struct tg_ssh2_closing *c = tg_zalloc(sizeof(*c));
     c->channel = channel;
     c->next = m->closing;
     m->closing = c;
 }
 
 /* Take it out of its session. */
-static void part(struct stream *st)
+static void part(struct tg_ssh2_stream *st)
 {
-    struct ssh2 *m = st->session;
+    struct tg_ssh2 *m = st->session;
     *st->link = st->next;
     if (st->next != NULL)
         st->next->link = st->link;
@@ -371,8 +343,8 @@ static void part(struct stream *st)
 
 static void stream_close(struct tg_stream *s)
 {
-    struct stream *st = (struct stream *)s;
-    struct ssh2 *m = st->session;
+    struct tg_ssh2_stream *st = (struct tg_ssh2_stream *)s;
+    struct tg_ssh2 *m = st->session;
     if (m != NULL) {
         part(st);
         if (!m->base.dead)
@@ -385,7 +357,7 @@ static void stream_close(struct tg_stream *s)
 static int stream_name(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,
                        socklen_t *len)
 {
-    const struct stream *st = (const struct stream *)s;
+    const struct tg_ssh2_stream *st = (const struct tg_ssh2_stream *)s;
     return st->session == NULL ? TG_CLOSED
                                : tg_stream_name(st->session->base.lower, peer, out, len);
 }
@@ -403,126 +375,8 @@ static const struct tg_stream_ops stream_ops = {
 /* --- one turn
  * ------------------------------------------------------------------------------------------ */
 
-static int finished(struct ssh2 *m, int code)
-{
-    if (code == LIBSSH2_ERROR_EAGAIN)
-        return TG_AGAIN;
-    if (code != 0)
-        note_reason(m);
-    return code == 0 ? 0 : TG_AUTH;
-}
-
-static int ask_methods(struct ssh2 *m)
-{
-    char *list = libssh2_userauth_list(m->ssh, m->user, (unsigned)strlen(m->user));
-    if (list == NULL && libssh2_session_last_errno(m->ssh) == LIBSSH2_ERROR_EAGAIN)
-        return TG_AGAIN;
-    free(m->methods);
-    m->methods = list == NULL ? NULL : strdup(list);
-    return list == NULL && libssh2_userauth_authenticated(m->ssh) ? 0 : TG_AUTH;
-}
-
-static LIBSSH2_USERAUTH_KBDINT_RESPONSE_FUNC(on_questions)
-{
-    struct ssh2 *m = *abstract;
-    (void)name;
-    (void)name_len;
-    (void)instruction;
-    (void)instruction_len;
-    (void)prompts;
-    for (int i = 0; i < num_prompts; i++) {
-        responses[i].text = strdup(m->secret); /* the library frees it */
-        responses[i].length = responses[i].text == NULL ? 0 : (unsigned)strlen(m->secret);
-    }
-}
-
-static void put_bytes(struct bytes *b, const void *data, size_t len)
-{
-    free(b->data);
-    b->data = data == NULL ? NULL : malloc(len > 0 ? len : 1);
-    b->len = b->data == NULL ? 0 : len;
-    if (b->data != NULL)
-        memcpy(b->data, data, len);
-}
-
-static void leave_agent(struct ssh2 *m)
-{
-    put_bytes(&m->key, NULL, 0);
-    put_bytes(&m->signature, NULL, 0);
-    put_bytes(&m->to_sign, NULL, 0);
-}
-
-static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(on_sign)
-{
-    struct ssh2 *m = *abstract;
-    (void)session;
-    if (m->signature.data == NULL) {
-        put_bytes(&m->to_sign, data, data_len);
-        return -1;
-    }
-    *sig = malloc(m->signature.len); /* the library frees it */
-    if (*sig == NULL)
-        return -1;
-    memcpy(*sig, m->signature.data, m->signature.len);
-    *sig_len = m->signature.len;
-    return 0;
-}
-
-static int try_agent(struct ssh2 *m)
-{
-    void *self = m;
-    return finished(m, libssh2_userauth_publickey(m->ssh, m->user, m->key.data, m->key.len, on_sign,
-                                                  &self));
-}
-
-static int try_step(struct ssh2 *m)
-{
-    unsigned user_len = (unsigned)strlen(m->user);
-    switch (m->step) {
-    case TG_SSH2_SHAKE:
-        return finished(m, libssh2_session_handshake(m->ssh, m->fd));
-    case TG_SSH2_NONE:
-        return ask_methods(m);
-    case TG_SSH2_PASSWORD:
-        return finished(m, libssh2_userauth_password_ex(m->ssh, m->user, user_len, m->secret,
-                                                        (unsigned)strlen(m->secret), NULL));
-    case TG_SSH2_INTERACTIVE:
-        return finished(m, libssh2_userauth_keyboard_interactive_ex(m->ssh, m->user, user_len,
-                                                                    on_questions));
-    case TG_SSH2_AGENT:
-        return try_agent(m);
-    default:
-        return finished(m, libssh2_userauth_publickey_frommemory(m->ssh, m->user, user_len, NULL, 0,
-                                                                 m->secret, strlen(m->secret),
-                                                                 m->passphrase));
-    }
-}
-
-static void forget(char **text)
-{
-    if (*text != NULL)
-        explicit_bzero(*text, strlen(*text));
-    free(*text);
-    *text = NULL;
-}
-
-static void run_step(struct ssh2 *m)
-{
-    if (!m->stepping)
-        return;
-    m->result = try_step(m);
-    if (m->result == TG_AGAIN)
-        return;
-    m->stepping = false;
-    forget(&m->secret);
-    forget(&m->passphrase);
-    tg_defer(m->base.reactor, &m->event);
-    if (m->step == TG_SSH2_SHAKE && m->result != 0)
-        die(m, TG_PROTOCOL, "the server does not agree on keys");
-}
-
 /* The library opens one channel at a time. */
-static void run_opening(struct ssh2 *m)
+static void run_opening(struct tg_ssh2 *m)
 {
     while ((m->open_first != NULL || m->abandoned) && !m->base.dead) {
         m->opening = true;
@@ -532,7 +386,7 @@ static void run_opening(struct ssh2 *m)
         if (code == LIBSSH2_ERROR_EAGAIN)
             return;
         m->opening = false;
-        struct stream *st = m->abandoned ? NULL : m->open_first;
+        struct tg_ssh2_stream *st = m->abandoned ? NULL : m->open_first;
         m->abandoned = false;
         if (st == NULL) {
             if (channel != NULL)
@@ -544,20 +398,20 @@ static void run_opening(struct ssh2 *m)
         if (channel != NULL) {
             tg_stream_set_state(&st->base, TG_STREAM_OPEN);
         } else {
-            note_reason(m);
+            tg_ssh2_note_reason(m);
             tg_stream_break(&st->base, "open", TG_REFUSED, "the server refuses the channel");
         }
         check(st);
         if (channel == NULL && code != LIBSSH2_ERROR_CHANNEL_FAILURE)
-            die(m, TG_PROTOCOL, "the SSH session broke");
+            tg_ssh2_die(m, TG_PROTOCOL, "the SSH session broke");
     }
 }
 
-static void run_closing(struct ssh2 *m)
+static void run_closing(struct tg_ssh2 *m)
 {
-    struct closing **link = &m->closing;
+    struct tg_ssh2_closing **link = &m->closing;
     while (*link != NULL) {
-        struct closing *c = *link;
+        struct tg_ssh2_closing *c = *link;
         if (libssh2_channel_free(c->channel) == LIBSSH2_ERROR_EAGAIN) {
             link = &c->next;
             continue;
@@ -568,22 +422,22 @@ static void run_closing(struct ssh2 *m)
 }
 
 /* Make the library take in what has come, on behalf of any channel. */
-static void take_in(struct ssh2 *m)
+static void take_in(struct tg_ssh2 *m)
 {
     char none[1];
-    for (struct stream *st = m->first; st != NULL; st = st->next) {
+    for (struct tg_ssh2_stream *st = m->first; st != NULL; st = st->next) {
         if (st->channel == NULL)
             continue;
         ssize_t n = libssh2_channel_read(st->channel, none, 0);
         if (n < 0 && n != LIBSSH2_ERROR_EAGAIN)
-            die(m, TG_PROTOCOL, "the SSH session broke");
+            tg_ssh2_die(m, TG_PROTOCOL, "the SSH session broke");
         return;
     }
 }
 
-static void tell_streams(struct ssh2 *m)
+static void tell_streams(struct tg_ssh2 *m)
 {
-    for (struct stream *st = m->first; st != NULL; st = st->next) {
+    for (struct tg_ssh2_stream *st = m->first; st != NULL; st = st->next) {
         if (st->channel == NULL)
             continue;
         if (!st->readable)
@@ -595,11 +449,11 @@ static void tell_streams(struct ssh2 *m)
     }
 }
 
-static void pump(struct ssh2 *m)
+static void pump(struct tg_ssh2 *m)
 {
     m->taken = 0;
     fill(m);
-    run_step(m);
+    tg_ssh2_run_step(m);
     if (!m->base.dead)
         take_in(m);
     if (!m->base.dead)
@@ -612,7 +466,7 @@ static void pump(struct ssh2 *m)
     if (m->base.dead)
         return;
     if (m->lower_ended && m->in == NULL)
-        die(m, TG_EOF, "the peer closed the connection");
+        tg_ssh2_die(m, TG_EOF, "the peer closed the connection");
     else if (m->taken >= READ_BUDGET)
         tg_defer(m->base.reactor, &m->work);
 }
@@ -625,14 +479,14 @@ static void on_lower(void *arg, unsigned events)
 
 static void on_work(void *arg)
 {
-    struct ssh2 *m = arg;
+    struct tg_ssh2 *m = arg;
     if (!m->base.dead)
         pump(m);
 }
 
 static void on_event(void *arg)
 {
-    struct ssh2 *m = arg;
+    struct tg_ssh2 *m = arg;
     if (m->base.on_event != NULL)
         m->base.on_event(m->base.event_arg);
 }
@@ -640,14 +494,14 @@ static void on_event(void *arg)
 /* Who has been silent is asked; anything is an answer. */
 static void on_timer(void *arg)
 {
-    struct ssh2 *m = arg;
+    struct tg_ssh2 *m = arg;
     uint64_t now = m->base.reactor->now;
     uint64_t silent = now - m->heard_at;
     int next;
     bool missed = m->asked_at > m->heard_at;
     m->missed = missed ? m->missed + 1 : 0;
     if (missed && m->missed >= m->options.retries) {
-        die(m, TG_TIMEOUT, "the peer does not answer any more");
+        tg_ssh2_die(m, TG_TIMEOUT, "the peer does not answer any more");
         return;
     }
     if (silent >= m->options.keepalive && !m->stepping) {
@@ -666,12 +520,12 @@ static void on_timer(void *arg)
 
 static struct tg_stream *ssh2_open(struct tg_session *s, struct tg_error *err)
 {
-    struct ssh2 *m = (struct ssh2 *)s;
+    struct tg_ssh2 *m = (struct tg_ssh2 *)s;
     if (s->streams >= m->options.max_streams) {
         tg_error_put(err, "ssh", "open", TG_LIMIT, "too many channels");
         return NULL;
     }
-    struct stream *st = tg_zalloc(sizeof(*st));
+    struct tg_ssh2_stream *st = tg_zalloc(sizeof(*st));
     st->base.ops = &stream_ops;
     st->base.reactor = s->reactor;
     st->base.state = TG_STREAM_OPENING;
@@ -697,16 +551,16 @@ static struct tg_stream *ssh2_accept(struct tg_session *s)
 
 static void ssh2_close(struct tg_session *s)
 {
-    struct ssh2 *m = (struct ssh2 *)s;
+    struct tg_ssh2 *m = (struct tg_ssh2 *)s;
     while (m->first != NULL) {
-        struct stream *st = m->first;
+        struct tg_ssh2_stream *st = m->first;
         if (st->base.state == TG_STREAM_OPENING)
             tg_stream_break(&st->base, "open", TG_CLOSED, "the session is closed");
         part(st);
         check(st);
     }
     while (m->closing != NULL) {
-        struct closing *c = m->closing;
+        struct tg_ssh2_closing *c = m->closing;
         m->closing = c->next;
         free(c);
     }
@@ -715,7 +569,6 @@ static void ssh2_close(struct tg_session *s)
         flush(m);
     }
     s->dead = m->freeing = true;
-    leave_agent(m);
     libssh2_session_free(m->ssh);
     close(m->fd);
     tg_timer_stop(s->reactor, &m->timer);
@@ -724,10 +577,8 @@ static void ssh2_close(struct tg_session *s)
     tg_buf_put(&s->reactor->pool, m->in);
     tg_buf_put(&s->reactor->pool, m->out);
     tg_stream_close(s->lower);
-    forget(&m->secret);
-    forget(&m->passphrase);
+    tg_ssh2_forget_login(m);
     free(m->user);
-    free(m->methods);
     free(m);
 }
 
@@ -756,7 +607,7 @@ static void prefer(LIBSSH2_SESSION *ssh, const char *host_keys)
 struct tg_session *tg_ssh2_start(struct tg_stream *lower, const struct tg_ssh2_options *options,
                                  struct tg_error *err)
 {
-    struct ssh2 *m = tg_zalloc(sizeof(*m));
+    struct tg_ssh2 *m = tg_zalloc(sizeof(*m));
     m->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     m->ssh = m->fd < 0 ? NULL : libssh2_session_init_ex(NULL, NULL, NULL, m);
     m->user = strdup(options->user);
@@ -794,71 +645,23 @@ struct tg_session *tg_ssh2_start(struct tg_stream *lower, const struct tg_ssh2_o
     return &m->base;
 }
 
-static char *copy_of(const char *text)
-{
-    char *copy = text == NULL ? NULL : strdup(text);
-    if (text != NULL && copy == NULL)
-        abort();
-    return copy;
-}
-
-void tg_ssh2_begin(struct tg_session *s, enum tg_ssh2_step step, const char *secret,
-                   const char *passphrase)
-{
-    struct ssh2 *m = (struct ssh2 *)s;
-    assert(!m->stepping);
-    m->step = step;
-    m->secret = copy_of(secret);
-    m->passphrase = copy_of(passphrase);
-    m->result = TG_AGAIN;
-    m->stepping = true;
-    tg_defer(s->reactor, &m->work);
-}
-
-void tg_ssh2_begin_agent(struct tg_session *s, const void *key, size_t key_len,
-                         const void *signature, size_t signature_len)
-{
-    struct ssh2 *m = (struct ssh2 *)s;
-    put_bytes(&m->key, key, key_len);
-    put_bytes(&m->signature, signature, signature_len);
-    put_bytes(&m->to_sign, NULL, 0);
-    tg_ssh2_begin(s, TG_SSH2_AGENT, NULL, NULL);
-}
-
-const void *tg_ssh2_to_sign(const struct tg_session *s, size_t *len)
-{
-    const struct bytes *b = &((const struct ssh2 *)s)->to_sign;
-    *len = b->len;
-    return b->data;
-}
-
-int tg_ssh2_result(const struct tg_session *s)
-{
-    return ((const struct ssh2 *)s)->result;
-}
-
 const char *tg_ssh2_reason(const struct tg_session *s)
 {
-    return ((const struct ssh2 *)s)->reason;
-}
-
-const char *tg_ssh2_methods(const struct tg_session *s)
-{
-    return ((const struct ssh2 *)s)->methods;
+    return ((const struct tg_ssh2 *)s)->reason;
 }
 
 const char *tg_ssh2_host_key(const struct tg_session *s, size_t *len)
 {
     int type;
-    return libssh2_session_hostkey(((const struct ssh2 *)s)->ssh, len, &type);
+    return libssh2_session_hostkey(((const struct tg_ssh2 *)s)->ssh, len, &type);
 }
 
 const char *tg_ssh2_host_hash(const struct tg_session *s)
 {
-    return libssh2_hostkey_hash(((const struct ssh2 *)s)->ssh, LIBSSH2_HOSTKEY_HASH_SHA256);
+    return libssh2_hostkey_hash(((const struct tg_ssh2 *)s)->ssh, LIBSSH2_HOSTKEY_HASH_SHA256);
 }
 
 uint64_t tg_ssh2_silence(const struct tg_session *s)
 {
-    return s->reactor->now - ((const struct ssh2 *)s)->heard_at;
+    return s->reactor->now - ((const struct tg_ssh2 *)s)->heard_at;
 }
