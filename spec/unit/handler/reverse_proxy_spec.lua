@@ -6,7 +6,7 @@ local plane = require "spec.helpers.plane"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
-local LIMIT_MS = 5000
+local LIMIT_MS = 20000
 
 -- An origin that answers with `response`; what it was asked is in `seen`.
 local function origin(seen, response, name)
