@@ -107,6 +107,9 @@ int tg_h2_finish(struct tg_stream *s, const struct tg_h2_field *fields, unsigned
 void tg_h2_expect_ok(struct tg_stream *s);
 /** @return how many streams of a session have failed so */
 unsigned tg_h2_refusals(const struct tg_session *s);
+/** Client: close a stream whose answer is whole though the peer has not said END_STREAM yet.  It is not reset for that:
+ * servers count resets. */
+void tg_h2_leave(struct tg_stream *s);
 /** Break it off with an error code of RFC 9113 section 7; close() is what follows. */
 void tg_h2_reset(struct tg_stream *s, uint32_t code);
 

@@ -14,6 +14,7 @@
 #define TG_H2_FRAME_BURST 4000u /**< frames that move nothing */
 #define TG_H2_RESET_BURST 1000u /**< requests taken back before they were answered */
 #define TG_H2_INTERIMS 8u  /**< that a stream keeps; more are dropped */
+#define TG_H2_LEFT 32u     /**< streams at once whose end is waited for though nobody has them */
 #define TG_H2_TURN 131072u /**< bytes a stream writes before others have their turn */
 
 struct tg_h2;
@@ -58,7 +59,8 @@ struct tg_h2_stream {
     bool fin_received : 1, fin_queued : 1, fin_sent : 1;
     bool unsent : 1;       /**< its request could not be sent any more */
     bool closed : 1;       /**< in the eyes of the protocol */
-    bool orphan : 1;       /**< closed by its user while its end is still to be sent */
+    bool orphan : 1;       /**< closed by its user while its end is still to be sent or to come */
+    bool left : 1;         /**< the latter */
 };
 
 /** What writev() offers right now. */
@@ -83,6 +85,7 @@ struct tg_h2 {
     uint32_t owed;      /**< of them, those for which the peer has no credit back yet */
     uint32_t rtt;       /**< ms of a round trip, the shortest seen */
     unsigned refusals;  /**< streams that expected another answer */
+    unsigned left;      /**< streams that wait for their end alone */
     struct tg_buf *out; /**< frames not sent yet */
     struct tg_defer work, event;
     struct tg_timer timer;

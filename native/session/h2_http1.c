@@ -81,6 +81,14 @@ static ssize_t read_head(struct tg_h2_http1 *x)
     return tg_stream_break(&x->base, "read", TG_PROTOCOL, "no response came");
 }
 
+static ssize_t read_plain(struct tg_h2_http1 *x, void *buf, size_t len)
+{
+    ssize_t n = inherit(&x->base, tg_stream_read(x->base.lower, buf, len));
+    if (n > 0 && x->counted)
+        x->due -= (uint64_t)n < x->due ? (uint64_t)n : x->due;
+    return n;
+}
+
 static ssize_t http1_read(struct tg_stream *s, void *buf, size_t len)
 {
     struct tg_h2_http1 *x = (struct tg_h2_http1 *)s;
@@ -94,7 +102,7 @@ static ssize_t http1_read(struct tg_stream *s, void *buf, size_t len)
         else if (x->input_over)
             return 0;
         else if (!x->chunk_input)
-            return inherit(s, tg_stream_read(s->lower, buf, len));
+            return read_plain(x, buf, len);
         else if (len >= SMALL)
             n = read_chunk(x, buf, len);
         else if ((n = read_chunk(x, small, SMALL)) > 0)
@@ -319,7 +327,11 @@ static void http1_close(struct tg_stream *s)
     tg_h2_text_free(&x->text);
     tg_h2_text_free(&x->trailers);
     tg_defer_cancel(s->reactor, &x->defer);
-    tg_stream_close(s->lower);
+    bool whole = x->input_over || (x->counted && x->due == 0);
+    if (x->client && x->phase == TG_H2_DONE && whole && s->state == TG_STREAM_OPEN)
+        tg_h2_leave(s->lower);
+    else
+        tg_stream_close(s->lower);
     free(x);
 }
 

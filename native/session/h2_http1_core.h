@@ -33,6 +33,7 @@ struct tg_h2_http1 {
     struct tg_defer defer;     /**< what is there already is told of */
     const char *scheme;        /**< client */
     uint64_t left;
+    uint64_t due;              /**< client: bytes of the response that are to come, where `counted` */
     size_t owed;               /**< bytes offered that are in `pending` */
     unsigned wanted;
     uint8_t phase;
@@ -42,6 +43,7 @@ struct tg_h2_http1 {
     bool awaits_head;          /**< client: the response's is still to come */
     bool chunk_input;          /**< the body that is read is to be chunked */
     bool input_over;
+    bool counted;              /**< client: the response says how long it is */
     char accept[32];           /**< client: what answers the key of a WebSocket */
 };
 

@@ -178,8 +178,8 @@ static bool add_request_line(struct tg_h2_http1 *x, const struct tg_h2_block *b)
     if (!(tg_h2_block_find(b, ":authority", &authority) || tg_h2_block_find(b, "host", &authority)) ||
         !is_word(&authority))
         return false;
-    bool connect = has_value(&method, "connect");
-    x->head = has_value(&method, "head");
+    bool connect = method.value_len == 7 && memcmp(method.value, "CONNECT", 7) == 0;
+    x->head = method.value_len == 4 && memcmp(method.value, "HEAD", 4) == 0;
     if (tg_h2_block_find(b, ":protocol", &protocol)) {
         x->upgrade = connect && has_value(&protocol, "websocket");
         if (!x->upgrade)
@@ -223,6 +223,17 @@ bool tg_h2_http1_take_request(struct tg_h2_http1 *x)
     return true;
 }
 
+/* nghttp2 has seen to it that the length is a number, and that the body is as long. */
+static uint64_t length_of(const struct tg_h2_block *b)
+{
+    struct tg_h2_field f;
+    uint64_t length = 0;
+    if (tg_h2_block_find(b, "content-length", &f))
+        for (size_t i = 0; i < f.value_len; i++)
+            length = length * 10 + (uint64_t)(f.value[i] - '0');
+    return length;
+}
+
 /* How the body of a final response is framed. */
 static void add_framing(struct tg_h2_http1 *x, const struct tg_h2_block *b, unsigned status)
 {
@@ -231,6 +242,9 @@ static void add_framing(struct tg_h2_http1 *x, const struct tg_h2_block *b, unsi
     bool bare = x->head || status == 204 || status == 304;
     bool has_length = add_fields(&x->text, b, &hop_by_hop, bare || ended || !announces_trailers(b));
     x->input_over = bare || ended;
+    x->counted = has_length && !bare && !ended;
+    if (x->counted)
+        x->due = length_of(b);
     if (bare || has_length)
         return;
     x->chunk_input = !ended;
@@ -344,11 +358,6 @@ static void answer_key(struct tg_h2_http1 *x, struct tg_span lines)
     x->accept[tg_base64_encode(digest, len, false, x->accept)] = 0;
 }
 
-static bool span_is(struct tg_span s, const char *lower)
-{
-    return tg_http1_name_is(s, lower, strlen(lower));
-}
-
 static void begin_request_body(struct tg_h2_http1 *x, const struct tg_http1_head *h)
 {
     enum tg_http1_body body = tg_http1_request_body(h);
@@ -382,7 +391,7 @@ int tg_h2_http1_send_request(struct tg_h2_http1 *x, const struct tg_http1_head *
     const struct tg_h2_stream *st = (const struct tg_h2_stream *)x->base.lower;
     struct tg_h2_field fields[TG_H2_FIELDS];
     unsigned count = 0;
-    x->head = span_is(h->method, "head");
+    x->head = h->method.len == 4 && memcmp(h->method.data, "HEAD", 4) == 0;
     x->upgrade = list_has(h->fields, "connection", "upgrade") &&
                  list_has(h->fields, "upgrade", "websocket") && st->session != NULL &&
                  tg_h2_takes_connect_protocol(&st->session->base);

@@ -404,6 +404,7 @@ void tg_h2_stream_part(struct tg_h2_stream *st)
     if (st->next != NULL)
         st->next->link = st->link;
     h->base.streams--;
+    h->left -= st->left;
     h->deserted = h->base.reactor->now;
     st->session = NULL;
     tg_h2_stir(h);
@@ -487,7 +488,7 @@ static void stream_close(struct tg_stream *s)
             over(w->over_arg, NULL);
     }
     if (!is_over(st)) {
-        if (st->fin_queued && !st->fin_sent) {
+        if (st->left || (st->fin_queued && !st->fin_sent)) {
             make_orphan(st);
             return;
         }
@@ -496,6 +497,18 @@ static void stream_close(struct tg_stream *s)
     }
     tg_h2_stream_part(st);
     tg_h2_stream_free(st);
+}
+
+void tg_h2_leave(struct tg_stream *s)
+{
+    struct tg_h2_stream *st = (struct tg_h2_stream *)s;
+    if (is_over(st) || !st->fin_sent || st->session->left >= TG_H2_LEFT) {
+        tg_stream_close(s);
+        return;
+    }
+    st->left = true;
+    st->session->left++;
+    tg_stream_close(s);
 }
 
 static int stream_name(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,

@@ -77,12 +77,35 @@ static void test_limits(void **state)
     feed(text, sizeof(text), 100, TG_LIMIT, "");
 }
 
+/* Trailer lines stay behind the data, however the bytes come. */
+static void test_trailers(void **state)
+{
+    static const char text[] = "3\r\nabc\r\n0\r\na: 1\r\nB:2\r\n\r\nmore";
+    (void)state;
+    for (size_t piece = 1; piece < sizeof(text); piece++) {
+        struct tg_chunks c = { .left = 0 };
+        struct tg_error err = { .code = TG_OK };
+        char kept[64] = "";
+        for (size_t used = 0; !tg_chunks_done(&c);) {
+            uint8_t part[sizeof(text)];
+            size_t some = sizeof(text) - 1 - used < piece ? sizeof(text) - 1 - used : piece, n = 0;
+            memcpy(part, text + used, some);
+            ssize_t rc = tg_chunks_scan(&c, part, some, &n, &err);
+            assert_true(rc > 0);
+            strncat(kept, (const char *)part + n, c.trailers);
+            used += (size_t)rc;
+        }
+        assert_string_equal(kept, "a: 1\r\nB:2\r\n\r\n");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_trailers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -599,6 +599,59 @@ describe("target that speaks HTTP/2", function()
     plane.cleanup()
   end))
 
+  it("is not reset for saying late that a whole answer was all", helpers.task(function()
+    local ended = {}
+    local address = target(function(s)
+      h2.respond(s, { ":status", "200", "content-length", "2" })
+      s:write "ok"
+      s:read()
+      task.sleep(0.05)
+      ended[#ended + 1] = h2.finish(s, { "x-late", "yes" }) and "well" or "reset"
+      s:close()
+    end)
+    local c = client(forwarder(node(address)))
+    for i = 1, 2 do
+      local s = ask(c)
+      assert.equal("200", h2.headers(s)[":status"])
+      assert.equal("ok", all_of(s))
+      s:close()
+      helpers.eventually(function()
+        return #ended == i
+      end)
+    end
+    assert.same({ "well", "well" }, ended)
+    c:close()
+    plane.cleanup()
+  end))
+
+  it("is asked in HTTP/2 again when it comes back", helpers.task(function()
+    local mode, asked = "up", {}
+    local address = plane.accept(function(s)
+      s:set_deadline(task.now() + LIMIT_MS)
+      if mode == "down" then
+        asked[#asked + 1] = (s:peek(3) or ""):sub(1, 3)
+        return s:close()
+      end
+      local session = h2.start(s, {})
+      local one = session:accept(task.now() + LIMIT_MS)
+      h2.respond(one, { ":status", "200" }, true)
+      one:close()
+      task.sleep(0.02)
+      session:close()
+    end)
+    local c = client(forwarder(node(address)))
+    for i, word in ipairs { "up", "down", "up" } do
+      mode = word
+      local s = ask(c)
+      assert.equal(word == "up" and "200" or "503", (answer(s)), i)
+      s:close()
+      task.sleep(0.05)
+    end
+    assert.same({ "PRI" }, asked)
+    c:close()
+    plane.cleanup()
+  end))
+
   it("closes what has been idle", helpers.task(function()
     local pool = require("tidegate.net.http.sessions").new { idle = 0.05 }
     local near, far = stream.pair()

@@ -71,6 +71,9 @@ local function multiplex(self, engine, ctx, request, fresh)
     request.session = other
     return ctx:own(upstream), used
   end
+  if used and used.op == "greeting" then -- dial() has named the target already
+    used = node:blame(used)
+  end
   return nil, used, other
 end
 

@@ -16,9 +16,9 @@ local ATTEMPTS = 3 -- sessions tried for one request, which may end or fill up m
 local GREETING = 5000 -- ms for the first word of who may not speak HTTP/2
 local IDLE = 60 -- seconds a session is kept without a request
 local PLACES = 1024
-local REMEMBER = 300000 -- ms after which who spoke HTTP/1.1 is asked again
+local REMEMBER = 60000 -- ms after which who spoke HTTP/1.1 is asked again
 local WINDOW = 1048576
-local OPTIONS = { client = true, keepalive = 60, timeout = 20, max_window = WINDOW }
+local OPTIONS = { client = true, max_window = WINDOW } -- no PINGs: servers of gRPC count them
 
 local OTHER = failure.new("protocol", "it speaks HTTP/1.1", { layer = "h2" })
 
@@ -69,12 +69,21 @@ local function begin(place, options, dial, found)
     return nil, OTHER
   end
   local session = h2.start(stream, OPTIONS)
-  if options.doubtful and not session:greeting(task.now() + GREETING) then
-    session:close()
-    place.plain_until = task.now() + REMEMBER
-    return nil, OTHER
+  if not options.doubtful then
+    return session
   end
-  return session
+  local ok, err = session:greeting(task.now() + GREETING)
+  local spoke = place.speaks
+  place.speaks = ok
+  if ok then
+    return session
+  end
+  session:close()
+  if spoke then -- it did until now: more likely it is being restarted
+    return nil, err:during "greeting"
+  end
+  place.plain_until = task.now() + REMEMBER
+  return nil, OTHER
 end
 
 --- Open an exchange.
