@@ -66,6 +66,23 @@ describe("http", function()
     assert.matches("done\n$", said)
   end))
 
+  it("has two lines of the log for each request of a connection", helpers.task(function()
+    local web = python_origin()
+    local p = proxy.start { "-L", "http://127.0.0.1:0" }
+    curl { "-x", "http://127.0.0.1:" .. p:port(1), ("http://127.0.0.1:%d/[1-2]"):format(web),
+      ("http://localhost:%d/"):format(web) }
+    p:logged(">-< localhost:" .. web, true)
+    local seen = {}
+    for line in p:log():gmatch "[^\n]+" do
+      local way, host = line:match "127%.0%.0%.1:%d+ ([<>]%-[<>]) ([%w.]+):%d+\""
+      if way then
+        seen[#seen + 1] = way .. host
+        assert.matches(way == ">-<" and '"outputBytes":[1-9]' or '"host":', line)
+      end
+    end
+    assert.same({ "<->127.0.0.1", ">-<127.0.0.1", "<->127.0.0.1", ">-<127.0.0.1", "<->localhost", ">-<localhost" }, seen)
+  end))
+
   it("shows the origin no trace of the proxy", helpers.task(function()
     local web = python_origin()
     local p = proxy.start { "-L", "http://user:pass@127.0.0.1:0" }

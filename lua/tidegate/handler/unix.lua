@@ -2,6 +2,7 @@
 
 local component = require "tidegate.component"
 local forward = require "tidegate.handler.forward.stream"
+local sniffing = require "tidegate.handler.sniffing"
 
 return component.handler "unix" {
   doc = "forwards connections to the unix sockets of the forwarder",
@@ -18,6 +19,6 @@ return component.handler "unix" {
     if not upstream then
       return nil, err
     end
-    return ctx:relay(stream, upstream, self.relay_options)
+    return sniffing.join(self, ctx, stream, upstream, self.relay_options)
   end,
 }

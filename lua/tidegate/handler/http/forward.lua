@@ -6,6 +6,7 @@ local copy = require "tidegate.handler.http.copy"
 local failure = require "tidegate.failure"
 local h2 = require "tidegate.native.h2"
 local head = require "tidegate.net.http.head"
+local lines = require "tidegate.handler.http.lines"
 local linger = require "tidegate.net.linger"
 local origin = require "tidegate.handler.http.origin"
 local recording = require "tidegate.handler.http.record"
@@ -438,9 +439,13 @@ end
 -- @return KEEP | true: the connection is over, or a relay has it | nil, err
 function M.serve(self, ctx, stream, request)
   request.origin = request.origin or origin.NAMED
+  local line = lines.begin(ctx, request)
   local result, err = exchange(self, ctx, stream, request)
   if request.rec and not ctx.relayed then
     recording.finish(request.rec, ctx, err)
+  end
+  if line and not ctx.relayed then
+    lines.finish(line, ctx, err)
   end
   return result, err
 end
