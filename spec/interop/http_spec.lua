@@ -80,7 +80,9 @@ describe("http", function()
         assert.matches(way == ">-<" and '"outputBytes":[1-9]' or '"host":', line)
       end
     end
-    assert.same({ "<->127.0.0.1", ">-<127.0.0.1", "<->127.0.0.1", ">-<127.0.0.1", "<->localhost", ">-<localhost" }, seen)
+    assert.same({
+      "<->127.0.0.1", ">-<127.0.0.1", "<->127.0.0.1", ">-<127.0.0.1", "<->localhost", ">-<localhost",
+    }, seen)
   end))
 
   it("shows the origin no trace of the proxy", helpers.task(function()
