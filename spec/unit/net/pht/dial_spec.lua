@@ -40,7 +40,7 @@ end
 describe("net.pht", function()
   local function open(where)
     return assert(dial.open {
-      host = "a", fields = {}, authorize = "/authorize", push = "/push", pull = "/pull",
+      host = "a", agent = "b", fields = {}, authorize = "/authorize", push = "/push", pull = "/pull",
       connect = function()
         return stream.dial(where)
       end,
