@@ -294,6 +294,7 @@ int tg_h2_begin(struct tg_stream *s, const struct tg_h2_field *fields, unsigned 
         return tg_stream_break(s, "open", TG_BUSY, nghttp2_strerror(id));
     }
     st->id = id;
+    st->looked = (uint32_t)s->reactor->now;
     st->answered = true;
     st->fin_queued = s->shut = ended;
     probe(h);

@@ -41,7 +41,7 @@ struct tg_h2_stream {
     int32_t id;
     uint32_t held;     /**< bytes in `in` */
     uint32_t window;   /**< what the peer was granted */
-    uint32_t looked;   /**< ms, modulo 2^32: when it was looked at */
+    uint32_t looked;   /**< ms, modulo 2^32: when it was looked at; at first: when the request was made */
     union {
         uint32_t passed; /**< bytes read since then */
         uint32_t code;   /**< why it was closed */

@@ -8,7 +8,7 @@
 #define READ_CHUNK 65536u
 #define PARTS_OFFERED 16        /* of the user's, in one call */
 #define FREE_WINDOW 524288u /* windows grow to this without a reason but being used */
-#define GROW_MS 4u /* clocks are coarse */
+#define BUSY_MS 1000u       /* used up in such a time, that is */
 #define GATHER_PART 2048u /* a write that is not longer goes out with all others of its turn */
 
 /* --- readiness ---------------------------------------------------------------------------- */
@@ -210,12 +210,11 @@ static void grow_window(struct tg_h2_stream *st)
 {
     struct tg_h2 *h = st->session;
     uint32_t now = (uint32_t)st->base.reactor->now, took = now - st->looked;
-    bool cheap = st->window < FREE_WINDOW;
+    bool known = h->rtt > 1; /* the clock cannot tell less */
+    bool held_up = st->window < FREE_WINDOW ? took < BUSY_MS : known && took <= 2 * h->rtt;
     st->passed = 0;
     st->looked = now;
-    if (st->window >= h->options.max_window || took > 2 * h->rtt + (cheap ? GROW_MS : 0))
-        return;
-    if (!cheap && h->rtt <= 1) /* the clock cannot tell less */
+    if (!held_up || st->window >= h->options.max_window)
         return;
     uint32_t window = st->window * 2;
     if (window > h->options.max_window)

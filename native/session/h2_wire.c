@@ -370,6 +370,23 @@ static void judge_status(struct tg_h2 *h, struct tg_h2_stream *st)
     tg_h2_stream_check(st);
 }
 
+static void take_round_trip(struct tg_h2 *h)
+{
+    uint32_t took = (uint32_t)(h->base.reactor->now - h->asked);
+    if (!h->measured || took < h->rtt)
+        h->rtt = took;
+    h->measured = true;
+    h->asked = 0;
+}
+
+/* A busy peer may have been late with its SETTINGS; no answer to a request is earlier than a round trip. */
+static void take_answer(struct tg_h2 *h, const struct tg_h2_stream *st)
+{
+    uint32_t took = (uint32_t)h->base.reactor->now - st->looked;
+    if (h->measured && took < h->rtt)
+        h->rtt = took;
+}
+
 static void take_header(struct tg_h2 *h, struct tg_h2_stream *st)
 {
     struct tg_h2_field status;
@@ -385,6 +402,8 @@ static void take_header(struct tg_h2 *h, struct tg_h2_stream *st)
         return;
     }
     st->complete = true;
+    if (h->options.client)
+        take_answer(h, st);
     if (st->expects)
         judge_status(h, st);
     if (h->options.client) {
@@ -416,15 +435,6 @@ static void take_window(struct tg_h2 *h, struct tg_h2_stream *st)
         h->starved = false;
         take_settings(h);
     }
-}
-
-static void take_round_trip(struct tg_h2 *h)
-{
-    uint32_t took = (uint32_t)(h->base.reactor->now - h->asked);
-    if (!h->measured || took < h->rtt)
-        h->rtt = took;
-    h->measured = true;
-    h->asked = 0;
 }
 
 static void take_goaway(struct tg_h2 *h, const nghttp2_frame *frame)

@@ -123,6 +123,23 @@ describe("HTTP/2 session", function()
     client:close()
   end)
 
+  it("takes a request whose body ends before its header is out", function()
+    local client, server = joined()
+    local a = assert(client:request(CONNECT))
+    assert.is_true(a:shutdown())
+    local b = assert(server:accept())
+    assert(h2.headers(b))
+    assert(h2.respond(b, OK))
+    assert.is_nil(b:read())
+    b:write "and this"
+    b:shutdown()
+    assert(h2.headers(a))
+    assert.equal("and this", a:read_exact(8))
+    assert.is_nil(a:read())
+    client:close()
+    server:close()
+  end)
+
   it("makes an error of an answer nobody waits for", function()
     local client, server = joined()
     local a = client:request(CONNECT)
@@ -255,6 +272,30 @@ describe("HTTP/2 session", function()
       got = got + (part and #part or 0)
     until not part
     assert.is_true(got > 200000)
+    client:close()
+    server:close()
+  end)
+
+  it("lets no more be under way on a short path than others can wait for", function()
+    local client, server = joined()
+    for _ = 1, 20 do -- one of them is answered at once
+      tunnel(client, server)
+    end
+    local a, b = tunnel(client, server)
+    local sent, block, before = 0, ("x"):rep(16384), nil
+    task.spawn(function()
+      while b:write(block) do
+        sent = sent + #block
+      end
+    end)
+    for _ = 1, 16 do
+      assert(a:read_exact(1000000))
+    end
+    repeat
+      before = sent
+      task.sleep(0.05)
+    until sent == before
+    assert.is_true(sent - 16000000 < 700000, ("%d bytes"):format(sent - 16000000))
     client:close()
     server:close()
   end)
