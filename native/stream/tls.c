@@ -781,6 +781,8 @@ static void tls_close(struct tg_stream *s)
     if (ended_well(t))
         tg_stream_shutdown(s->lower);
     tg_defer_cancel(s->reactor, &t->defer);
+    if (s->state != TG_STREAM_OPENING)
+        tg_tls_context_learn(t->context, s->rx + s->tx);
     SSL_free(t->ssl);
     tg_tls_traffic_free(t->own);
     OPENSSL_cleanse(&t->peer.secrets, sizeof(t->peer.secrets));
@@ -838,7 +840,7 @@ struct tg_stream *tg_tls_start(struct tg_stream *lower, struct tg_tls_context *c
     t->defer.arg = t;
     t->context = tg_tls_context_ref(context);
     t->set = tg_tls_set_take(context);
-    t->ssl = SSL_new(t->set->ssl[0]);
+    t->ssl = tg_tls_set_open(t->set);
     if (t->ssl == NULL)
         abort();
     SSL_set_app_data(t->ssl, &t->peer);

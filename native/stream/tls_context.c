@@ -24,6 +24,13 @@
 #define GROUPS "X25519:P-256:P-384:P-521"
 #define HYBRID_GROUPS GROUPS ":X25519MLKEM768" /* from OpenSSL 3.5 on */
 
+/* Bytes per connection: on average, from which on secrets pay off; supposed at first; counted at most; and how many
+ * connections the average is over. */
+#define WORTH (128u << 10)
+#define SUPPOSED (1u << 20)
+#define COUNTED (16u << 20)
+#define MEMORY 16
+
 /** What tells that a file has changed. */
 struct stamp {
     struct timespec modified;
@@ -43,6 +50,7 @@ struct tg_tls_context {
     struct tg_tls_options *options;
     BIO_METHOD *bio;
     bool ktls; /* the kernel has it */
+    atomic_uint carried; /* bytes per connection, a moving average */
     atomic_bool broken; /* the files were no good when they were last looked at */
     pthread_mutex_t lock; /* of what follows */
     struct tg_tls_set *set;
@@ -176,7 +184,7 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
         return SSL_TLSEXT_ERR_NOACK;
     int index = set->ssl_count > 1 ? find_certificate(set, name) : -1;
     if (index > 0)
-        SSL_set_SSL_CTX(ssl, set->ssl[index]);
+        SSL_set_SSL_CTX(ssl, (SSL_get_SSL_CTX(ssl) == set->keyed[0] ? set->keyed : set->ssl)[index]);
     return SSL_TLSEXT_ERR_OK;
 }
 
@@ -408,8 +416,6 @@ static SSL_CTX *build_one(struct tg_tls_set *set, const struct tg_tls_options *o
                                  SSL_OP_IGNORE_UNEXPECTED_EOF);
     if (set->context->ktls)
         SSL_CTX_set_options(ctx, SSL_OP_ENABLE_KTLS);
-    else
-        SSL_CTX_set_keylog_callback(ctx, on_secret);
     bool ok = set_versions(ctx, o, err, size) && set_trust(ctx, o, err, size);
     set_groups(ctx);
     if (o->server)
@@ -425,11 +431,32 @@ static SSL_CTX *build_one(struct tg_tls_set *set, const struct tg_tls_options *o
     return NULL;
 }
 
+/* One without and one with secrets.  @return false: words are in `err` */
+static bool build_both(struct tg_tls_set *set, const struct tg_tls_options *o, size_t index,
+                       const struct stamp *stamps, char *err, size_t size)
+{
+    SSL_CTX *plain = build_one(set, o, index, stamps, err, size);
+    SSL_CTX *keyed = plain != NULL ? build_one(set, o, index, stamps, err, size) : NULL;
+    if (keyed == NULL) {
+        SSL_CTX_free(plain);
+        return false;
+    }
+    SSL_CTX_set1_cert_store(keyed, SSL_CTX_get_cert_store(plain)); /* may be large */
+    if (!set->context->ktls)
+        SSL_CTX_set_keylog_callback(keyed, on_secret);
+    set->ssl[index] = plain;
+    set->keyed[index] = keyed;
+    return true;
+}
+
 static void free_set(struct tg_tls_set *set)
 {
     tg_tls_sessions_close(&set->sessions);
-    for (size_t i = 0; i < set->ssl_count; i++)
+    for (size_t i = 0; i < set->ssl_count; i++) {
         SSL_CTX_free(set->ssl[i]);
+        SSL_CTX_free(set->keyed[i]);
+    }
+    free(set->keyed);
     for (size_t i = 0; i < set->name_count; i++)
         free(set->names[i].text);
     free(set->ssl);
@@ -464,13 +491,13 @@ static struct tg_tls_set *build_set(struct tg_tls_context *c, const struct stamp
     set->context = c;
     tg_tls_sessions_open(&set->sessions);
     set->ssl = tg_zalloc(count * sizeof(*set->ssl));
+    set->keyed = tg_zalloc(count * sizeof(*set->keyed));
     if (!build_alpn(set, o, err, size)) {
         free_set(set);
         return NULL;
     }
     for (size_t i = 0; i < count; i++) {
-        set->ssl[i] = build_one(set, o, i, stamps, err, size);
-        if (set->ssl[i] == NULL) {
+        if (!build_both(set, o, i, stamps, err, size)) {
             free_set(set);
             return NULL;
         }
@@ -548,6 +575,7 @@ static struct tg_tls_context *make(const struct tg_tls_options *o, char *err, si
 {
     struct tg_tls_context *c = tg_zalloc(sizeof(*c));
     c->refs = 1;
+    c->carried = SUPPOSED;
     c->options = tg_tls_options_copy(o);
     c->bio = tg_tls_bio_method();
     c->ktls = o->ktls && kernel_has_tls();
@@ -656,6 +684,20 @@ void tg_tls_set_put(struct tg_tls_set *set)
 {
     if (atomic_fetch_sub_explicit(&set->refs, 1, memory_order_acq_rel) == 1)
         free_set(set);
+}
+
+SSL *tg_tls_set_open(struct tg_tls_set *set)
+{
+    bool worth = atomic_load_explicit(&set->context->carried, memory_order_relaxed) >= WORTH;
+    return SSL_new((worth ? set->keyed : set->ssl)[0]);
+}
+
+void tg_tls_context_learn(struct tg_tls_context *c, uint64_t bytes)
+{
+    unsigned counted = bytes < COUNTED ? (unsigned)bytes : COUNTED;
+    /* What another thread adds at the same time may get lost. */
+    unsigned before = atomic_load_explicit(&c->carried, memory_order_relaxed);
+    atomic_store_explicit(&c->carried, before - before / MEMORY + counted / MEMORY, memory_order_relaxed);
 }
 
 int tg_tls_context_refresh(struct tg_tls_context *c, char *err, size_t size)

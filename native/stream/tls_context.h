@@ -50,6 +50,7 @@ struct tg_tls_set {
     atomic_uint refs;
     struct tg_tls_context *context; /**< not owned */
     SSL_CTX **ssl;                  /**< one per pair, or one without a certificate */
+    SSL_CTX **keyed;                /**< the same, with secrets for tg_tls_peer */
     size_t ssl_count;
     struct tg_tls_name *names;      /**< sorted; which of `ssl` is for which name */
     size_t name_count;
@@ -87,8 +88,15 @@ struct tg_tls_secrets {
 struct tg_tls_peer {
     const char *session_name; /**< client: under which the session is kept; NULL: it is not */
     const char *refused;      /**< set when a callback ended the handshake: why; static */
-    struct tg_tls_secrets secrets; /**< the first ones of the data, once there are any */
+    struct tg_tls_secrets secrets; /**< the first ones of the data, if they were asked for: tg_tls_set_open() */
 };
+
+/** @return what begins a connection.  Its secrets are asked for, which costs some 20 µs, while the connections of the
+ * context carry enough for it to pay off */
+SSL *tg_tls_set_open(struct tg_tls_set *set);
+
+/** Tell how many bytes a connection has carried. */
+void tg_tls_context_learn(struct tg_tls_context *c, uint64_t bytes);
 
 /** @return a copy without the brackets of IPv6 and the final dot; NULL for nothing */
 char *tg_tls_clean_name(const char *name);

@@ -296,6 +296,27 @@ static void test_client_waits_for_tickets(void **state)
     close_link(&l);
 }
 
+static void test_short_connections_do_not_pay_for_it(void **state)
+{
+    struct link first, l;
+    (void)state;
+    open_link(&first, true, suites[0]); /* holds the context */
+    for (int i = 0; i < 40; i++) {
+        open_link(&l, true, suites[0]);
+        close_link(&l);
+    }
+    open_link(&l, true, suites[0]);
+    for (int i = 0; i < 10; i++)
+        download(&l, MUCH, 65536);
+    assert_false(is_own(&l));
+    close_link(&l);
+    open_link(&l, true, suites[0]); /* but the next ones do: such exist as well */
+    download(&l, MUCH, 65536);
+    assert_true(is_own(&l));
+    close_link(&l);
+    close_link(&first);
+}
+
 static void test_forged_record(void **state)
 {
     (void)state;
@@ -420,6 +441,7 @@ int main(void)
         cmocka_unit_test(test_new_keys_both_ways),
         cmocka_unit_test(test_new_keys_before_leave_the_library_in_charge),
         cmocka_unit_test(test_client_waits_for_tickets),
+        cmocka_unit_test(test_short_connections_do_not_pay_for_it),
         cmocka_unit_test(test_forged_record),
         cmocka_unit_test(test_alert_of_the_peer),
         cmocka_unit_test(test_end_without_notice),
