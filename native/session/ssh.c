@@ -232,12 +232,6 @@ void tg_ssh_answer(struct tg_session *s, bool yes, int port)
     ssh_message_free(msg);
 }
 
-void tg_ssh_refuse(struct tg_session *s)
-{
-    tg_ssh_answer(s, false, 0);
-    tg_ssh_die((struct tg_ssh *)s, TG_AUTH, "no login succeeded");
-}
-
 /* --- the client's steps
  * ------------------------------------------------------------------------------- */
 

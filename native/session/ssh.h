@@ -89,8 +89,6 @@ bool tg_ssh_is_ready(const struct tg_session *s);
 const struct tg_ssh_request *tg_ssh_request(const struct tg_session *s);
 /** Answer it.  @param port where a server listens now, TG_SSH_LISTEN */
 void tg_ssh_answer(struct tg_session *s, bool yes, int port);
-/** No login succeeds any more: say goodbye and die. */
-void tg_ssh_refuse(struct tg_session *s);
 
 /** Begin a step; `text` (password, address to listen on) and `key` are kept or copied. */
 void tg_ssh_begin(struct tg_session *s, enum tg_ssh_step step, const char *text, int port,

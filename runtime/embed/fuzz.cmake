@@ -12,7 +12,8 @@ file(GLOB_RECURSE fuzzed_sources CONFIGURE_DEPENDS
   ${CMAKE_SOURCE_DIR}/native/stream/meter.c
   ${CMAKE_SOURCE_DIR}/native/packet/packet.c ${CMAKE_SOURCE_DIR}/native/packet/framed.c
   ${CMAKE_SOURCE_DIR}/native/packet/udp.c ${CMAKE_SOURCE_DIR}/native/packet/udp_sessions.c
-  ${CMAKE_SOURCE_DIR}/native/stream/ss.c ${CMAKE_SOURCE_DIR}/native/packet/ss_udp.c
+  ${CMAKE_SOURCE_DIR}/native/stream/ss.c ${CMAKE_SOURCE_DIR}/native/stream/ss_send.c
+  ${CMAKE_SOURCE_DIR}/native/stream/ss_receive.c ${CMAKE_SOURCE_DIR}/native/packet/ss_udp.c
   ${CMAKE_SOURCE_DIR}/native/stream/ws.c ${CMAKE_SOURCE_DIR}/native/stream/ws_deflate.c
   ${CMAKE_SOURCE_DIR}/native/stream/opener.c ${CMAKE_SOURCE_DIR}/native/stream/obfs_http.c
   ${CMAKE_SOURCE_DIR}/native/stream/obfs_tls.c ${CMAKE_SOURCE_DIR}/native/stream/sni_disguise.c
