@@ -323,12 +323,19 @@ static void on_message(int is_ours, int version, int type, const void *data, siz
         t->ours = false;
 }
 
+/* A peer of little memory may have asked for short records (RFC 6066, 4): the library makes those. */
+static bool has_short_records(SSL *ssl)
+{
+    return SSL_SESSION_get_max_fragment_length(SSL_get0_session(ssl)) != TLSEXT_max_fragment_length_DISABLED;
+}
+
 /* From here on records are counted that are under the keys of the data; a server's tickets, just made, are. */
 static void prepare_own(struct tls *t)
 {
     const struct tg_tls_secrets *s = &t->peer.secrets;
     t->ours = !t->kernel && SSL_version(t->ssl) == TLS1_3_VERSION && s->client_len > 0 &&
-              s->client_len == s->server_len && tg_tls_is_even(&t->taken) && tg_tls_is_even(&t->made);
+              s->client_len == s->server_len && tg_tls_is_even(&t->taken) && tg_tls_is_even(&t->made) &&
+              !has_short_records(t->ssl);
     t->whole = t->ours;
     t->taken.records = 0;
     if (!SSL_is_server(t->ssl))
