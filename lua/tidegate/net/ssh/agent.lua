@@ -102,46 +102,60 @@ local function flags_of(data)
   return FLAGS[name] or 0
 end
 
--- Two libraries: libssh speaks to an agent whose answers are given beforehand, libssh2 calls for signatures.
-local function libssh(session, key, signature, deadline)
-  local answers = packed(string.char(KEYS) .. number(1) .. packed(key) .. packed "")
+-- Two libraries: libssh speaks to an agent whose answers are given beforehand, and itself offers one key after the
+-- other; libssh2 takes one and calls for a signature.  @return what login_agent() does; with `false` a request, and
+-- the key that it is for, when the server would take that
+local function libssh(session, keys, first, signature, deadline)
+  local last = signature and first or #keys
+  local answers = { string.char(KEYS), number(last - first + 1) }
+  for i = first, last do
+    answers[#answers + 1] = packed(keys[i]) .. packed ""
+  end
+  local frames = packed(table.concat(answers))
   if signature then
-    answers = answers .. packed(string.char(SIGNATURE) .. packed(signature))
+    frames = frames .. packed(string.char(SIGNATURE) .. packed(signature))
   end
-  return session:login_agent(answers, deadline)
+  local done, err = session:login_agent(frames, deadline)
+  local request = done == false and not signature and session:agent_request()
+  local key = request and take(request, 2)
+  for i = first, key and #keys or 0 do
+    if keys[i] == key then
+      return false, request, i
+    end
+  end
+  return done, err, #keys
 end
 
-local function libssh2(session, key, signature, deadline)
+local function libssh2(session, keys, first, signature, deadline)
   local at = signature and select(2, take(signature, 1))
-  return session:login_agent(key, signature and take(signature, at) or nil, deadline)
-end
-
-local function request_of(session, key)
-  local asked = session:agent_request()
-  if asked and not session.listen then
-    return string.char(SIGN) .. packed(key) .. packed(asked) .. number(flags_of(asked))
+  local done, err = session:login_agent(keys[first], signature and take(signature, at) or nil, deadline)
+  local data = done == false and not signature and session:agent_request()
+  if data then
+    return false, string.char(SIGN) .. packed(keys[first]) .. packed(data) .. number(flags_of(data)), first
   end
-  return asked
+  return done, err, first
 end
 
--- @return true | false, the server or the agent does not want this key | nil, err
-local function try(self, session, key, deadline)
+-- Offer keys, from the first on, until the server takes one or there is a signature to be had.
+-- @return true | false, the last one offered | nil, err
+local function try(self, session, keys, first, deadline)
   local login = session.listen and libssh or libssh2
-  local done, err = login(session, key, nil, deadline)
-  local request = done == false and request_of(session, key)
-  if not request then
-    return done, err
+  local done, request, at = login(session, keys, first, nil, deadline)
+  if done ~= false then
+    return done, request
+  elseif type(request) ~= "string" or request:byte() ~= SIGN then
+    return false, at
   end
-  local answer
-  answer, err = ask(self, request, SIGN_MS, deadline)
+  local answer, err = ask(self, request, SIGN_MS, deadline)
   if not answer then
     return nil, err
   end
   local signature = answer:byte() == SIGNATURE and take(answer, 2)
   if not signature then -- its user may have said no
-    return false
+    return false, at
   end
-  return login(session, key, signature, deadline)
+  done, err = login(session, keys, at, signature, deadline)
+  return done, done == nil and err or at
 end
 
 --- Log in at a server with the keys of an agent, one after the other.
@@ -160,14 +174,12 @@ function M.login(session, agent, deadline)
   local keys, done
   keys, err = list(self, deadline)
   done = keys and false
-  for _, key in ipairs(keys or {}) do
-    done, err = try(self, session, key, deadline)
-    if done ~= false then
-      break
-    end
+  local last = 0
+  while done == false and last < #keys do
+    done, last = try(self, session, keys, last + 1, deadline)
   end
   self.stream:close()
-  return done, err
+  return done, done == nil and (err or last) or nil
 end
 
 return M
