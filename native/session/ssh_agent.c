@@ -59,7 +59,7 @@ void tg_ssh_leave_agent(struct tg_ssh *m)
     close_fd(&a->theirs);
 }
 
-/* The library forgets to free its list of keys when it asks for another one, some ninety bytes for each
+/* The library forgets to free its list of keys when it asks for another one: a few hundred bytes for each
  * step but the first. */
 int tg_ssh_begin_agent(struct tg_session *s, const void *answers, size_t len)
 {
