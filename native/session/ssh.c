@@ -495,9 +495,9 @@ static void on_timer(void *arg)
     }
     m->probing = missed || !m->probing;
     if (m->probing && m->trusted && !m->stepping) {
+        m->asked = m->counter.in_bytes; /* an answer may be quick enough to be read below */
         ssh_send_keepalive(m->ssh); /* takes the answer to the last one */
         ssh_send_keepalive(m->ssh);
-        m->asked = m->counter.in_bytes;
         tg_defer(m->base.reactor, &m->work);
     } else {
         m->probing = false;

@@ -18,6 +18,7 @@
 #define READ_BUDGET (256u * 1024u)  /* bytes taken from below per turn */
 #define OUT_MOST    (128u * 1024u)  /* bytes not sent yet above which nobody may write */
 #define OUT_DEAF    (1024u * 1024u) /* bytes not sent yet above which nothing is read */
+#define TIMEOUT_LEAST 3000u /* ms: the library asks every 2 s at most, and counts in seconds */
 
 struct tg_ssh2_stream {
     struct tg_stream base;
@@ -435,13 +436,21 @@ static void take_in(struct tg_ssh2 *m)
     }
 }
 
+/* libssh2_poll_channel_read() stumbles over answers to keep-alives, which stay in the library's queue. */
+static bool has_input(LIBSSH2_CHANNEL *channel)
+{
+    unsigned long bytes = 0;
+    libssh2_channel_window_read_ex(channel, &bytes, NULL);
+    return bytes > 0;
+}
+
 static void tell_streams(struct tg_ssh2 *m)
 {
     for (struct tg_ssh2_stream *st = m->first; st != NULL; st = st->next) {
         if (st->channel == NULL)
             continue;
         if (!st->readable)
-            st->readable = libssh2_poll_channel_read(st->channel, 0) == 1;
+            st->readable = has_input(st->channel);
         note_end(st);
         if (st->starved)
             st->starved = libssh2_channel_window_write(st->channel) == 0;
@@ -639,6 +648,8 @@ struct tg_session *tg_ssh2_start(struct tg_stream *lower, const struct tg_ssh2_o
     lower->ready_arg = m;
     if (m->options.keepalive > 0) {
         libssh2_keepalive_config(m->ssh, 1, 1);
+        if (m->options.timeout < TIMEOUT_LEAST)
+            m->options.timeout = TIMEOUT_LEAST;
         tg_timer_start(lower->reactor, &m->timer, m->options.keepalive);
     }
     tg_ssh2_begin(&m->base, TG_SSH2_SHAKE, NULL, NULL);

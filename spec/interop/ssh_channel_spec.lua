@@ -92,6 +92,26 @@ describe("SSH", function()
     assert.equal("10\n", programs.output(PYTHON, { "spec/interop/peers/ssh_tunnel.py", tostring(p:port(1)), "u", "p" }))
   end))
 
+  it("reads on after the server has answered a keep-alive", helpers.task(function()
+    local port = paramiko(echo():match "%d+$")
+    local session = assert(libssh2.client(assert(stream.dial("127.0.0.1:" .. port)), { user = "u", keepalive = 0.5 }))
+    local deadline = task.now() + 15000
+    assert(session:ready(deadline))
+    assert.is_true(session:login_password("p", deadline))
+    local s = assert(session:open_tunnel(deadline))
+    s:set_deadline(deadline)
+    local asked = session:silence()
+    helpers.eventually(function()
+      local before = asked
+      asked = session:silence()
+      return asked < before
+    end, "no answer to a keep-alive", 10)
+    s:write "still there"
+    assert.equal("still there", s:read_exact(11))
+    s:close()
+    session:close()
+  end))
+
   for name, library in pairs { libssh = libssh, libssh2 = libssh2 } do
     local function session_to(where)
       local session = assert(library.client(assert(stream.dial(where)), { user = "u" }))
