@@ -224,6 +224,28 @@ describe("SSH logins", function()
     bad(node:format(openssh) .. "known-ec", "SSH with the server: ")
   end))
 
+  it("use RSA keys, however far the server is", helpers.task(function()
+    local far = serve "relay+ssh://127.0.0.1:0?privateKeyFile=KEYS/host&authorizedKeys=KEYS/authorized"
+    local where, stop = server.accept(function(s)
+      local up = assert(stream.dial("127.0.0.1:" .. far:port(1)))
+      helpers.spawn(function()
+        local part = s:read()
+        while part and up:write(part) do
+          part = s:read()
+        end
+        up:close()
+      end)
+      local part = up:read()
+      while part do
+        task.sleep(0.02)
+        part = s:write(part) and up:read()
+      end
+      s:close()
+    end)
+    good(("relay+ssh://u@%s?privateKeyFile=%s/rsa&passphrase=phrase"):format(where, keys))
+    stop()
+  end))
+
   it("say that a key is encrypted", helpers.task(function()
     programs.output("cp", { "-p", keys .. "/rsa", keys .. "/pem" })
     programs.output("ssh-keygen", { "-q", "-p", "-m", "PEM", "-P", "phrase", "-N", "phrase", "-f", keys .. "/pem" })

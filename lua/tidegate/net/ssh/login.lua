@@ -113,8 +113,21 @@ local function ways(self, session)
   return list
 end
 
+-- Which signatures by RSA keys a server takes it says when its end of the key exchange is over, which may be later than
+-- libssh, without a question of ours, makes up its mind.
+local function hear_signatures(session, way, deadline)
+  if way[2] == "login_key" and session.listen and (way[3]:public() or ""):find "rsa" then
+    return session:login_none(deadline)
+  end
+  return false
+end
+
 -- A password may also be the answer to a question.
 local function try(session, way, tried, deadline)
+  local heard, why = hear_signatures(session, way, deadline)
+  if heard or heard == nil then
+    return heard, why
+  end
   tried[#tried + 1] = way[1]
   if way[2] == "login_agent" then
     return agents.login(session, way[3], deadline)
