@@ -38,7 +38,8 @@ function M.finish(line, ctx, err)
   local rx, tx = ctx.stream:counts()
   ctx.http_rx, ctx.http_tx = rx, tx
   local fields = put({ "network", "tcp", "host", line.host },
-    "clientID", ctx.user, "route", ctx.route, "node", ctx.node, "duration", (task.now() - line.began) / 1000, "inputBytes", rx - line.rx, "outputBytes", tx - line.tx,
+    "clientID", ctx.user, "route", ctx.route, "node", ctx.node,
+    "duration", (task.now() - line.began) / 1000, "inputBytes", rx - line.rx, "outputBytes", tx - line.tx,
     "err", err and tostring(err) or nil)
   ctx.log:info(ctx.remote .. " >-< " .. line.host, fields)
 end
