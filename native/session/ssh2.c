@@ -436,7 +436,8 @@ static void take_in(struct tg_ssh2 *m)
     }
 }
 
-/* libssh2_poll_channel_read() stumbles over answers to keep-alives, which stay in the library's queue. */
+/* libssh2_poll_channel_read() stumbles over answers to keep-alives, which stay in the library's
+ * queue. */
 static bool has_input(LIBSSH2_CHANNEL *channel)
 {
     unsigned long bytes = 0;

@@ -14,16 +14,7 @@ static int open_reply(void *arg, struct tg_pool *pool, const uint8_t *in, size_t
                       struct tg_buf **out)
 {
     const struct reply *r = arg;
-    if (len == 0 && !last)
-        return TG_AGAIN;
-    struct tg_buf *b = tg_buf_get(pool, r->len + len);
-    if (b == NULL)
-        abort(); /* the reply is small, and the rest was held a moment ago */
-    memcpy(b->data, r->bytes, r->len);
-    memcpy(b->data + r->len, in, len);
-    b->end = (uint32_t)(r->len + len);
-    *out = b;
-    return 0;
+    return tg_opener_prefix(pool, r->bytes, r->len, in, len, last, out);
 }
 
 struct tg_stream *tg_late_reply(struct tg_stream *lower, const char *bytes, size_t len)

@@ -21,16 +21,7 @@ static int open_request(void *arg, struct tg_pool *pool, const uint8_t *in, size
                         struct tg_buf **out)
 {
     const struct obfs *o = arg;
-    if (len == 0 && !last)
-        return TG_AGAIN;
-    struct tg_buf *b = tg_buf_get(pool, o->len + len);
-    if (b == NULL)
-        abort(); /* the head is small, and the rest was held a moment ago */
-    memcpy(b->data, o->head, o->len);
-    memcpy(b->data + o->len, in, len);
-    b->end = (uint32_t)(o->len + len);
-    *out = b;
-    return 0;
+    return tg_opener_prefix(pool, o->head, o->len, in, len, last, out);
 }
 
 static ssize_t take_answer(void *arg, const uint8_t *in, size_t len, bool *over,

@@ -233,6 +233,21 @@ static const struct tg_stream_ops opener_ops = {
     .obstructed = opener_obstructed,
 };
 
+int tg_opener_prefix(struct tg_pool *pool, const void *text, size_t text_len, const uint8_t *in,
+                     size_t len, bool last, struct tg_buf **out)
+{
+    if (len == 0 && !last)
+        return TG_AGAIN;
+    struct tg_buf *b = tg_buf_get(pool, text_len + len);
+    if (b == NULL)
+        abort(); /* the text is small, and the rest was held a moment ago */
+    memcpy(b->data, text, text_len);
+    memcpy(b->data + text_len, in, len);
+    b->end = (uint32_t)(text_len + len);
+    *out = b;
+    return 0;
+}
+
 struct tg_stream *tg_opener_start(struct tg_stream *lower, const struct tg_opener *kind, void *arg)
 {
     struct opener *o = tg_zalloc(sizeof(*o));

@@ -26,6 +26,10 @@ struct tg_opener {
     unsigned patience;
 };
 
+/** What `open` does where the opening is `text`, then the user's first bytes. */
+int tg_opener_prefix(struct tg_pool *pool, const void *text, size_t text_len, const uint8_t *in,
+                     size_t len, bool last, struct tg_buf **out);
+
 /** Put the layer on `lower`, which it owns from now on, as it does `arg`. */
 struct tg_stream *tg_opener_start(struct tg_stream *lower, const struct tg_opener *kind, void *arg);
 
