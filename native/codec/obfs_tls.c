@@ -55,9 +55,7 @@ ssize_t tg_obfs_hello_decode(const uint8_t *in, size_t len, struct tg_obfs_hello
         return broken(err, "the client does not begin with a TLS record; it is no otls client");
     if (len < 5)
         return TG_AGAIN;
-    size_t body = tg_u16(in + 3);
-    if (body > TG_OBFS_RECORD_MAX)
-        return broken(err, "the client's first record is longer than 16384 bytes");
+    size_t body = tg_u16(in + 3); /* gost's clients make it longer than TLS lets them */
     if (body < 4 + 2 + 32 + 1)
         return broken(err, "the client's first record is too short");
     if (len < 5 + body)

@@ -31,6 +31,25 @@ local function bytes_of(hex)
   end))
 end
 
+-- The specification's example: the first bytes are "hello", the name is example.com.
+local hello = bytes_of("16 03 01 00 e4 01 00 00 e0 03 03 5f 5e 10 00" .. ("11"):rep(28) .. "20" .. ("22"):rep(32)
+  .. [[ 00 38 c0 2c c0 30 00 9f cc a9 cc a8 cc aa c0 2b c0 2f 00 9e c0 24 c0 28 00 6b c0 23 c0 27 00 67 c0 0a c0 14
+  00 39 c0 09 c0 13 00 33 00 9d 00 9c 00 3d 00 3c 00 35 00 2f 00 ff 01 00 00 5f 00 23 00 05 68 65 6c 6c 6f 00 00 00
+  10 00 0e 00 00 0b 65 78 61 6d 70 6c 65 2e 63 6f 6d 00 0b 00 04 03 01 00 02 00 0a 00 0a 00 08 00 1d 00 17 00 19 00
+  18 00 0d 00 20 00 1e 06 01 06 02 06 03 05 01 05 02 05 03 04 01 04 02 04 03 03 01 03 02 03 03 02 01 02 02 02 03 00
+  16 00 00 00 17 00 00 ]])
+
+local function u16(number)
+  return string.char(math.floor(number / 256), number % 256)
+end
+
+-- The same with other first bytes.
+local function hello_with(payload)
+  local more = #payload - 5
+  return hello:sub(1, 3) .. u16(228 + more) .. "\1\0" .. u16(224 + more) .. hello:sub(10, 136) .. u16(95 + more)
+    .. "\0\35" .. u16(#payload) .. payload .. hello:sub(148)
+end
+
 describe("obfuscation", function()
   after_each(helpers.task(function()
     proxy.stop_all()
@@ -164,6 +183,24 @@ describe("obfuscation", function()
     p:logged("no otls client", true)
   end))
 
+  it("takes a client's first bytes in a record longer than TLS has, as gost's clients make it", helpers.task(function()
+    assert.equal(hello, hello_with "hello")
+    local address, stop = server.echo()
+    local p = proxy.start { "-L", "forward+otls://127.0.0.1:0/" .. address }
+    local s = connect(p:port(1))
+    local data = ("long"):rep(8192)
+    s:write(hello_with(data))
+    local got = ""
+    s:read_exact(96 + 6)
+    while #got < #data do
+      local head = s:read_exact(5)
+      got = got .. s:read_exact(head:byte(4) * 256 + head:byte(5))
+    end
+    assert.is_true(got == data)
+    s:close()
+    stop()
+  end))
+
   it("speaks otls byte by byte as gost does", helpers.task(function()
     local address, stop = server.accept(function(s)
       s:write(s:read() == "hello" and "OK" or "no")
@@ -171,12 +208,6 @@ describe("obfuscation", function()
       s:close()
     end)
     local p = proxy.start { "-L", "forward+otls://127.0.0.1:0/" .. address }
-    local hello = bytes_of("16 03 01 00 e4 01 00 00 e0 03 03 5f 5e 10 00" .. ("11"):rep(28) .. "20" .. ("22"):rep(32)
-      .. [[ 00 38 c0 2c c0 30 00 9f cc a9 cc a8 cc aa c0 2b c0 2f 00 9e c0 24 c0 28 00 6b c0 23 c0 27 00 67 c0 0a c0 14
-      00 39 c0 09 c0 13 00 33 00 9d 00 9c 00 3d 00 3c 00 35 00 2f 00 ff 01 00 00 5f 00 23 00 05 68 65 6c 6c 6f 00 00 00
-      10 00 0e 00 00 0b 65 78 61 6d 70 6c 65 2e 63 6f 6d 00 0b 00 04 03 01 00 02 00 0a 00 0a 00 08 00 1d 00 17 00 19 00
-      18 00 0d 00 20 00 1e 06 01 06 02 06 03 05 01 05 02 05 03 04 01 04 02 04 03 03 01 03 02 03 03 02 01 02 02 02 03 00
-      16 00 00 00 17 00 00 ]])
     assert.equal(233, #hello)
     local s = connect(p:port(1))
     for i = 1, #hello, 50 do
