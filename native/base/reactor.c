@@ -13,6 +13,7 @@
 
 #define EVENTS_PER_TURN 256
 #define FIRST_SLOTS 64u
+#define INPUT (EPOLLIN | EPOLLPRI)
 
 /* Which watch a descriptor belongs to.  The generation tells an event of the
  * descriptor's former life, still in the batch at hand, from a new one. */
@@ -102,6 +103,14 @@ static void unlink_watch(struct tg_watch *w)
     w->link = NULL;
 }
 
+static struct epoll_event event_of(uint32_t mask, uint32_t generation, int fd)
+{
+    return (struct epoll_event){
+        .events = mask | EPOLLRDHUP | EPOLLET,
+        .data.u64 = (uint64_t)generation << 32 | (uint32_t)fd,
+    };
+}
+
 static int open_watch(struct tg_reactor *r, struct tg_watch *w, int fd, uint32_t mask,
                       unsigned ready, tg_ready_cb cb, void *arg, struct tg_error *err)
 {
@@ -109,10 +118,7 @@ static int open_watch(struct tg_reactor *r, struct tg_watch *w, int fd, uint32_t
     if (known && r->slots[fd].watch != NULL) /* or it was closed behind its owner's back */
         return tg_error_put(err, "reactor", "watch", TG_INUSE, "the descriptor is watched already");
     uint32_t generation = known ? r->slots[fd].generation : 0;
-    struct epoll_event event = {
-        .events = mask | EPOLLRDHUP | EPOLLET,
-        .data.u64 = (uint64_t)generation << 32 | (uint32_t)fd,
-    };
+    struct epoll_event event = event_of(mask, generation, fd);
     if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
         return tg_error_set(err, "reactor", "watch", errno);
     slot_of(r, fd)->watch = w; /* only now is it certain that there is such a descriptor */
@@ -123,7 +129,18 @@ static int open_watch(struct tg_reactor *r, struct tg_watch *w, int fd, uint32_t
 int tg_watch_open(struct tg_reactor *r, struct tg_watch *w, int fd, unsigned ready, tg_ready_cb cb,
                   void *arg, struct tg_error *err)
 {
-    return open_watch(r, w, fd, EPOLLIN | EPOLLPRI | EPOLLOUT, ready, cb, arg, err);
+    bool deaf = (ready & TG_WRITABLE) != 0;
+    int code = open_watch(r, w, fd, deaf ? INPUT : INPUT | EPOLLOUT, ready, cb, arg, err);
+    if (code == 0)
+        w->deaf = deaf;
+    return code;
+}
+
+void tg_watch_listen(struct tg_watch *w)
+{
+    struct epoll_event event = event_of(INPUT | EPOLLOUT, w->reactor->slots[w->fd].generation, w->fd);
+    w->deaf = false;
+    epoll_ctl(w->reactor->epoll, EPOLL_CTL_MOD, w->fd, &event); /* reports what is ready by now */
 }
 
 int tg_watch_open_input(struct tg_reactor *r, struct tg_watch *w, int fd, unsigned ready,

@@ -37,6 +37,7 @@ struct tg_watch {
     int fd;
     uint8_t want;  /**< TG_READABLE | TG_WRITABLE asked for */
     uint8_t ready; /**< what the kernel said and nobody found blocked since */
+    bool deaf;     /**< the kernel was not asked to tell of TG_WRITABLE yet */
 };
 
 /** A call to be made later in this turn, or at the start of the next one. */
@@ -78,7 +79,8 @@ void tg_reactor_turn(struct tg_reactor *r, int timeout);
 int tg_reactor_timeout(struct tg_reactor *r);
 
 /** Watch `fd`, with nothing wanted.  `ready`: what is taken for ready until
- * proven blocked (fresh sockets: TG_WRITABLE; connecting ones: 0).
+ * proven blocked (fresh sockets: TG_WRITABLE; connecting ones: 0).  The kernel is asked to
+ * tell of writing once it was blocked: what is writable needs no turn to hear it.
  * @return 0 or a negative code with `err` */
 int tg_watch_open(struct tg_reactor *r, struct tg_watch *w, int fd, unsigned ready, tg_ready_cb cb,
                   void *arg, struct tg_error *err);
@@ -95,11 +97,16 @@ int tg_watch_open_input(struct tg_reactor *r, struct tg_watch *w, int fd, unsign
 /** From now on report `events`, as long as they are ready, once per turn. */
 void tg_watch_want(struct tg_watch *w, unsigned events);
 
+/** Ask the kernel to tell of writing too.  See tg_watch_blocked(). */
+void tg_watch_listen(struct tg_watch *w);
+
 /** The descriptor answered EAGAIN (or moved less than asked): not ready any
  * more until the kernel says so. */
 static inline void tg_watch_blocked(struct tg_watch *w, unsigned events)
 {
     w->ready &= (uint8_t)~events;
+    if (w->deaf && (events & TG_WRITABLE))
+        tg_watch_listen(w);
 }
 
 /** Stop watching; the callback stays silent from here on.  The caller closes

@@ -53,8 +53,8 @@ struct tg_ss {
     uint8_t request[TG_SS_SALT_MAX]; /* salt of the request */
     uint8_t *address;   /* client: SOCKS form, until the request has gone */
     uint16_t address_len;
-    uint8_t hold;       /* turns until the request goes without data */
     bool begun;         /* the salt has gone */
+    struct tg_timer hold; /* until the request goes without data */
     struct tg_defer defer;
 };
 

@@ -162,7 +162,7 @@ static void forget_address(struct tg_ss *w)
     free(w->address);
     w->address = NULL;
     w->address_len = 0;
-    w->hold = 0;
+    tg_timer_stop(w->base.reactor, &w->hold);
 }
 
 /* How much goes into each of the chunks that `left` bytes need: about the same. */
