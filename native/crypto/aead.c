@@ -50,17 +50,28 @@ static void must(int result)
         abort();
 }
 
-struct tg_aead *tg_aead_new(enum tg_aead_kind kind, const uint8_t *key)
+static struct tg_aead *make(enum tg_aead_kind kind, const EVP_CIPHER *cipher)
 {
     struct tg_aead *a = tg_zalloc(sizeof(*a));
     a->kind = kind;
     a->ctx = EVP_CIPHER_CTX_new();
     if (a->ctx == NULL)
         abort();
-    must(EVP_CipherInit_ex(a->ctx, cipher_of(kind), NULL, NULL, NULL, 1));
+    must(EVP_CipherInit_ex(a->ctx, cipher, NULL, NULL, NULL, 1));
+    return a;
+}
+
+struct tg_aead *tg_aead_new(enum tg_aead_kind kind, const uint8_t *key)
+{
+    struct tg_aead *a = make(kind, cipher_of(kind));
     if (key != NULL)
         tg_aead_rekey(a, key);
     return a;
+}
+
+struct tg_aead *tg_aead_sibling(const struct tg_aead *a)
+{
+    return make(a->kind, EVP_CIPHER_CTX_get0_cipher(a->ctx));
 }
 
 void tg_aead_free(struct tg_aead *a)

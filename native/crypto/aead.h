@@ -29,6 +29,8 @@ size_t tg_aead_nonce_size(enum tg_aead_kind kind);
 
 /** @return never NULL; tg_aead_rekey() comes first unless `key` is given */
 struct tg_aead *tg_aead_new(enum tg_aead_kind kind, const uint8_t *key);
+/** One more of the same kind, without looking the cipher up again; it has no key.  @return never NULL */
+struct tg_aead *tg_aead_sibling(const struct tg_aead *a);
 /** NULL is allowed; the key is wiped */
 void tg_aead_free(struct tg_aead *a);
 void tg_aead_rekey(struct tg_aead *a, const uint8_t *key);

@@ -199,8 +199,10 @@ struct tg_ss_key *tg_ss_key_new(const struct tg_ss_method *method, const char *p
     if (method->kind == TG_SS_AEAD || method->kind == TG_SS_STREAM)
         stretch(password, len, k->key, method->key_len);
     k->replay = tg_shared_get(TG_SHARED_REPLAY, "shadowsocks", 11);
+    if (method->kind == TG_SS_AEAD || method->kind == TG_SS_2022)
+        k->first = tg_aead_new(method->aead, NULL);
     if (method->kind == TG_SS_AEAD)
-        k->packet = tg_aead_new(method->aead, NULL);
+        k->packet = tg_aead_sibling(k->first);
     else if (method->kind == TG_SS_2022 && method->aead == TG_AEAD_CHACHA20_POLY1305)
         k->packet = tg_aead_new(TG_AEAD_XCHACHA20_POLY1305, k->key);
     k->block = EVP_CIPHER_CTX_new();
@@ -228,6 +230,7 @@ void tg_ss_key_drop(struct tg_ss_key *k)
     free(k->users);
     tg_shared_put(k->replay);
     tg_aead_free(k->packet);
+    tg_aead_free(k->first);
     while (k->spare_count > 0)
         tg_aead_free(k->spare[--k->spare_count]);
     EVP_CIPHER_CTX_free(k->block);
@@ -372,8 +375,7 @@ struct tg_aead *tg_ss_cipher(struct tg_ss_key *k, const uint8_t *key, const uint
 {
     uint8_t subkey[TG_AEAD_KEY_MAX];
     tg_ss_subkey(k, key, salt, len, subkey);
-    struct tg_aead *a = k->spare_count > 0 ? k->spare[--k->spare_count]
-                                           : tg_aead_new(k->method->aead, NULL);
+    struct tg_aead *a = k->spare_count > 0 ? k->spare[--k->spare_count] : tg_aead_sibling(k->first);
     tg_aead_rekey(a, subkey);
     OPENSSL_cleanse(subkey, sizeof(subkey));
     return a;

@@ -42,7 +42,7 @@ struct tg_ss_user {
     char *name;
 };
 
-#define TG_SS_SPARE 32u
+#define TG_SS_SPARE 64u
 #define TG_SS_SALTS 1024u
 
 /** A method with keys; counted, of one thread. */
@@ -56,6 +56,7 @@ struct tg_ss_key {
     struct tg_ss_user *users;           /**< sorted by identity; NULL: one user */
     unsigned user_count;
     struct tg_replay *replay;
+    struct tg_aead *first;   /**< what others are made like; NULL without AEAD */
     struct tg_aead *packet;  /**< for packets that have a key each */
     EVP_CIPHER_CTX *block;   /**< AES of one block, any key */
     struct tg_aead *spare[TG_SS_SPARE]; /**< nobody's: making one costs more than a new key */

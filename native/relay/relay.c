@@ -368,8 +368,7 @@ static enum step pass_end(struct tg_relay *relay, int i)
     struct tg_stream *sink = relay->side[1 - i];
     /* At the very end closing does; but a layer may hold bytes that are not sent yet. */
     bool last = other->done || !sink->half_close;
-    int code = last && (!sink->half_close || tg_stream_fd(sink) >= 0) ? 0
-                                                                      : tg_stream_shutdown(sink);
+    int code = last && (!sink->half_close || tg_stream_is_said(sink)) ? 0 : tg_stream_shutdown(sink);
     if (code == TG_AGAIN)
         return STEP_WAIT;
     if (last) {

@@ -123,6 +123,12 @@ static void ss_close(struct tg_stream *s)
     let_go(w);
 }
 
+static bool ss_said(const struct tg_stream *s)
+{
+    const struct tg_ss *w = (const struct tg_ss *)s;
+    return w->out == NULL && w->address == NULL && tg_stream_fd(s->lower) >= 0;
+}
+
 static const struct tg_stream_ops ss_ops = {
     .name = "shadowsocks",
     .read = tg_ss_read,
@@ -130,6 +136,7 @@ static const struct tg_stream_ops ss_ops = {
     .shutdown = tg_ss_shutdown,
     .want = ss_want,
     .close = ss_close,
+    .said = ss_said,
 };
 
 static struct tg_ss *start(struct tg_stream *lower, struct tg_ss_key *key)

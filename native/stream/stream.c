@@ -351,6 +351,11 @@ int tg_stream_shutdown(struct tg_stream *s)
     return code;
 }
 
+bool tg_stream_is_said(const struct tg_stream *s)
+{
+    return tg_stream_fd(s) >= 0 || (s->state == TG_STREAM_OPEN && s->ops->said != NULL && s->ops->said(s));
+}
+
 void tg_stream_want(struct tg_stream *s, unsigned events)
 {
     s->wanted = (uint8_t)events;

@@ -69,6 +69,9 @@ struct tg_stream_ops {
     /** @return true when read() would answer TG_AGAIN at once: not worth reserving tokens for.
      * NULL: who knows */
     bool (*empty)(const struct tg_stream *s);
+    /** @return true when close() says all that shutdown() would: nothing is kept back that must go out
+     * first.  NULL: never, unless there is a descriptor (the kernel sends what it has taken, and the end) */
+    bool (*said)(const struct tg_stream *s);
     /** Addresses of the bottom; NULL: ask `lower`.  @return 0 or a negative code */
     int (*name_of)(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,
                    socklen_t *len);
@@ -116,6 +119,8 @@ int tg_iov_head(struct iovec *to, const struct iovec *iov, int count, size_t n);
 /** Copy parts without their first `n` bytes; `to` may be `iov`.  @return the number of parts left */
 int tg_iov_skip(struct iovec *to, const struct iovec *iov, int count, size_t n);
 int tg_stream_shutdown(struct tg_stream *s);
+/** @return whether closing `s` now ends what it sends just as shutting it down first would */
+bool tg_stream_is_said(const struct tg_stream *s);
 void tg_stream_want(struct tg_stream *s, unsigned events);
 void tg_stream_close(struct tg_stream *s);
 /** @return the descriptor for splice(), or -1; never one with bytes read ahead */

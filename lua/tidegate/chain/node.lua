@@ -257,6 +257,8 @@ function M.new(config, options)
     return nil, err
   end
 
+  self.layers = self.dialer.handshake and { self.dialer } or {}
+  self.layers[#self.layers + 1] = self.connector.handshake and self.connector or nil
   md.keepalive = keepalive_of(self.dialer)
   self.sockets, err = sockets.new(md)
   if err then
@@ -357,8 +359,7 @@ end
 --- Let dialer and connector shake hands over a stream that leads to the node.
 -- @return stream | nil, err (the stream is closed then)
 function methods:handshake(ctx, stream, deadline)
-  local layers = self.dialer.handshake and { self.dialer } or {}
-  layers[#layers + 1] = self.connector.handshake and self.connector or nil
+  local layers = self.layers
   for i = 1, #layers do
     local upper, err = layers[i]:handshake(ctx, stream, self, deadline)
     if not upper then

@@ -200,11 +200,8 @@ end
 
 local travel
 
--- How the dialer of node `i` gets a stream to it, if it needs one.
+-- How the dialer of node `i` (not the first) gets a stream to it, if it needs one.
 local function way_to(ctx, stages, path, i)
-  if i == 1 then
-    return nil
-  end
   return function(deadline)
     local stream, err = travel(ctx, stages, path, deadline, i - 1)
     if not stream then
@@ -220,6 +217,9 @@ local function approach(ctx, stages, path, i, stream, deadline)
   local node = path[i]
   if stream then
     return go_on(ctx, stages, path[i - 1], stream, node, deadline)
+  end
+  if i == 1 then
+    return stages.dial(ctx, node, "tcp", node.addr, deadline)
   end
   ctx.via = way_to(ctx, stages, path, i)
   local made, err = stages.dial(ctx, node, "tcp", node.addr, deadline)

@@ -97,19 +97,36 @@ function mt.__index(ctx, key)
   return compute and compute(ctx)
 end
 
---- @param stream the accepted stream (or packet endpoint); nil for work that no client asked for
-function M.new(service, stream)
-  return setmetatable({
+-- Room for what most connections get, so that the table never grows: sixteen fields, which is a size that tables
+-- have.  The next size is for services that want to know who comes.
+local function new_small(service, stream)
+  return {
     service = service,
     stages = service.stages,
     stream = stream,
     started = now(),
-    -- Room for what most connections get, so that the table never grows.
+    asked = nil, asked_network = nil, client = nil, handled = nil, local_address = nil, log = nil, network = nil,
+    path = nil, relayed = nil, remote = nil, sid = nil, target = nil,
+    nil,
+  }
+end
+
+local function new_large(service, stream)
+  return {
+    service = service,
+    stages = service.stages,
+    stream = stream,
+    started = now(),
     asked = nil, asked_network = nil, client = nil, client_ip = nil, client_key = nil, handled = nil,
-    local_address = nil, meters = nil, network = nil, path = nil, relayed = nil, remote = nil, sid = nil,
+    local_address = nil, log = nil, meters = nil, network = nil, path = nil, relayed = nil, remote = nil, sid = nil,
     target = nil, unanswered = nil, user = nil,
     nil,
-  }, mt)
+  }
+end
+
+--- @param stream the accepted stream (or packet endpoint); nil for work that no client asked for
+function M.new(service, stream)
+  return setmetatable(service.asks and new_large(service, stream) or new_small(service, stream), mt)
 end
 
 --- Make the context of a connection again from what travelled with its relay.

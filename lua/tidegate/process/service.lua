@@ -165,6 +165,7 @@ function M.build(config, all)
       return nil, err:during(("service %s"):format(self.name))
     end
   end
+  self.asks = (self.auther or self.admission or self.limiter or self.climiter or self.rlimiter) ~= nil
   log.batch(task.spawn)
   return self
 end
