@@ -20,7 +20,10 @@
 struct tg_slot {
     struct tg_watch *watch;
     uint32_t generation;
+    uint32_t later; /* what is to be done, and OLD; 0: nothing */
 };
+
+#define OLD 0x80000000u /* it was there the last time */
 
 uint64_t tg_clock_ms(void)
 {
@@ -165,6 +168,38 @@ void tg_watch_want(struct tg_watch *w, unsigned events)
     report(w);
 }
 
+/* Each in its second round, so that it is old enough. */
+static void on_later(void *arg)
+{
+    struct tg_reactor *r = arg;
+    bool more = false;
+    for (unsigned fd = 0; fd < r->slot_count; fd++) {
+        struct tg_slot *slot = &r->slots[fd];
+        uint32_t what = slot->later;
+        if (what == 0)
+            continue;
+        slot->later = what & OLD ? 0 : what | OLD;
+        more = more || slot->later != 0;
+        if (what & OLD)
+            r->later_cb((int)fd, what & ~OLD);
+    }
+    if (more)
+        tg_timer_start(r, &r->later, TG_LATER_MS);
+}
+
+void tg_watch_later(struct tg_watch *w, uint32_t what, tg_later_cb cb)
+{
+    struct tg_reactor *r = w->reactor;
+    assert(what > 0 && what <= TG_LATER_MAX && (r->later_cb == NULL || r->later_cb == cb));
+    r->later_cb = cb;
+    r->slots[w->fd].later = what;
+    if (!tg_timer_running(&r->later)) {
+        r->later.cb = on_later;
+        r->later.arg = r;
+        tg_timer_start(r, &r->later, TG_LATER_MS);
+    }
+}
+
 void tg_watch_close(struct tg_watch *w, bool keep)
 {
     struct tg_reactor *r = w->reactor;
@@ -174,6 +209,7 @@ void tg_watch_close(struct tg_watch *w, bool keep)
     struct tg_slot *slot = &r->slots[w->fd];
     assert(slot->watch == w);
     slot->watch = NULL;
+    slot->later = 0;
     slot->generation++;
     if (keep)
         epoll_ctl(r->epoll, EPOLL_CTL_DEL, w->fd, NULL);

@@ -28,6 +28,12 @@ struct tg_reactor;
 /** Told what became ready.  May close the watch it belongs to. */
 typedef void (*tg_ready_cb)(void *arg, unsigned events);
 
+/** Does what a descriptor only needs once it has lived for a while; `what` was given to tg_watch_later(). */
+typedef void (*tg_later_cb)(int fd, uint32_t what);
+
+#define TG_LATER_MS 5000 /**< the least age for that; the most is twice as much */
+#define TG_LATER_MAX 0x7fffffffu
+
 /** Interest in one descriptor.  Embedded in its owner's struct. */
 struct tg_watch {
     struct tg_reactor *reactor; /**< NULL: closed */
@@ -57,6 +63,8 @@ struct tg_reactor {
     unsigned slot_count;
     struct tg_watch *reports; /**< wanted and ready, to be called next turn */
     struct tg_defer *defers, **defers_tail;
+    struct tg_timer later; /**< runs while a descriptor waits to be old enough */
+    tg_later_cb later_cb;
     bool unasked; /**< the last turn did without epoll_wait() */
     void *packets; /**< malloc()ed by packet/udp.c: what its receive calls share */
     void *tasks; /**< of bind/task.c */
@@ -108,6 +116,10 @@ static inline void tg_watch_blocked(struct tg_watch *w, unsigned events)
     if (w->deaf && (events & TG_WRITABLE))
         tg_watch_listen(w);
 }
+
+/** Call `cb` with the descriptor when it is TG_LATER_MS old, unless it is closed before, as most are.  There is one
+ * such function in a reactor.  @param what 1..TG_LATER_MAX */
+void tg_watch_later(struct tg_watch *w, uint32_t what, tg_later_cb cb);
 
 /** Stop watching; the callback stays silent from here on.  The caller closes
  * the descriptor next; with `keep` it stays open and is taken out of epoll. */

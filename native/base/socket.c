@@ -91,7 +91,6 @@ int tg_socket_stream(int family, const struct tg_socket_options *o, struct tg_er
         set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     if (o->fastopen)
         set_int(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1);
-    tg_socket_keepalive(fd, o);
     int code = set_egress(fd, family, o, err);
     if (code < 0) {
         close(fd);

@@ -28,7 +28,7 @@ struct tg_socket_options {
     { .nodelay = true, .keepalive_idle = 15, .keepalive_interval = 15, .keepalive_count = 9, \
       .netns = -1, .backlog = 4096 }
 
-/** A non-blocking stream socket for connecting to an address of `family`.
+/** A non-blocking stream socket for connecting to an address of `family`, without keepalive yet.
  * @return the descriptor, or a negative code with `err` */
 int tg_socket_stream(int family, const struct tg_socket_options *o, struct tg_error *err);
 

@@ -240,6 +240,7 @@ int tg_park(lua_State *L, struct tg_waiter *w, uint64_t deadline)
 {
     struct tg_tasks *t = tasks_of(L);
     w->co = L;
+    w->tasks = t;
     note_waiter(t, L, w);
     if (deadline != 0) {
         struct tg_reactor *r = t->reactor;
@@ -255,7 +256,7 @@ void tg_wake(struct tg_waiter *w, int count)
 {
     if (w->co == NULL)
         return;
-    struct tg_tasks *t = tasks_of(w->co);
+    struct tg_tasks *t = w->tasks;
     tg_wheel_stop(&t->reactor->wheel, &w->timer);
     lua_State *co = w->co;
     w->co = NULL;

@@ -20,6 +20,7 @@ struct tg_waiter {
     lua_State *co;          /**< NULL: nobody waits */
     struct tg_timer timer;  /**< runs out at the deadline */
     void (*on_timeout)(struct tg_waiter *w); /**< NULL: answer nil, timeout error */
+    struct tg_tasks *tasks; /**< of `co` */
 };
 
 /** Create the task system of a VM; once, before any other call here. */

@@ -27,7 +27,8 @@ static int l_spawn(lua_State *L)
 /** now() -> ms on the loop's clock */
 static int l_now(lua_State *L)
 {
-    lua_pushnumber(L, (lua_Number)tg_reactor_of(L)->now);
+    const struct tg_reactor *r = lua_touserdata(L, lua_upvalueindex(1));
+    lua_pushnumber(L, (lua_Number)r->now);
     return 1;
 }
 
@@ -179,7 +180,7 @@ int luaopen_tidegate_native_task(lua_State *L)
         { NULL, NULL },
     };
     static const luaL_Reg functions[] = {
-        { "spawn", l_spawn }, { "now", l_now },       { "is_task", l_is_task },
+        { "spawn", l_spawn }, { "is_task", l_is_task },
         { "count", l_count }, { "sleep", l_sleep },   { "waiter", l_waiter },
         { "cancelable", l_cancelable },
         { NULL, NULL },
@@ -193,5 +194,8 @@ int luaopen_tidegate_native_task(lua_State *L)
     lua_setfield(L, -2, "__index");
     lua_newtable(L);
     luaL_register(L, NULL, functions);
+    lua_pushlightuserdata(L, tg_reactor_of(L));
+    lua_pushcclosure(L, l_now, 1);
+    lua_setfield(L, -2, "now");
     return 1;
 }

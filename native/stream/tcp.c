@@ -214,11 +214,41 @@ struct tg_stream *tg_tcp_adopt(struct tg_reactor *r, int fd, const struct tg_add
     return s;
 }
 
+/* Keepalive in a word, for most connections are over before it matters: three calls less for each. */
+#define IDLE_SHIFT 19 /* 12 bits, seconds */
+#define INTERVAL_SHIFT 7 /* 12 bits */
+#define COUNT_MAX 0x7f
+#define SECONDS_MAX 0xfff
+#define IDLE_MIN (2 * TG_LATER_MS / 1000 + 1) /* it must not come too late */
+
+static void keep_alive_later(int fd, uint32_t what)
+{
+    const struct tg_socket_options o = {
+        .keepalive_idle = (int)(what >> IDLE_SHIFT & SECONDS_MAX),
+        .keepalive_interval = (int)(what >> INTERVAL_SHIFT & SECONDS_MAX),
+        .keepalive_count = (int)(what & COUNT_MAX),
+    };
+    tg_socket_keepalive(fd, &o);
+}
+
+static void keep_alive(struct tcp *t, const struct tg_socket_options *o)
+{
+    int idle = o->keepalive_idle, interval = o->keepalive_interval, count = o->keepalive_count;
+    if (idle < IDLE_MIN || idle > SECONDS_MAX || interval < 0 || interval > SECONDS_MAX || count < 0 ||
+        count > COUNT_MAX) {
+        tg_socket_keepalive(t->watch.fd, o);
+        return;
+    }
+    tg_watch_later(&t->watch, (uint32_t)idle << IDLE_SHIFT | (uint32_t)interval << INTERVAL_SHIFT | (uint32_t)count,
+                   keep_alive_later);
+}
+
 struct tg_stream *tg_tcp_connect(struct tg_reactor *r, const struct tg_addr *to,
                                  const struct tg_socket_options *options, struct tg_error *err)
 {
     static const struct tg_socket_options defaults = TG_SOCKET_DEFAULTS;
-    int fd = tg_socket_stream(to->any.sa_family, options != NULL ? options : &defaults, err);
+    options = options != NULL ? options : &defaults;
+    int fd = tg_socket_stream(to->any.sa_family, options, err);
     if (fd < 0)
         return NULL;
     int done = connect(fd, &to->any, to->len);
@@ -229,9 +259,12 @@ struct tg_stream *tg_tcp_connect(struct tg_reactor *r, const struct tg_addr *to,
     }
     struct tg_stream *s = make(r, fd, done == 0 ? TG_STREAM_OPEN : TG_STREAM_OPENING,
                                done == 0 ? TG_READABLE | TG_WRITABLE : 0, err);
-    if (s == NULL)
+    if (s == NULL) {
         close(fd);
-    else
-        keep_peer((struct tcp *)s, to);
+        return NULL;
+    }
+    keep_peer((struct tcp *)s, to);
+    if (to->any.sa_family != AF_UNIX)
+        keep_alive((struct tcp *)s, options);
     return s;
 }
