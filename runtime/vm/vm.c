@@ -14,7 +14,7 @@
 #define ALIVE_MS 3600000
 /* Start the next collection at this many percent of what lives.  With the library's 200 the garbage of
  * short connections would be a tenth of the process and more; this costs about a microsecond a connection. */
-#define GC_PAUSE 200
+#define GC_PAUSE 130
 
 static const char vm_key = 0;
 

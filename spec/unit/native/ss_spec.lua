@@ -94,6 +94,16 @@ describe("shadowsocks", function()
     end
   end))
 
+  it("sends the request with the data that comes soon", helpers.task(function()
+    local a, b = stream.pair()
+    local c = ss.client(a, key "aes-256-gcm", "example.com:443")
+    c:write "hello"
+    -- salt, and one chunk: address and data behind each other
+    local target = 1 + 1 + #"example.com" + 2
+    assert.equal(32 + 2 + 16 + target + 5 + 16, #b:read(4096))
+    close(b, c)
+  end))
+
   it("asks for addresses of each kind", helpers.task(function()
     for _, target in ipairs { "192.0.2.1:80", "[2001:db8::1]:443", ("x"):rep(255) .. ":1" } do
       local a, b = stream.pair()
