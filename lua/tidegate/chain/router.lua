@@ -219,6 +219,9 @@ local function approach(ctx, stages, path, i, stream, deadline)
     return go_on(ctx, stages, path[i - 1], stream, node, deadline)
   end
   if i == 1 then
+    if rawget(ctx, "via") then -- of the node whose dialer asked for this way
+      ctx.via = nil
+    end
     return stages.dial(ctx, node, "tcp", node.addr, deadline)
   end
   ctx.via = way_to(ctx, stages, path, i)
