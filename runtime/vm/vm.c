@@ -2,6 +2,7 @@
 
 #include "bind/task.h"
 #include "embed/embed.h"
+#include "vm/pairs.h"
 #include "vm/preload.h"
 
 #include <lauxlib.h>
@@ -197,6 +198,7 @@ static lua_State *fresh_state(void)
 static void settle_in(struct tg_vm *vm, lua_State *L)
 {
     vm->L = L;
+    tg_pairs_mend(L);
     lua_pushlightuserdata(L, (void *)&vm_key);
     lua_pushlightuserdata(L, vm);
     lua_rawset(L, LUA_REGISTRYINDEX);
