@@ -210,7 +210,7 @@ function kitchen:step(step)
   if is_kept and (command:find "^[%u_=%d.:/ ]*tidegate " or command:find "^sudo tidegate ") then
     return self:serve(command)
   elseif is_kept then
-    local port = command:match "%-l (%d+)" or command:match "%d%d%d%d%d?"
+    local port = command:match "%-l (%d%d%d%d%d?)" or command:match "%d%d%d%d%d?"
     self.started[#self.started + 1] = programs.start("sh", { "-c", "exec " .. command:gsub(" &$", "") },
       { cwd = self.folder, env = self.env, port = port })
     return
