@@ -67,7 +67,7 @@ local function says(p, texts)
     for _, text in ipairs(texts) do
       found = found or log:find(text, 1, true)
     end
-    return found or log:find("reset by peer", 1, true)
+    return found or log:find("reset by peer", 1, true) or log:find("reset the connection without an answer", 1, true)
   end, "no " .. texts[1] .. " in\n" .. p:log())
 end
 
