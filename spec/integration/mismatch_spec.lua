@@ -67,7 +67,10 @@ local function says(p, texts)
     for _, text in ipairs(texts) do
       found = found or log:find(text, 1, true)
     end
-    return found or log:find("reset by peer", 1, true) or log:find("reset the connection without an answer", 1, true)
+    for _, text in ipairs { "reset by peer", "reset the connection without an answer", "the connection beneath failed" } do
+      found = found or log:find(text, 1, true)
+    end
+    return found
   end, "no " .. texts[1] .. " in\n" .. p:log())
 end
 
