@@ -13,7 +13,7 @@ local SILENT = "hung up without a word; its transport or mux.type may be another
 local NOTHING = "nothing came back from it: "
 local NO_ANSWER_IN_TIME = "no answer in time; its transport or protocol may be another"
 local RELAY = "the peer may speak another transport or protocol"
-
+local RESET = { "reset by peer", "reset the connection without an answer", "the connection beneath failed" }
 
 -- what the client speaks, what the server; what the client's log says, what the server's
 local PAIRS = {
@@ -67,7 +67,7 @@ local function says(p, texts)
     for _, text in ipairs(texts) do
       found = found or log:find(text, 1, true)
     end
-    for _, text in ipairs { "reset by peer", "reset the connection without an answer", "the connection beneath failed" } do
+    for _, text in ipairs(RESET) do
       found = found or log:find(text, 1, true)
     end
     return found
