@@ -17,7 +17,8 @@ struct tg_buf {
 };
 
 #define TG_BUF_SMALL 4096u   /**< heads of connections */
-#define TG_BUF_LARGE 65792u  /**< relaying: 64 KiB with what layers put around them */
+#define TG_BUF_LARGE 65536u  /**< relaying; not more: of longer writes the kernel's pieces of 64 KiB leave a small rest,
+                                and connections that are full then stall now and then, for 100 ms and more */
 #define TG_BUF_CLASSES 3     /**< 4 KiB, 16 KiB, 64 KiB */
 
 struct tg_pool {

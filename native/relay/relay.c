@@ -10,6 +10,7 @@
 
 #define CHUNK (128u * 1024u)       /* read at once: fits the second-level cache */
 #define BUDGET (1u << 20)          /* moved per direction and turn, so that others get theirs */
+#define SHARED_BUDGET (1u << 18)   /* when an end is one of many streams of a connection: they wait for its bytes */
 #define BUSY_READS 2               /* full reads in a row that make a flow worth splicing */
 #define CROWD 256u                 /* relays that make it worth giving memory back afterwards */
 #define RUSH 4096u                 /* short ones that leave garbage behind, likewise */
@@ -396,11 +397,19 @@ static enum step step(struct tg_relay *relay, int i)
     return splicing(relay, i) ? fill_pipe(relay, i) : copy_chunk(relay, i);
 }
 
+static bool is_shared(const struct tg_stream *s)
+{
+    while (s->lower != NULL)
+        s = s->lower;
+    return s->ops->fd == NULL;
+}
+
 /* Move what can be moved.  @return false: the relay is gone */
 static bool pump(struct tg_relay *relay, int i)
 {
     struct flow *f = &relay->flow[i];
-    uint64_t until = f->bytes + BUDGET;
+    bool shared = is_shared(relay->side[0]) || is_shared(relay->side[1]);
+    uint64_t until = f->bytes + (shared ? SHARED_BUDGET : BUDGET);
     enum step s = STEP_ON;
     if (f->done || relay->side[i]->state == TG_STREAM_OPENING ||
         relay->side[1 - i]->state == TG_STREAM_OPENING)
