@@ -62,6 +62,22 @@ static void restart_parts(struct tg_h2 *h)
     h->part_bytes = 0;
 }
 
+/* The connection beneath has ended.  What the peer said of it counts more than how it did. */
+static void end_with_lower(struct tg_h2 *h)
+{
+    const struct tg_error *why = &h->base.lower->error;
+    bool failed = h->base.lower->state == TG_STREAM_FAILED;
+    bool hung_up = !failed || (why->code == TG_RESET && why->sys != 0); /* else the lower one knows better */
+    if (hung_up && h->farewell.code != TG_OK)
+        tg_h2_die_of(h, &h->farewell);
+    else if (hung_up && h->options.client && !h->greeted && h->base.lower->ahead == NULL)
+        tg_h2_die(h, TG_PROTOCOL, "the server hung up without a word; its transport may be another");
+    else if (failed)
+        tg_h2_die_of(h, why);
+    else
+        tg_h2_die(h, TG_EOF, "the peer closed the connection");
+}
+
 /* Write what was kept, and the parts after it: part 0 is left free for the former. */
 static void write_parts(struct tg_h2 *h)
 {
@@ -79,7 +95,7 @@ static void write_parts(struct tg_h2 *h)
         h->parts[0] = (struct iovec){ h->out->data + h->out->start, kept };
     ssize_t n = tg_stream_writev(h->base.lower, h->parts + first, (int)(h->part_count - first));
     if (n < 0 && n != TG_AGAIN) {
-        tg_h2_die_of(h, &h->base.lower->error);
+        end_with_lower(h);
         return;
     }
     size_t sent = n > 0 ? (size_t)n : 0;
@@ -567,17 +583,8 @@ void tg_h2_receive(struct tg_h2 *h)
         ssize_t n = tg_stream_read(h->base.lower, chunk, READ_CHUNK);
         if (n == TG_AGAIN)
             return;
-        if (n < 0) {
-            tg_h2_die_of(h, &h->base.lower->error);
-            return;
-        }
-        if (n == 0) {
-            if (h->farewell.code != TG_OK)
-                tg_h2_die_of(h, &h->farewell);
-            if (h->options.client && !h->greeted)
-                tg_h2_die(h, TG_PROTOCOL,
-                          "the server hung up without a word; its transport may be another");
-            tg_h2_die(h, TG_EOF, "the peer closed the connection");
+        if (n <= 0) {
+            end_with_lower(h);
             return;
         }
         h->heard = h->base.reactor->now;

@@ -19,6 +19,7 @@
 #define RECEIVE_MAX (4u << 20)     /* what a session holds unread, unless it was told otherwise */
 #define RECEIVE_MAX_WINDOWS (32u << 20) /* where streams have windows: nobody fills that alone */
 #define RTT_UNKNOWN UINT32_MAX
+#define WORDLESS "the peer hung up without a word; its transport, mux.type or mux.version may be another"
 
 /* --- the table of streams ---------------------------------------------------------------- */
 
@@ -246,8 +247,20 @@ static void take_last_words(struct tg_mux *m)
 {
     uint8_t *chunk = tg_pool_scratch(&m->base.reactor->pool);
     ssize_t n;
-    while (!m->base.dead && (n = tg_stream_read(m->base.lower, chunk, READ_CHUNK)) > 0)
+    while (!m->base.dead && (n = tg_stream_read(m->base.lower, chunk, READ_CHUNK)) > 0) {
+        m->spoken = true;
         feed(m, chunk, (size_t)n);
+    }
+}
+
+/* Who hangs up, or is reset, before a word came was not understood, as far as anybody can tell. */
+static void lower_failed(struct tg_mux *m)
+{
+    const struct tg_error *why = &m->base.lower->error;
+    if (!m->spoken && why->code == TG_RESET && why->sys != 0) /* else the lower one knows better */
+        tg_mux_die(m, TG_RESET, WORDLESS);
+    else
+        die(m, why);
 }
 
 /* Write parts below, what was kept first; what does not go is kept.
@@ -264,7 +277,7 @@ static ssize_t send_parts(struct tg_mux *m, struct iovec *iov, int count, size_t
         n = 0;
     if (n < 0) {
         take_last_words(m);
-        die(m, &m->base.lower->error);
+        lower_failed(m);
         return m->base.error.code;
     }
     size_t sent = (size_t)n, of_kept = sent < kept ? sent : kept;
@@ -412,13 +425,11 @@ static void receive(struct tg_mux *m)
         if (n == TG_AGAIN)
             return;
         if (n < 0) {
-            die(m, &m->base.lower->error);
+            lower_failed(m);
             return;
         }
         if (n == 0) {
-            tg_mux_die(m, TG_EOF,
-                       m->spoken ? "the peer closed the connection"
-                                 : "the peer hung up without a word; its transport or mux.type may be another");
+            tg_mux_die(m, TG_EOF, m->spoken ? "the peer closed the connection" : WORDLESS);
             return;
         }
         m->spoken = true;

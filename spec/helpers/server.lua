@@ -16,6 +16,16 @@ function M.accept(fn)
   end
 end
 
+--- A server that reads one byte, says `words` and leaves: what it has not read makes a reset of its end.
+-- @return address, function that stops it
+function M.hang_up(words)
+  return M.accept(function(peer)
+    peer:read_exact(1)
+    peer:write(words)
+    peer:close()
+  end)
+end
+
 --- A server that greets with a text, if there is one, and then echoes.
 -- @return address, function that stops it
 function M.echo(greeting)

@@ -9,11 +9,11 @@ local HUNG_UP = "it hung up; its transport or protocol may be another"
 local NO_ANSWER = "hung up without an answer; its transport or protocol may be another"
 local NO_TLS = "the peer does not speak TLS here"
 local OTHER_VERSION = "mux.type and mux.version must be the same"
-local SILENT = "hung up without a word; its transport or mux.type may be another"
+local SILENT = "hung up without a word; its transport, mux.type or mux.version may be another"
 local NOTHING = "nothing came back from it: "
 local NO_ANSWER_IN_TIME = "no answer in time; its transport or protocol may be another"
 local RELAY = "the peer may speak another transport or protocol"
-local RESET = { "reset by peer", "reset the connection without an answer", "the connection beneath failed" }
+local RESET = { "reset the connection without an answer" }
 
 -- what the client speaks, what the server; what the client's log says, what the server's
 local PAIRS = {

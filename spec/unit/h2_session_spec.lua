@@ -1,4 +1,6 @@
 local h2 = require "tidegate.native.h2"
+local helpers = require "spec.helpers"
+local hang_up = require("spec.helpers.server").hang_up
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
@@ -481,4 +483,33 @@ describe("HTTP/2 session", function()
       peer:close()
     end)
   end)
+end)
+
+describe("an HTTP/2 session whose server resets the connection", function()
+  -- What a request says whose server reads a byte, says `words` and leaves.
+  local function check(words, test)
+    return helpers.task(function()
+      local where, stop = hang_up(words)
+      local client = h2.start(assert(stream.dial(where)), { client = true })
+      local s, err = client:request(CONNECT)
+      local ok = s
+      while ok do
+        s:set_deadline(task.now() + 10000)
+        ok, err = s:write "more"
+        task.sleep(0.001)
+      end
+      test(err.code, tostring(err))
+      client:close()
+      stop()
+    end)
+  end
+
+  it("without a word says that its transport may be another", check("", function(code, text)
+    assert.equal("protocol", code)
+    assert.matches("hung up without a word; its transport may be another", text)
+  end))
+
+  it("after its greeting blames no setting", check(frame(4, 0, 0), function(_, text)
+    assert.not_matches("may be another", text)
+  end))
 end)

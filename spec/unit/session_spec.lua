@@ -1,3 +1,5 @@
+local helpers = require "spec.helpers"
+local hang_up = require("spec.helpers.server").hang_up
 local session = require "tidegate.native.session"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
@@ -439,4 +441,43 @@ describe("yamux", function()
     assert.matches("mux.type", tostring(err), 1, true)
     server:close()
   end)
+end)
+
+describe("a session whose peer resets the connection", function()
+  -- What its stream says, whether it reads or writes first.
+  local function check(words, op, test)
+    return helpers.task(function()
+      local where, stop = hang_up(words)
+      local client = session.smux(assert(stream.dial(where)), { client = true, version = 2, keepalive = 0 })
+      local s = client:open()
+      s:set_deadline(task.now() + 10000)
+      local ok, err = s:write "hello"
+      while ok do
+        ok, err = op(s)
+      end
+      assert.equal("reset", err.code)
+      test(tostring(err))
+      client:close()
+      stop()
+    end)
+  end
+
+  local function read(s)
+    return s:read()
+  end
+
+  local function write(s)
+    task.sleep(0.001)
+    return s:write "more"
+  end
+
+  for name, op in pairs { reads = read, writes = write } do
+    it("without a word says what may be set differently to who " .. name, check("", op, function(text)
+      assert.matches("hung up without a word; its transport, mux.type or mux.version may be another", text)
+    end))
+
+    it("after some words blames no setting to who " .. name, check("\2\3\0\0\0\0\0\0", op, function(text)
+      assert.not_matches("mux.version", text)
+    end))
+  end
 end)

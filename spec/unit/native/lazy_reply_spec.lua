@@ -6,15 +6,10 @@ local server = require "spec.helpers.server"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
--- A client of a server that reads one byte, says `words` and leaves: its second one was not read, and so
--- what is written afterwards fails.
+-- A client of a server that says `words` and leaves, so that what is written afterwards fails.
 local function hung_up(words, test)
   return helpers.task(function()
-    local where, stop = server.accept(function(peer)
-      peer:read_exact(1)
-      peer:write(words)
-      peer:close()
-    end)
+    local where, stop = server.hang_up(words)
     local s = lazy_reply.relay(assert(stream.dial(where)))
     s:set_deadline(task.now() + 10000)
     local sent, err
