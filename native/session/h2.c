@@ -326,8 +326,9 @@ static struct tg_h2_stream *writable(struct tg_stream *s, unsigned count, int *c
     return *code == 0 ? st : NULL;
 }
 
-int tg_h2_respond(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count,
-                  bool ended)
+/* A header before the body, the last one or an interim one. */
+static int send_head(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count,
+                     uint8_t flags)
 {
     int code;
     nghttp2_nv nv[TG_H2_FIELDS];
@@ -337,29 +338,27 @@ int tg_h2_respond(struct tg_stream *s, const struct tg_h2_field *fields, unsigne
     if (st->answered)
         return TG_INVALID;
     put_fields(nv, fields, count);
-    uint8_t flags = ended ? NGHTTP2_FLAG_END_STREAM : NGHTTP2_FLAG_NONE;
     if (nghttp2_submit_headers(st->session->ng, flags, st->id, NULL, nv, count, NULL) != 0)
-        return tg_stream_break(s, "respond", TG_INVALID, "the response cannot be sent");
+        return tg_stream_break(s, "respond", TG_INVALID, "the header cannot be sent");
+    tg_h2_stir(st->session);
+    return 0;
+}
+
+int tg_h2_respond(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count,
+                  bool ended)
+{
+    struct tg_h2_stream *st = (struct tg_h2_stream *)s;
+    int code = send_head(s, fields, count, ended ? NGHTTP2_FLAG_END_STREAM : NGHTTP2_FLAG_NONE);
+    if (code != 0)
+        return code;
     st->answered = true;
     st->fin_queued = s->shut = ended;
-    tg_h2_stir(st->session);
     return 0;
 }
 
 int tg_h2_inform(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count)
 {
-    int code;
-    nghttp2_nv nv[TG_H2_FIELDS];
-    struct tg_h2_stream *st = writable(s, count, &code);
-    if (st == NULL)
-        return code;
-    if (st->answered)
-        return TG_INVALID;
-    put_fields(nv, fields, count);
-    if (nghttp2_submit_headers(st->session->ng, NGHTTP2_FLAG_NONE, st->id, NULL, nv, count, NULL) != 0)
-        return tg_stream_break(s, "respond", TG_INVALID, "the header cannot be sent");
-    tg_h2_stir(st->session);
-    return 0;
+    return send_head(s, fields, count, NGHTTP2_FLAG_NONE);
 }
 
 int tg_h2_finish(struct tg_stream *s, const struct tg_h2_field *fields, unsigned count)

@@ -308,37 +308,39 @@ static int answer(lua_State *L, struct tg_stream *s, const char *op, int code)
     return tg_push_failure(L, &err);
 }
 
+/* The arguments of the functions below: a stream, and fields to send on it. */
+static struct tg_stream *check_head(lua_State *L, struct tg_h2_field *fields, unsigned *count)
+{
+    struct tg_stream *s = check_stream(L, TG_WRITABLE);
+    *count = read_fields(L, 2, fields);
+    return s;
+}
+
 /** respond(stream, { ":status", "200", … }[, ended]) → true | nil, err */
 static int l_respond(lua_State *L)
 {
-    struct tg_stream *s = check_stream(L, TG_WRITABLE);
     struct tg_h2_field fields[FIELDS_MAX];
-    unsigned count = read_fields(L, 2, fields);
-    if (s == NULL)
-        return fail_stream(L);
-    return answer(L, s, "respond", tg_h2_respond(s, fields, count, lua_toboolean(L, 3)));
+    unsigned count;
+    struct tg_stream *s = check_head(L, fields, &count);
+    return s == NULL ? fail_stream(L) : answer(L, s, "respond", tg_h2_respond(s, fields, count, lua_toboolean(L, 3)));
 }
 
 /** inform(stream, { ":status", "103", … }) → true | nil, err: an interim header, before respond() */
 static int l_inform(lua_State *L)
 {
-    struct tg_stream *s = check_stream(L, TG_WRITABLE);
     struct tg_h2_field fields[FIELDS_MAX];
-    unsigned count = read_fields(L, 2, fields);
-    if (s == NULL)
-        return fail_stream(L);
-    return answer(L, s, "inform", tg_h2_inform(s, fields, count));
+    unsigned count;
+    struct tg_stream *s = check_head(L, fields, &count);
+    return s == NULL ? fail_stream(L) : answer(L, s, "inform", tg_h2_inform(s, fields, count));
 }
 
 /** finish(stream, { name, value, … }) → true | nil, err: trailers, and the end of the body */
 static int l_finish(lua_State *L)
 {
-    struct tg_stream *s = check_stream(L, TG_WRITABLE);
     struct tg_h2_field fields[FIELDS_MAX];
-    unsigned count = read_fields(L, 2, fields);
-    if (s == NULL)
-        return fail_stream(L);
-    return answer(L, s, "finish", tg_h2_finish(s, fields, count));
+    unsigned count;
+    struct tg_stream *s = check_head(L, fields, &count);
+    return s == NULL ? fail_stream(L) : answer(L, s, "finish", tg_h2_finish(s, fields, count));
 }
 
 /** trailers(stream) → what came behind the body, as headers() gives it | nil */

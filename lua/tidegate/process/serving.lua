@@ -48,6 +48,17 @@ local function refused(err)
   return failure.is(err) and err or failure.new("blocked", err and tostring(err) or "refused")
 end
 
+-- Whether who has come may stay; if so it counts from now on.
+local function let_in(ctx)
+  stats.accepted(ctx)
+  record.client(ctx)
+  local ok, err = ctx.stages.admit(ctx)
+  if not ok then
+    return nil, refused(err)
+  end
+  return metering.accepted(ctx)
+end
+
 -- From the handshake to the handler's end.
 local function serve_one(ctx, stream, handle)
   ctx.stream = stream
@@ -72,16 +83,8 @@ function M.connection(ctx, stream, handle)
     return nil, refused(err)
   end
   ctx.stream = upper
-  stats.accepted(ctx)
-  record.client(ctx)
-
   local ok
-  ok, err = stages.admit(ctx)
-  if not ok then
-    return nil, refused(err)
-  end
-
-  ok, err = metering.accepted(ctx)
+  ok, err = let_in(ctx)
   if not ok then
     return nil, err
   end
@@ -123,13 +126,7 @@ end
 
 --- The same for who came to a socket that a client had us open.
 function M.peer(ctx, stream, serve)
-  stats.accepted(ctx)
-  record.client(ctx)
-  local ok, err = ctx.stages.admit(ctx)
-  if not ok then
-    return nil, refused(err)
-  end
-  ok, err = metering.accepted(ctx)
+  local ok, err = let_in(ctx)
   if not ok then
     return nil, err
   end
