@@ -16,6 +16,7 @@
 #define PARTS_MAX 64
 #define READS_MAX 16 /* in one call, of a peer that sends nothing but control frames */
 #define MASKS 32 /* random bytes in stock */
+#define PROTOCOL_ERROR 1002u /* RFC 6455 7.4.1; what is too large there is none: nothing is collected */
 
 struct ws {
     struct tg_stream base; /* first: a struct ws is a struct tg_stream */
@@ -502,6 +503,16 @@ static ssize_t read_packed(struct ws *w, uint8_t *buf, size_t len)
     }
 }
 
+/* The peer breaks the rules and is told so, if there is room for it: RFC 6455 7.1.7. */
+static int reject(struct ws *w)
+{
+    static const uint8_t code[2] = { PROTOCOL_ERROR >> 8, PROTOCOL_ERROR & 0xff };
+    send_control(w, TG_WS_CLOSE, code, sizeof(code));
+    w->closing = true;
+    try_flush(w);
+    return break_off(w, "read", TG_PROTOCOL, w->broken);
+}
+
 static ssize_t ws_read(struct tg_stream *s, void *buf, size_t len)
 {
     struct ws *w = ws_of(s);
@@ -511,7 +522,7 @@ static ssize_t ws_read(struct tg_stream *s, void *buf, size_t len)
     if (!is_over(w) || w->ending || w->more)
         n = w->z != NULL ? read_packed(w, buf, len) : read_plain(w, buf, len);
     if (n == 0 && w->broken != NULL)
-        n = break_off(w, "read", TG_PROTOCOL, w->broken);
+        n = reject(w);
     if (w->out != NULL && s->state == TG_STREAM_OPEN) {
         try_flush(w); /* answers to pings */
         want_lower(w);
@@ -584,7 +595,7 @@ static void on_timer(void *arg)
 static void ws_close(struct tg_stream *s)
 {
     struct ws *w = ws_of(s);
-    if (s->state == TG_STREAM_OPEN)
+    if (s->state == TG_STREAM_OPEN || w->closing)
         try_flush(w);
     tg_defer_cancel(s->reactor, &w->defer);
     tg_timer_stop(s->reactor, &w->timer);

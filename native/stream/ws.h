@@ -5,8 +5,9 @@
  * handshake: the concatenation of the messages' payloads.
  *
  * As gost does it, the end of one direction is the end of the layer below in
- * that direction; Close frames are never sent but in answer to one, and one that
- * comes in ends both directions.  Pings are answered while somebody reads.
+ * that direction.  Close frames are sent only in answer to one, and to a peer that
+ * breaks the rules (1002), as far as `lower` takes it at once; one that comes in
+ * ends both directions.  Pings are answered while somebody reads.
  */
 
 #include "stream/stream.h"

@@ -107,6 +107,15 @@ describe("websocket peers", function()
     end))
   end
 
+  it("tells Python's websockets that they broke the rules", helpers.task(function()
+    local address, stop = server.echo()
+    local p = proxy.start { "-L", ("tcp+ws://127.0.0.1:0/%s"):format(address) }
+    local said = programs.output(PYTHON, { PEER, "break", ("ws://127.0.0.1:%d/ws"):format(p:port(1)) },
+      { seconds = 40 })
+    assert.equal("closed with 1002\n", said)
+    stop()
+  end))
+
   it("goes through nginx", helpers.task(function()
     local port, folder = programs.free_port(), programs.folder()
     local files = fixture.certificate(fixture.authority "ws", "localhost")

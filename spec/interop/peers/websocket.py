@@ -2,6 +2,7 @@
 
 usage: websocket.py serve PORT          echoes the bytes of each message in two parts; says "ready"
        websocket.py talk URL SIZE       sends SIZE bytes as messages of many kinds, wants them back
+       websocket.py break URL           sends a frame of no known kind; says how the other end closes
 """
 import asyncio
 import hashlib
@@ -57,7 +58,18 @@ async def talk(url, size):
     print("ok", ",".join(extensions))
 
 
+async def break_rules(url):
+    async with websockets.connect(url) as socket:
+        socket.transport.write(b"\x8f\x80\0\0\0\0")
+        try:
+            await asyncio.wait_for(socket.recv(), 20)
+        except websockets.ConnectionClosed as closed:
+            print("closed with", closed.rcvd.code if closed.rcvd else "nothing")
+
+
 if sys.argv[1] == "serve":
     asyncio.run(serve(int(sys.argv[2])))
+elif sys.argv[1] == "break":
+    asyncio.run(break_rules(sys.argv[2]))
 else:
     asyncio.run(talk(sys.argv[2], int(sys.argv[3])))

@@ -23,6 +23,8 @@ local function client(options)
   return ws.client(a, options), b
 end
 
+local PROTOCOL_ERROR = "\136\2\3\234" -- a Close with 1002
+
 local function code_of(_, err)
   return err and err.code
 end
@@ -193,7 +195,9 @@ describe("websocket", function()
         data, err = s:read()
       until not data
       assert.equal("protocol", err.code)
+      assert.equal(PROTOCOL_ERROR, raw:read_exact(4))
       s:close()
+      assert.is_nil((raw:read()))
       raw:close()
     end))
   end
@@ -202,9 +206,49 @@ describe("websocket", function()
     local s, raw = server { packed = true }
     raw:write "\194\132\0\0\0\0\255\255\255\255"
     assert.equal("protocol", code_of(s:read()))
+    assert.equal(PROTOCOL_ERROR, raw:read_exact(4))
     s:close()
     raw:close()
   end))
+
+  it("tells a server what it did wrong, masked as all a client says", helpers.task(function()
+    local c, raw = client()
+    raw:write "\130\129\0\0\0\0x" -- a mask
+    assert.equal("protocol", code_of(c:read()))
+    local frame = raw:read_exact(8)
+    assert.equal("\136\130", frame:sub(1, 2))
+    assert.equal(1002, bit.bxor(frame:byte(7), frame:byte(3)) * 256 + bit.bxor(frame:byte(8), frame:byte(4)))
+    c:close()
+    raw:close()
+  end))
+
+  it("does not tell a peer that is told already, and ends", helpers.task(function()
+    local s, raw = server()
+    raw:write "\136\128\0\0\0\0\255\255\255\255" -- a Close, and nonsense behind it
+    assert.equal("eof", code_of(s:read()))
+    s:close()
+    assert.equal("\136\0", raw:read_exact(2))
+    assert.equal("eof", code_of(raw:read()))
+    raw:close()
+  end))
+
+  for role, make in pairs { server = server, client = client } do
+    it("does not wait for a peer that breaks the rules and reads nothing, as a " .. role, helpers.task(function()
+      local s, raw = make()
+      s:set_deadline(task.now() + 20)
+      assert.equal("timeout", code_of(s:write(("x"):rep(4194304))))
+      raw:write "\255\255"
+      s:set_deadline(nil)
+      assert.equal("protocol", code_of(s:read()))
+      s:close()
+      local bytes
+      repeat
+        bytes = raw:read()
+        assert.is_nil(bytes and bytes:find(PROTOCOL_ERROR, 1, true)) -- nothing in the middle of a frame
+      until not bytes
+      raw:close()
+    end))
+  end
 
   it("tells an end in the middle of a frame from an end", helpers.task(function()
     local s, raw = server()
