@@ -468,11 +468,14 @@ static void on_timer(void *arg)
 {
     struct tg_mux *m = arg;
     uint64_t now = m->base.reactor->now;
-    /* what we do not read because nobody takes it says nothing about the peer */
-    if (!m->hungry && now - m->heard >= m->options.timeout) {
+    /* what we do not read because nobody takes it says nothing about the peer, nor its silence while we did
+     * not run */
+    bool ran = now - m->pinged < 2 * (uint64_t)m->options.keepalive;
+    if (!m->hungry && ran && now - m->heard >= m->options.timeout) {
         tg_mux_die(m, TG_TIMEOUT, "the peer has been silent for too long");
         return;
     }
+    m->pinged = now;
     if (m->out == NULL || tg_buf_len(m->out) < CONTROL_MAX)
         m->wire->ping(m);
     tg_timer_start(m->base.reactor, &m->timer, m->options.keepalive);

@@ -73,8 +73,9 @@ struct tg_mux {
     struct tg_buf *out; /* frames not sent yet */
     struct tg_defer work, event;
     struct tg_timer timer;
-    uint64_t heard; /* ms of the last bytes from the peer */
-    bool spoken;    /* there were some */
+    uint64_t heard;  /* ms of the last bytes from the peer */
+    uint64_t pinged; /* ms of our last ping */
+    bool spoken;     /* there were some */
     uint32_t next_id;
     uint32_t held; /* bytes the streams hold unread */
     uint64_t grown; /* what windows have grown by; version 2 */

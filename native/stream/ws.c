@@ -48,7 +48,8 @@ struct ws {
 
     struct tg_defer defer;
     struct tg_timer timer;
-    uint64_t heard; /* ms of the last bytes from the peer */
+    uint64_t heard;  /* ms of the last bytes from the peer */
+    uint64_t pinged; /* ms of our last ping */
 };
 
 static const struct tg_stream_ops ws_ops;
@@ -572,7 +573,7 @@ static void on_lower(void *arg, unsigned events)
         tg_stream_ready(&w->base, report); /* last: `w` may be gone now */
 }
 
-/* What nobody reads cannot be heard, and says nothing about the peer. */
+/* What nobody reads cannot be heard, and says nothing about the peer; nor does its silence while we did not run. */
 static void on_timer(void *arg)
 {
     struct ws *w = arg;
@@ -581,12 +582,14 @@ static void on_timer(void *arg)
         return;
     if (!(s->wanted & TG_READABLE))
         w->heard = s->reactor->now;
-    if (s->reactor->now - w->heard >= 2 * (uint64_t)w->o.keepalive) {
+    uint64_t now = s->reactor->now, patience = 2 * (uint64_t)w->o.keepalive;
+    if (now - w->heard >= patience && now - w->pinged < patience) {
         break_off(w, "read", TG_TIMEOUT, "the peer does not answer pings");
         ws_want(s, s->wanted);
         return;
     }
     tg_timer_start(s->reactor, &w->timer, w->o.keepalive);
+    w->pinged = now;
     send_control(w, TG_WS_PING, NULL, 0);
     try_flush(w);
     want_lower(w);

@@ -8,7 +8,7 @@ local programs = require "spec.helpers.programs"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
-local LIMIT_MS = 5000
+local LIMIT_MS = 20000
 local PORTS = { site = "9001", api = "9002", secure = "9003", shell = "9022" }
 
 local function web(name, body, fields)

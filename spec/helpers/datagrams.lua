@@ -24,7 +24,7 @@ end
 
 --- Send a datagram and wait for an answer.  @return bytes, from | nil, err
 function M.ask(endpoint, bytes, to)
-  endpoint:set_deadline(task.now() + 5000)
+  endpoint:set_deadline(task.now() + 20000)
   assert(endpoint:send(bytes, to))
   return endpoint:recv()
 end

@@ -101,7 +101,7 @@ end
 --- Serve TLS as well.  @param context of tls.context(), @return address
 function M.serve_tls(self, context)
   return accept(self, nil, function(stream)
-    local secure = tls.server(stream, context, task.now() + 5000)
+    local secure = tls.server(stream, context, task.now() + 20000)
     if secure then
       serve_stream(self, secure, "tls")
     end

@@ -8,7 +8,7 @@ local task = require "tidegate.native.task"
 
 local M = {}
 
-local LIMIT_MS = 10000
+local LIMIT_MS = 20000
 local HEAD_MAX = 65536
 
 --- All of a file.

@@ -12,7 +12,7 @@ local M = {}
 local methods = {}
 local mt = { __index = methods }
 
-local LIMIT_MS = 5000
+local LIMIT_MS = 20000
 
 local GARBAGE = "\255\0\17garbage \r\n\r\n" .. ("\128\1?"):rep(20)
 

@@ -49,9 +49,9 @@ function M.pass()
   task.sleep(0.001)
 end
 
---- Wait until `condition()` is true; fails the test after `seconds` (default 10).
+--- Wait until `condition()` is true; fails the test after `seconds` (default 30).
 function M.eventually(condition, message, seconds)
-  local limit = task.now() + (seconds or 10) * 1000
+  local limit = task.now() + (seconds or 30) * 1000
   while not condition() do
     if task.now() > limit then
       error(message or "it did not come to pass", 2)

@@ -153,7 +153,7 @@ end
 
 --- Wait until something accepts on 127.0.0.1:port.
 function M.wait_port(port, self)
-  local limit = task.now() + 15000
+  local limit = task.now() + 60000
   while true do
     local s = stream.dial("127.0.0.1:" .. port, nil, task.now() + 1000)
     if s then
@@ -204,7 +204,7 @@ function M.start(command, args, options)
   if options.port then
     M.wait_port(options.port, self)
   end
-  local limit = task.now() + 15000
+  local limit = task.now() + 60000
   while options.ready and not (self.stdout .. self.stderr):find(options.ready) do
     if self.over or task.now() > limit then
       error(("%s is not ready\n%s%s"):format(command, self.stdout, self.stderr), 2)

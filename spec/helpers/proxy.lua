@@ -59,7 +59,7 @@ function M.start(args, options)
       error("tidegate ended early:\n" .. self:log(), 0)
     end
     return #listening(self:log()) >= wanted
-  end, "tidegate does not listen", 15)
+  end, "tidegate does not listen", 60)
   return self
 end
 

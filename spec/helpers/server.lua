@@ -68,12 +68,12 @@ function M.check_ends(connect)
   local _, err = s:read()
   assert.equal("eof", err.code)
   s:close()
-  assert.equal("eof", (seen:wait(task.now() + 5000)))
+  assert.equal("eof", (seen:wait(task.now() + 20000)))
 
   s = connect(where)
   s:write "abc"
   s:close()
-  assert.is_truthy(seen:wait(task.now() + 5000))
+  assert.is_truthy(seen:wait(task.now() + 20000))
   stop()
 end
 

@@ -23,7 +23,7 @@ end
 
 -- What a raw request is answered.
 local function raw(text, to)
-  local s = assert(stream.dial("127.0.0.1:" .. (to or port), nil, task.now() + 5000))
+  local s = assert(stream.dial("127.0.0.1:" .. (to or port), nil, task.now() + 20000))
   s:set_deadline(task.now() + 10000)
   s:write(text)
   local got = {}

@@ -30,7 +30,7 @@ api: {addr: "127.0.0.1:PORT", auth: {username: me, password: secret}}
 
 -- A tunnel through an HTTP proxy.
 local function tunnel(port, target)
-  local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 5000))
+  local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 20000))
   assert(s:write(("CONNECT %s HTTP/1.1\r\nProxy-Authorization: Basic YW5uOnB3\r\n\r\n"):format(target)))
   assert.matches(" 200 ", assert(s:read_until("\r\n\r\n", 4096)))
   return s
@@ -177,7 +177,7 @@ describe("the Web API of what is live", function()
   listener: {type: udp}
   forwarder: {nodes: [{name: t, addr: "127.0.0.1:%d"}]}
 api:]]):format(udp, echo:getsockname().port))))
-    local silent = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 5000))
+    local silent = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 20000))
     local client, heard = luv.new_udp(), nil
     client:recv_start(function(_, data)
       heard = data or heard
@@ -197,7 +197,7 @@ api:]]):format(udp, echo:getsockname().port))))
     assert.equal("relay", ids.datagrams.state)
     assert.is_true(ids.datagrams.inputBytes >= 4)
     assert.equal(200, (a:ask("DELETE", "/connections/" .. ids.front.sid)))
-    silent:set_deadline(task.now() + 5000)
+    silent:set_deadline(task.now() + 20000)
     local _, err = silent:read(10)
     assert.not_equal("timeout", err.code)
     assert.equal(200, (a:ask("DELETE", "/connections/" .. ids.datagrams.sid)))
@@ -218,12 +218,12 @@ api:]]):format(udp, echo:getsockname().port))))
     end)
     local s = tunnel(port, target)
     assert.equal(200, (a:ask("POST", "/services/front/drain")))
-    assert.is_nil(stream.dial("127.0.0.1:" .. port, nil, task.now() + 5000))
+    assert.is_nil(stream.dial("127.0.0.1:" .. port, nil, task.now() + 20000))
     assert.same({ state = "closed", drained = true }, select(2, a:json("GET", "/config/services/front")).data.status)
     assert(s:write "still here\n")
     assert.equal("still here\n", s:read_until("\n", 100))
     assert.equal(200, (a:ask("POST", "/config/reload")))
-    assert.is_nil(stream.dial("127.0.0.1:" .. port, nil, task.now() + 5000))
+    assert.is_nil(stream.dial("127.0.0.1:" .. port, nil, task.now() + 20000))
     assert.equal(200, (a:ask("POST", "/services/front/undrain")))
     tunnel(port, target):close()
     assert.equal("ready", select(2, a:json("GET", "/config/services/front")).data.status.state)
@@ -244,7 +244,7 @@ chains:
     local _, before = a:json("GET", "/nodes")
     assert.same({ hop = "mine", name = "gone", addr = "127.0.0.1:1", connector = "socks5", dialer = "tcp",
       failed = false, fails = 0 }, before.data.list[1])
-    local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 5000))
+    local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 20000))
     s:write "CONNECT a.test:1 HTTP/1.1\r\nProxy-Authorization: Basic YW5uOnB3\r\n\r\n"
     s:read_until("\r\n\r\n", 4096)
     local _, after = a:json("GET", "/nodes")

@@ -49,7 +49,7 @@ end
 
 -- One tunnel, one line there and back.  @return true | nil, why
 local function round(front, target)
-  local s, err = stream.dial("127.0.0.1:" .. front, nil, task.now() + 5000)
+  local s, err = stream.dial("127.0.0.1:" .. front, nil, task.now() + 20000)
   if not s then
     return nil, tostring(err)
   end
@@ -74,7 +74,7 @@ describe("the Web API", function()
       s:close()
     end)
     local over, rounds, failed, running = false, 0, {}, 4
-    local long = assert(stream.dial("127.0.0.1:" .. front, nil, task.now() + 5000))
+    local long = assert(stream.dial("127.0.0.1:" .. front, nil, task.now() + 20000))
     long:write(("CONNECT %s HTTP/1.1\r\n\r\n"):format(target))
     long:read_until("\r\n\r\n", 4096)
     for _ = 1, running do

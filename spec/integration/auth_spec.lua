@@ -20,7 +20,7 @@ end
 
 -- The status of a request through the proxy, by credentials or none.
 local function ask(p, index, credentials)
-  local s = assert(stream.dial("127.0.0.1:" .. p:port(index), nil, task.now() + 5000))
+  local s = assert(stream.dial("127.0.0.1:" .. p:port(index), nil, task.now() + 20000))
   s:set_deadline(task.now() + 20000)
   s:write("GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: 127.0.0.1:1\r\n", credentials
     and "Proxy-Authorization: Basic " .. base64.encode(credentials) .. "\r\n" or "", "\r\n")

@@ -9,7 +9,7 @@ local proxy = require "spec.helpers.proxy"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
-local LIMIT_MS = 10000
+local LIMIT_MS = 20000
 
 -- An origin whose answers `respond(request, n)` makes; counts.
 local function origin(respond)

@@ -13,7 +13,7 @@ local CONNECT = { ":method", "CONNECT", ":authority", "a:1" }
 local function session(port, options)
   options = options or {}
   options.client = true
-  return h2.start(assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 5000)), options)
+  return h2.start(assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 20000)), options)
 end
 
 local function open(client, fields)
@@ -21,7 +21,7 @@ local function open(client, fields)
   if not s then
     return nil, err
   end
-  s:set_deadline(task.now() + 5000)
+  s:set_deadline(task.now() + 20000)
   local headers
   headers, err = h2.headers(s)
   if not headers or headers[":status"] ~= "200" then
@@ -197,7 +197,7 @@ admissions: [{name: a, matchers: [192.0.2.66]}]
     local far = proxy.start { "-L", "tcp+h2c://127.0.0.1:0/" .. where }
     local slow
     slow, stop = server.accept(function(near)
-      local there = assert(stream.dial("127.0.0.1:" .. far:port(1), nil, task.now() + 5000))
+      local there = assert(stream.dial("127.0.0.1:" .. far:port(1), nil, task.now() + 20000))
       task.spawn(delay, near, there, 50)
       delay(there, near, 50)
       near:close()
@@ -205,7 +205,7 @@ admissions: [{name: a, matchers: [192.0.2.66]}]
     end)
     stops[#stops + 1] = stop
     local p = proxy.start { "-L", "tcp://127.0.0.1:0/192.0.2.1:1", "-F", "forward+h2c://" .. slow }
-    local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 5000))
+    local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 20000))
     s:set_deadline(task.now() + 40000)
     local began, got = task.now(), 0
     repeat
@@ -262,7 +262,7 @@ admissions: [{name: a, matchers: [192.0.2.66]}]
     local p = proxy.start { "-L", "tcp+h2c://127.0.0.1:0/" .. echo() }
     local good = session(p:port(1))
     local s = assert(open(good))
-    local bad = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 5000))
+    local bad = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 20000))
     bad:set_deadline(task.now() + 10000)
     task.spawn(function()
       bad:write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", ("\0\0\8\6\0\0\0\0\00012345678"):rep(50000))

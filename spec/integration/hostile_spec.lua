@@ -77,7 +77,7 @@ local function deflated(size)
 end
 
 local function encrypted(s)
-  return assert(tls.connect(s, {}, "localhost", task.now() + 5000))
+  return assert(tls.connect(s, {}, "localhost", task.now() + 20000))
 end
 
 -- name, the transport, what is done to a stream, whether the attacker is cut

@@ -29,12 +29,12 @@ local function echo(s)
 end
 
 local function dial(p, index)
-  return assert(stream.dial("127.0.0.1:" .. p:port(index), nil, task.now() + 5000))
+  return assert(stream.dial("127.0.0.1:" .. p:port(index), nil, task.now() + 20000))
 end
 
 -- Does the connection live?  It is closed when not.
 local function alive(client)
-  client:set_deadline(task.now() + 5000)
+  client:set_deadline(task.now() + 20000)
   if client:write "x" and client:read() == "x" then
     client:set_deadline(nil)
     return true
@@ -294,7 +294,7 @@ quotas:
     programs.file(path:match "^(.*)/", "config.yaml", (read(path):gsub("limit: 1MB", "limit: 20MB")))
     p:kill "sighup"
     for _, client in ipairs(parked) do
-      client:set_deadline(task.now() + 5000)
+      client:set_deadline(task.now() + 20000)
       assert.equal("x", client:read()) -- those that waited are served now
       client:close()
     end
@@ -319,7 +319,7 @@ quotas:
     assert.equal("timeout", select(2, parked:read()).code)
     programs.file(path:match "^(.*)/", "config.yaml", (read(path):gsub("quotas: %[ q %]", ""):gsub("quotas:.*", "")))
     p:kill "sighup"
-    parked:set_deadline(task.now() + 5000)
+    parked:set_deadline(task.now() + 20000)
     assert.equal("x", parked:read())
     parked:close()
     first:close()

@@ -11,7 +11,7 @@ local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 local uv = require "luv"
 
-local LIMIT_MS = 5000
+local LIMIT_MS = 20000
 local KEYS = {
   "node", "service", "labels", "network", "remote", "local", "client", "src", "dst", "host", "proto", "clientIP",
   "clientID", "http", "route", "inputBytes", "outputBytes", "redirect", "err", "sid", "duration", "time",

@@ -15,7 +15,7 @@ local GROWTH_KIB = 160 * 1024
 local p, socket
 
 local function client()
-  local s = assert(stream.dial("unix:" .. socket, nil, task.now() + 5000))
+  local s = assert(stream.dial("unix:" .. socket, nil, task.now() + 20000))
   s:set_deadline(task.now() + 60000)
   return s, function(request)
     assert(s:write(cjson.encode(request) .. "\n"))
@@ -83,7 +83,7 @@ describe("the REPL beside traffic", function()
     p = proxy.start { "-L", "http://127.0.0.1:0", "-repl", socket }
     local target = plane.echo()
     local function tunnel()
-      local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 5000))
+      local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 20000))
       s:set_deadline(task.now() + 10000)
       s:write(("CONNECT %s HTTP/1.1\r\n\r\n"):format(target))
       assert(s:read_until("\r\n\r\n", 4096))

@@ -12,7 +12,7 @@ local function echoes(where, text)
   if not s then
     return false
   end
-  s:set_deadline(task.now() + 5000)
+  s:set_deadline(task.now() + 20000)
   s:write(text)
   local same = s:read_exact(#text) == text
   s:close()

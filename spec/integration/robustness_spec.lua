@@ -14,7 +14,7 @@ local SLACK = 4 -- descriptors the process may hold more than at first: pooled p
 local function settles(p, base)
   helpers.eventually(function()
     return p:descriptors() <= base + SLACK
-  end, ("descriptors stay at %d, %d at first"):format(p:descriptors(), base), 20)
+  end, ("descriptors stay at %d, %d at first"):format(p:descriptors(), base), 40)
 end
 
 -- A first use, so that what is made once is made.
@@ -139,7 +139,7 @@ describe("robustness", function()
       local bytes = s:read_exact(5)
       s:close()
       return bytes == "alive"
-    end, "it does not recover", 20)
+    end, "it does not recover", 40)
     local answer
     helpers.eventually(function() -- a worker that had no trouble may have accepted before the other one is ready
       answer = select(2, api.new("http://127.0.0.1:" .. port):json("GET", "/config/services/service-0"))

@@ -37,7 +37,7 @@ end
 
 local function shouted(p)
   local s = assert(stream.dial("127.0.0.1:" .. p:port(1)))
-  s:set_deadline(task.now() + 5000)
+  s:set_deadline(task.now() + 20000)
   s:write "ahoy\n"
   local line = s:read_until("\n", 100)
   s:close()

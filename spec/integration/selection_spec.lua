@@ -10,7 +10,7 @@ local redis_server = require "spec.helpers.redis"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 
-local LIMIT_MS = 10000
+local LIMIT_MS = 20000
 
 local folder
 
@@ -158,6 +158,9 @@ chains: [{name: a, hops: [{name: ha, nodes: [%s]}]}, {name: b, hops: [{name: hb,
       return select(2, p:log():gsub("chain a of service s is up", "")) == 2
     end)
     assert.is_true(works(p))
+    helpers.eventually(function()
+      return count(a) > 0
+    end, "the chain that is up again is not used")
     assert.same(1, count(b))
   end))
 

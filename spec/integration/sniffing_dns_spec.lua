@@ -53,7 +53,7 @@ end
 
 -- Ask over a stream.  @return the answer, taken apart | nil, err
 local function ask(s, name)
-  s:set_deadline(task.now() + 5000)
+  s:set_deadline(task.now() + 20000)
   s:write(framed((native.query { name = name, type = "A" })))
   local length, err = s:read_exact(2)
   if not length then
@@ -93,7 +93,7 @@ describe("sniffing of DNS", function()
             file:close()
           end
           return #list >= count
-        end, "no record", 5)
+        end, "no record")
         return list
       end, { corp = corp, world = world, other = address })
       proxy.stop_all()
@@ -142,7 +142,7 @@ describe("sniffing of DNS", function()
     for _, name in ipairs { "silent.test", "a.test", "b.test" } do
       e:send((native.query { name = name, type = "A" }))
     end
-    e:set_deadline(task.now() + 5000)
+    e:set_deadline(task.now() + 20000)
     assert(e:recv())
     assert(e:recv())
     e:close()
@@ -210,7 +210,7 @@ describe("sniffing of DNS", function()
     s:write("\5\1\0\1\127\0\0\1", port_bytes(address))
     s:read_exact(10)
     local odd = "\0\18ab\1\0\0\1\0\0\0\0\0\0\63xxxxx"
-    s:set_deadline(task.now() + 5000)
+    s:set_deadline(task.now() + 20000)
     s:write(odd)
     assert.equal(odd, s:read_exact(#odd))
     s:close()

@@ -10,7 +10,7 @@ local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 local tls = require "spec.helpers.tls"
 
-local LIMIT_MS = 8000
+local LIMIT_MS = 20000
 
 local function read(path)
   local file = io.open(path, "rb")

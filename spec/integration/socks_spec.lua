@@ -13,7 +13,7 @@ local own, stop_all, test, tcp_echo, udp_echo =
 
 local function exchange(port)
   local socket = own(assert(packet.udp { connect = "127.0.0.1:" .. port }))
-  socket:set_deadline(task.now() + 5000)
+  socket:set_deadline(task.now() + 20000)
   for _, size in ipairs { 1, 100, 1400, 4000 } do
     local data = ("%d "):format(size):rep(size):sub(1, size)
     assert(socket:send(data))
@@ -67,11 +67,11 @@ describe("bind", function()
       local block = ("tide"):rep(100000)
       for _ = 1, 5 do
         local peer = own(assert(stream.dial(bound:address())))
-        local got, from = assert(bound:accept(task.now() + 5000))
+        local got, from = assert(bound:accept(task.now() + 20000))
         own(got)
         assert.equal(peer:local_address(), from)
         task.spawn(function() peer:write(block) end)
-        got:set_deadline(task.now() + 5000)
+        got:set_deadline(task.now() + 20000)
         assert.is_true(block == got:read_exact(#block))
       end
       bound:close()
@@ -93,7 +93,7 @@ describe("auto", function()
       { ("CONNECT 127.0.0.1:%d HTTP/1.1\r\n\r\n"):format(port), "^HTTP/1%.1 200 ", 15 },
     } do
       local client = own(assert(stream.dial("127.0.0.1:" .. p:port(1))))
-      client:set_deadline(task.now() + 5000)
+      client:set_deadline(task.now() + 20000)
       for byte in case[1]:gmatch "." do
         client:write(byte)
         helpers.pass()
@@ -110,7 +110,7 @@ describe("auto", function()
   it("has nowhere to send TLS that names no server", test(function()
     local p = proxy.start { "-L", "auto://127.0.0.1:0" }
     local client = own(assert(stream.dial("127.0.0.1:" .. p:port(1))))
-    client:set_deadline(task.now() + 5000)
+    client:set_deadline(task.now() + 20000)
     client:write "\22\3\1\0\4\1\0\0\0"
     assert.is_nil((client:read()))
   end))

@@ -19,7 +19,7 @@ local function escaped(text)
 end
 
 local function dial(port)
-  local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 5000))
+  local s = assert(stream.dial("127.0.0.1:" .. port, nil, task.now() + 20000))
   s:set_deadline(task.now() + 20000)
   return s
 end

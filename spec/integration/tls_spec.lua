@@ -12,15 +12,15 @@ local tls = require "tidegate.native.tls"
 -- A ClientHello as a real client makes it
 local function client_hello(context)
   local a, b = stream.pair()
-  local ended = helpers.spawn(tls.client, b, context, "localhost", task.now() + 200)
+  local ended = helpers.spawn(tls.client, b, context, "localhost", task.now() + 10000)
   local hello = a:read()
-  ended()
   a:close()
+  ended()
   return hello
 end
 
 local function dial(address)
-  return assert(stream.dial(address, nil, task.now() + 5000))
+  return assert(stream.dial(address, nil, task.now() + 20000))
 end
 
 -- What bad clients do, each with a fresh connection
@@ -46,7 +46,7 @@ local function mischief(context)
       s:read()
     end,
     function(s)
-      local t = assert(tls.client(s, context, "localhost", task.now() + 5000))
+      local t = assert(tls.client(s, context, "localhost", task.now() + 20000))
       t:write "CONNECT 127.0.0.1:1 HTTP/1.1\r\n"
       t:close()
     end,
@@ -100,11 +100,11 @@ describe("tls service", function()
       one.cert, two.cert, one.key, two.key) }
     local context = fixture.client_context { verify = "full", ca = authority.cert }
     for name, cn in pairs { ["one.test"] = "one.test", ["x.two.test"] = "two" } do
-      local s = assert(tls.client(dial(p:address(1)), context, name, task.now() + 5000))
+      local s = assert(tls.client(dial(p:address(1)), context, name, task.now() + 20000))
       assert.equal(cn, tls.info(s).peer_cn)
       s:close()
     end
-    local s, err = tls.client(dial(p:address(1)), context, "three.test", task.now() + 5000)
+    local s, err = tls.client(dial(p:address(1)), context, "three.test", task.now() + 20000)
     assert.is_nil(s)
     assert.matches("hostname mismatch", tostring(err))
   end))

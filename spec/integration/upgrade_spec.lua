@@ -15,11 +15,11 @@ local function forward(name, addr, target)
 end
 
 local function greeting(address)
-  local s, err = stream.dial(address, nil, task.now() + 5000)
+  local s, err = stream.dial(address, nil, task.now() + 20000)
   if not s then
     return nil, tostring(err)
   end
-  s:set_deadline(task.now() + 5000)
+  s:set_deadline(task.now() + 20000)
   local text
   text, err = s:read()
   s:close()
@@ -145,7 +145,7 @@ services:
     end
     pcall(helpers.eventually, function()
       return heard == sent
-    end, nil, 5)
+    end, nil, 30)
     assert.equal(sent, heard)
     assert.equal(0, result.code, result.stderr)
     assert.equal(0, doubled)

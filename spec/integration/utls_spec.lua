@@ -45,7 +45,7 @@ describe("utls", function()
     local near = proxy.start { "-L", "tcp://127.0.0.1:0/" .. address, "-F",
       ("relay+utls://127.0.0.1:%d?fingerprint=chrome"):format(far:port(1)) }
     local s = assert(stream.dial("127.0.0.1:" .. near:port(1)))
-    s:set_deadline(task.now() + 5000)
+    s:set_deadline(task.now() + 20000)
     s:write "hello"
     assert.equal("hello", s:read_exact(5))
     s:close()

@@ -187,7 +187,7 @@ describe("file", function()
 
     start()
     local s = assert(stream.dial("127.0.0.1:" .. p:port(1)))
-    s:set_deadline(task.now() + 5000)
+    s:set_deadline(task.now() + 20000)
     for _ = 1, 3 do
       s:write "GET /a.txt HTTP/1.1\r\nHost: a\r\n\r\n"
       assert.truthy(s:read_until("\r\n\r\n", 2000):find "^HTTP/1.1 200 OK")

@@ -252,7 +252,7 @@ services:
         "--dump-dom", ("https://localhost:%d/hello.html"):format(web.https),
       }, { seconds = 60 })
       assert.matches("hello from the origin", page.stdout, 1, true)
-      assert.matches("localhost:" .. web.https, p:log(), 1, true)
+      p:logged("localhost:" .. web.https, true)
       assert.equal("HTTP/1.1 127.0.0.1\n", curl { "--proxy-insecure", "-x", "https://127.0.0.1:" .. p:port(1),
         ("http://127.0.0.1:%d/whoami"):format(web.http) })
       assert.equal("HTTP/2.0 localhost\n", curl { "--proxy-insecure", "-k", "-x",

@@ -20,7 +20,7 @@ end
 
 -- Does the proxy let somebody in?  The target is one where nobody listens.
 local function admits(p, user, password)
-  local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 5000))
+  local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 20000))
   s:set_deadline(task.now() + 10000)
   s:write(("GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: 127.0.0.1:1\r\nProxy-Authorization: Basic %s\r\n\r\n")
     :format(base64.encode(user .. ":" .. password)))
@@ -108,6 +108,7 @@ describe("loaders", function()
     c:call("HSET", "users", "cleo", "c")
     comes_to_admit(p, "cleo", "c")
     assert.is_false(admits(p, "ann", "a # b"))
+    p:logged("the source redis works again", true)
     assert.equal(1, count(p:log(), "the source redis works again"))
     c:close()
   end))

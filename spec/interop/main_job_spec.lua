@@ -58,7 +58,7 @@ describe("main job", function()
         "--dump-dom", ("https://localhost:%d/hello.html"):format(web.https),
       }, { seconds = 60 })
       assert.matches("hello from the origin", page.stdout, 1, true)
-      assert.matches("localhost:" .. web.https, p:log(), 1, true)
+      p:logged("localhost:" .. web.https, true)
     end))
   end
 

@@ -15,7 +15,7 @@ local in_task = helpers.task
 
 -- The status of a request through the proxy; nil when the connection is not admitted.
 local function ask(p, target, credentials)
-  local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 5000))
+  local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 20000))
   s:set_deadline(task.now() + 10000)
   s:write(("GET http://%s/ HTTP/1.1\r\nHost: %s\r\nProxy-Authorization: Basic %s\r\n\r\n")
     :format(target, target, base64.encode(credentials)))
@@ -115,7 +115,7 @@ chains: [ { name: c, hops: [ { name: hop, plugin: %s } ] } ]
 ]]):format(part "hosts", part "limiter", part "observer", part "recorder", part "resolver", part "hop")
       local p = proxy.start({ "-C", programs.file(programs.folder(), "c.yaml", config) }, { services = 3 })
       local function through(index, target)
-        local s = assert(stream.dial("127.0.0.1:" .. p:port(index), nil, task.now() + 5000))
+        local s = assert(stream.dial("127.0.0.1:" .. p:port(index), nil, task.now() + 20000))
         s:set_deadline(task.now() + 10000)
         s:write(("GET http://%s/ HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"):format(target, target))
         local line = s:read_until("\r\n", 1000)
@@ -179,7 +179,7 @@ services:
   listener: { type: tls, tls: { certFile: @/ca.pem, keyFile: @/ca.key, caFile: @/ca.pem } }
 authers: [ { name: a, plugin: { type: %s, addr: '%s' } } ]
 ]]):gsub("@", folder):format(config.type, config.addr)) }, { services = 1 })
-      local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 5000))
+      local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 20000))
       s = assert(tls.connect(s, { certFile = folder .. "/ann.pem", keyFile = folder .. "/ann.key" }, "x.test"))
       s:set_deadline(task.now() + 10000)
       s:write("GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic ",

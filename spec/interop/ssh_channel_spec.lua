@@ -137,8 +137,8 @@ describe("SSH", function()
       helpers.eventually(function()
         return peer.stdout:find "closed"
       end, "the server still holds the channel")
-      local s = assert(open(session, task.now() + 5000))
-      s:set_deadline(task.now() + 5000)
+      local s = assert(open(session, task.now() + 20000))
+      s:set_deadline(task.now() + 20000)
       s:write "there and back"
       assert.equal("there and back", s:read_exact(14))
       session:close() -- with a channel open, and one asked for
@@ -149,7 +149,7 @@ describe("SSH", function()
       local port = paramiko(echo():match "%d+$", 0.3)
       local session = session_to("127.0.0.1:" .. port)
       local wait = helpers.spawn(function()
-        return { open(session, task.now() + 5000) }
+        return { open(session, task.now() + 20000) }
       end)
       task.sleep(0.05)
       session:close()

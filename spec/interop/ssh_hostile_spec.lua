@@ -37,7 +37,7 @@ describe("SSH servers and odd clients", function()
   end))
 
   local function dial(index)
-    local s = assert(stream.dial("127.0.0.1:" .. p:port(index), nil, task.now() + 5000))
+    local s = assert(stream.dial("127.0.0.1:" .. p:port(index), nil, task.now() + 20000))
     s:set_deadline(task.now() + 10000)
     return s
   end

@@ -61,7 +61,7 @@ end
 
 -- Send a line and half-close; → all that comes back
 local function converse(address, text)
-  local s = assert(stream.dial(address, nil, task.now() + 5000))
+  local s = assert(stream.dial(address, nil, task.now() + 20000))
   s:set_deadline(task.now() + 10000)
   assert(s:write(text))
   local parts = {}

@@ -13,7 +13,7 @@ local terminals = require "spec.helpers.terminal"
 local p, socket, folder, target
 
 local function tunnel(bytes)
-  local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 5000))
+  local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 20000))
   s:set_deadline(task.now() + 20000)
   s:write(("CONNECT %s HTTP/1.1\r\n\r\n"):format(target))
   s:read_until("\r\n\r\n", 4096)

@@ -54,14 +54,14 @@ local function server(answer)
       s:write(answer)
       s:close()
     else
-      task.sleep(0.5)
+      s:read() -- until they give up
       s:close()
     end
   end), requests
 end
 
 local function http(address, fields)
-  local config = { type = "http", addr = address, interval = 60, timeout = 0.2 }
+  local config = { type = "http", addr = address, interval = 60, timeout = 1 }
   for key, value in pairs(fields or {}) do
     config[key] = value
   end
@@ -163,7 +163,7 @@ describe("probe", function()
       local began = task.now()
       local node = probed(http("name.example:80", row[3]), { addr = address })
       assert.same(row[4], settled(node) and true)
-      assert.is_true(task.now() - began < 450) -- the timeout covers everything
+      assert.is_true(task.now() - began < 1900) -- the timeout covers everything
       plane.cleanup()
       task.sleep(0.01)
     end))
@@ -185,13 +185,13 @@ describe("probe", function()
     { "exit 0", true },
     { "exit 3", false, "ended with 3" },
     { "kill -9 $$", false, "died of signal 9" },
-    { "sleep 5 & sleep 5", false, "killed at the timeout" },
+    { "sleep 60 & sleep 60", false, "killed at the timeout", 0.2 },
   } do
     it("runs the command " .. row[1], helpers.task(function()
       local began = task.now()
-      local node = probed { type = "cmd", command = row[1], interval = 60, timeout = 0.2 }
+      local node = probed { type = "cmd", command = row[1], interval = 60, timeout = row[4] or 20 }
       assert.same(row[2], settled(node) and true)
-      assert.is_true(task.now() - began < 2000)
+      assert.is_true(task.now() - began < 30000)
       if row[3] then
         assert.is_truthy(lines[1]:find(row[3], 1, true), lines[1])
       end
@@ -288,9 +288,12 @@ describe("probe", function()
     end)
     generation()
     first:close()
-    local before = count
+    local before, began = count, task.now()
     task.sleep(0.2)
-    assert.is_true(count > before and count - before <= 6)
+    helpers.eventually(function()
+      return count > before
+    end)
+    assert.is_true(count - before <= (task.now() - began) / 50 + 2) -- two of them would ask twice as often
     assert.same(1, #lines)
     plane.cleanup()
   end))

@@ -179,7 +179,7 @@ describe("chain router", function()
       end,
     })
     local mute = plane.accept(function(s)
-      task.sleep(1)
+      s:read()
       s:close()
     end)
     local began = task.now()
@@ -187,7 +187,7 @@ describe("chain router", function()
       hop_of(mute, "silent", "tcp"),
     }, { metadata = { dialTimeout = "100ms" } })
     assert.same("timeout", err.code)
-    assert.is_true(task.now() - began < 800)
+    assert.is_true(task.now() - began < 5000)
   end))
 
   it("rejects through the direct connector", helpers.task(function()

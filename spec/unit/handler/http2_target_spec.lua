@@ -8,7 +8,7 @@ local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
 local tls = require "spec.helpers.tls"
 
-local LIMIT_MS = 10000
+local LIMIT_MS = 20000
 local V2 = { ["http.version"] = "2" }
 
 -- A target: `serve(stream, header, session)` runs for each request.
@@ -553,7 +553,7 @@ describe("target that speaks HTTP/2", function()
     local asked = 0
     local address = target(function(s)
       asked = asked + 1
-      s:set_deadline(task.now() + 5000)
+      s:set_deadline(task.now() + 20000)
       s:read(1) -- its end
       s:read(1)
       task.sleep(0.6)

@@ -275,7 +275,7 @@ describe("handler http: credentials", function()
       fd = assert(listener.open("127.0.0.1:0", "stream", 1))[1]
       address = listener.address(fd)
       door = listener.accept(fd, function(s)
-        s:set_deadline(task.now() + 2000)
+        s:set_deadline(task.now() + 10000)
         local seen = http.read_head(s)
         s:write(answer)
         s:shutdown()
@@ -283,7 +283,7 @@ describe("handler http: credentials", function()
         s:read()
         s:close()
       end)
-      return function() return accepted:wait(task.now() + 2000) end
+      return function() return accepted:wait(task.now() + 10000) end
     end
 
     after_each(function()

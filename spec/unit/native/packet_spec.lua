@@ -192,8 +192,8 @@ describe("packet.over_stream", function()
     end
     local b = assert(packet.over_stream(far, "u16"))
     local count, last = 0, 0
-    b:set_deadline(task.now() + 500)
     while true do
+      b:set_deadline(task.now() + 500)
       local bytes = b:recv()
       if not bytes then
         break
@@ -354,14 +354,14 @@ describe("packet.listen", function()
   end))
 
   it("ends a silent session between one and two ttl", helpers.task(function()
-    local s = serve { ttl = 40, keepalive = true }
+    local s = serve { ttl = 200, keepalive = true }
     local a = client(s)
     local begin = task.now()
     a:send "x"
     helpers.eventually(function() return #s.seen == 1 end)
     assert.equal("x", (s.seen[1]:recv()))
     assert.equal("eof", select(2, s.seen[1]:recv()).code)
-    assert.is_true(task.now() - begin >= 36)
+    assert.is_true(task.now() - begin >= 190)
     assert.equal(0, s.table:count())
     assert.is_true(s.seen[1]:send "too late")
     a:send "again"
@@ -471,7 +471,7 @@ describe("packet.split", function()
     far:send("three", "[2001:db8::1]:1000")
     far:send("four", "192.0.2.1:1000")
     while #arrived < 3 do
-      waiting:wait(task.now() + 2000)
+      waiting:wait(task.now() + 10000)
     end
     assert.equal(3, sessions:count())
     assert.equal("192.0.2.1:1000", arrived[1]:remote_address())
@@ -484,7 +484,7 @@ describe("packet.split", function()
     assert.equal("[2001:db8::1]:1000", from)
     far:close()
     while not over.err do
-      waiting:wait(task.now() + 2000)
+      waiting:wait(task.now() + 10000)
     end
     assert.equal("eof", over.err.code)
     sessions:close()
@@ -503,7 +503,7 @@ describe("packet.split", function()
     end
     far:send("last", "192.0.2.1:1")
     while #arrived < 2 do
-      waiting:wait(task.now() + 2000)
+      waiting:wait(task.now() + 10000)
     end
     assert.equal("long", (arrived[1]:recv()))
     assert.equal("last", (arrived[1]:recv()))
@@ -527,7 +527,7 @@ describe("packet.split", function()
       over:wake(err)
     end))
     far:write "\0\4\255\9\1\2\3\4\0\1oops"
-    assert.equal("protocol", over:wait(task.now() + 2000).code)
+    assert.equal("protocol", over:wait(task.now() + 10000).code)
     assert.equal(0, sessions:count())
     far:close()
   end))
@@ -544,7 +544,7 @@ describe("packet.split", function()
     local frames = assert(packet.over_stream(far, "udptun"))
     frames:send("one", "192.0.2.1:1000")
     frames:send("two", "192.0.2.2:1000")
-    assert.equal("a datagram", done:wait(task.now() + 2000))
+    assert.equal("a datagram", done:wait(task.now() + 10000))
     frames:close()
   end))
 
@@ -685,7 +685,7 @@ describe("packet.relay", function()
       assert.equal(#text, #c:recv())
     end
     sessions:close()
-    over:wait(task.now() + 2000)
+    over:wait(task.now() + 10000)
     assert.same({ ">3", "<3", ">0", "<0", "over" }, seen) -- long ones are nobody's concern
     c:close()
     e:close()
@@ -715,7 +715,7 @@ describe("packet.relay", function()
     local address = nobody:local_address()
     nobody:close()
     local endpoint = assert(packet.udp { connect = address, strict = true })
-    endpoint:set_deadline(task.now() + 5000)
+    endpoint:set_deadline(task.now() + 20000)
     assert(endpoint:send "x")
     local _, err = endpoint:recv()
     assert.same("refused", err.code)

@@ -81,7 +81,7 @@ describe("urgent data", function()
       end
     end
     assert.is_true(relay.stats() > before)
-    upstream:set_deadline(task.now() + 5000)
+    upstream:set_deadline(task.now() + 20000)
     for _ = 1, 20 do
       ffi.C.send(fd, "abc", 3, 0)
       ffi.C.send(fd, "!", 1, MSG_OOB)

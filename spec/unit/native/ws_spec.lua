@@ -4,6 +4,7 @@ local helpers = require "spec.helpers"
 local relay = require "tidegate.native.relay"
 local stream = require "tidegate.native.stream"
 local task = require "tidegate.native.task"
+local uv = require "luv"
 local ws = require "tidegate.native.ws"
 
 -- Both ends, over one in-memory pair.
@@ -158,17 +159,29 @@ describe("websocket", function()
     local reading = helpers.spawn(c.read, c)
     assert.equal("\137\128", raw:read_exact(6):sub(1, 2))
     raw:write "\138\0"
-    local _, err = reading(5000)
+    local _, err = reading(20000)
     assert.equal("timeout", err.code)
     c:close()
     raw:close()
   end))
 
+  it("asks a peer again before it gives it up, when it did not run itself for long", helpers.task(function()
+    local c, raw = client { keepalive = 0.1 }
+    local reading = helpers.spawn(c.read, c)
+    helpers.pass()
+    uv.sleep(300)
+    assert.equal("\137\128", raw:read_exact(6):sub(1, 2))
+    raw:write "\138\0\130\10still here"
+    assert.equal("still here", reading())
+    c:close()
+    raw:close()
+  end))
+
   it("keeps a peer that answers", helpers.task(function()
-    local c, s = joined { keepalive = 0.02 }
+    local c, s = joined { keepalive = 0.3 }
     local reading = helpers.spawn(s.read, s)
     local answer = helpers.spawn(c.read, c)
-    task.sleep(0.2)
+    task.sleep(1)
     c:write "still here"
     assert.equal("still here", reading())
     s:write "yes"

@@ -124,7 +124,7 @@ describe("net.dns", function()
   for what, case in pairs {
     ["is silent by UDP"] = { function() end, "", "timeout" },
     ["is silent by TCP"] = { function()
-      task.sleep(2)
+      task.sleep(6)
     end, "tcp://", "timeout" },
     ["answers garbage by UDP"] = { function(query)
       return string.char(math.floor(query.id / 256), query.id % 256) .. "garbage"
@@ -151,7 +151,7 @@ describe("net.dns", function()
       local answer, err = ask(case[2] .. server.address, { timeout = 0.6 })
       assert.same({ nil, case[3] }, { answer, err.code })
       assert.is_truthy(tostring(err):find(server.address, 1, true))
-      assert.is_true(task.now() - begun < 1500)
+      assert.is_true(task.now() - begun < 4500)
       server.close()
     end))
   end

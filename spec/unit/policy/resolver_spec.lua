@@ -254,11 +254,11 @@ describe("resolver", function()
     end))
 
     it("gives old answers at once and refreshes them behind, with async", test(function()
-      local n = 0
+      local n, gate = 0, task.waiter()
       local server = fake.server(function(query)
         n = n + 1
-        if n > 1 then
-          task.sleep(0.1)
+        if n == 2 then
+          gate:wait(task.now() + 10000)
         end
         return { answers = fake.records(query.questions[1].name, { "192.0.2." .. n }, 0) }
       end)
@@ -267,6 +267,7 @@ describe("resolver", function()
       for _ = 1, 5 do
         assert.same({ "192.0.2.1" }, resolve(r))
       end
+      gate:wake()
       helpers.eventually(function()
         return n == 2 and r.refreshing == 0
       end)
@@ -341,20 +342,20 @@ describe("resolver", function()
     end))
 
     it("does not ask it for the other family", test(function()
-      local r = of { addr = fake.server(function() end).address, timeout = 0.3 }
+      local r = of { addr = fake.server(function() end).address, timeout = 1 }
       local begun = task.now()
       local ips, err = resolve(r)
       assert.same({ nil, "timeout" }, { ips, err.code })
-      assert.is_true(task.now() - begun < 550)
+      assert.is_true(task.now() - begun < 1900)
     end))
 
     it("keeps to the caller's deadline", test(function()
       local server = fake.server(function() end)
-      local r = of { addr = server.address, timeout = 1 }
+      local r = of { addr = server.address, timeout = 10 }
       local begun = task.now()
       local _, err = r:resolve(nil, "ip", "a.example", task.now() + 100)
       assert.same("timeout", err.code)
-      assert.is_true(task.now() - begun < 500)
+      assert.is_true(task.now() - begun < 5000)
     end))
   end)
 
@@ -362,7 +363,7 @@ describe("resolver", function()
     local function parallel(...)
       local list = {}
       for i, address in ipairs { ... } do
-        list[i] = { addr = address, timeout = 1 }
+        list[i] = { addr = address, timeout = 10 }
       end
       return make { name = "r", parallel = true, nameservers = list }
     end
@@ -371,7 +372,7 @@ describe("resolver", function()
       local silent, good = fake.server(function() end), fake.zone(BOTH)
       local begun = task.now()
       assert.same({ "192.0.2.1" }, resolve(parallel(silent.address, fake.zone({}).address, good.address)))
-      assert.is_true(task.now() - begun < 500)
+      assert.is_true(task.now() - begun < 5000)
     end))
 
     it("fails when all have failed", test(function()

@@ -23,7 +23,7 @@ end
 
 local function echoes(service)
   local client = plane.client(service)
-  client:set_deadline(task.now() + 5000)
+  client:set_deadline(task.now() + 20000)
   client:write "x"
   local answer = client:read()
   client:close()

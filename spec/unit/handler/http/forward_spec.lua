@@ -361,11 +361,11 @@ describe("handler http: forwarding", function()
     end))
 
     it("counts the wait from the end of the upload", helpers.task(function()
-      start { readTimeout = "40ms" }
+      start { readTimeout = "500ms" }
       client:write("PUT http://example.com/ HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
       http.read_head(origin(1))
       for byte in ("body"):gmatch "." do
-        task.sleep(0.03)
+        task.sleep(0.2)
         client:write(byte)
       end
       assert.equal("body", origin(1):read_exact(4))

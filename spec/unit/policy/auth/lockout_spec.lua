@@ -25,7 +25,7 @@ end
 describe("policy.auth's lockout", function()
   it("shuts one user from one address out after some failures, for a while", in_task(function()
     local said = {}
-    local auther = people({ failures = 3, window = 60, duration = 0.15 }, { warn = function(_, text)
+    local auther = people({ failures = 3, window = 60, duration = 2 }, { warn = function(_, text)
       said[#said + 1] = text
     end })
     for _ = 1, 3 do
@@ -36,7 +36,7 @@ describe("policy.auth's lockout", function()
     assert.matches("locked out", why)
     assert.equal("b", try(auther, "192.0.2.1", "b", "right"))
     assert.equal("a", try(auther, "192.0.2.2", "a", "right"))
-    assert.same({ 'user "a" from 192.0.2.1 is locked out for 0.15s after 3 failures' }, said)
+    assert.same({ 'user "a" from 192.0.2.1 is locked out for 2s after 3 failures' }, said)
     helpers.eventually(function()
       return try(auther, "192.0.2.1", "a", "right") == "a"
     end)
@@ -70,14 +70,12 @@ describe("policy.auth's lockout", function()
   end))
 
   it("makes failures slow", in_task(function()
-    local auther = people { failures = 0, delay = 0.1 }
+    local auther = people { failures = 0, delay = 1 }
     local before = task.now()
     assert.equal("a", try(auther, "192.0.2.1", "a", "right"))
-    assert.truthy(task.now() - before < 50)
-    for _ = 1, 2 do
-      assert.is_nil((try(auther, "192.0.2.1", "a", "wrong")))
-    end
-    assert.truthy(task.now() - before >= 200)
+    assert.truthy(task.now() - before < 1000)
+    assert.is_nil((try(auther, "192.0.2.1", "a", "wrong")))
+    assert.truthy(task.now() - before >= 1000)
   end))
 
   it("holds for groups and across objects of one name", in_task(function()
