@@ -141,24 +141,30 @@ services:
 authers:
 - { name: slow, auths: [ { username: ann, password: "%s" } ] }
 ]]):format(SLOW))
-    local answers, begun = {}, task.now()
-    for i = 1, 6 do
-      answers[i] = helpers.spawn(ask, p, 1, "ann:" .. (i == 1 and "secret" or "guess" .. i))
+    local hashing, worst
+    for round = 1, 3 do -- a busy machine may hold us up, but not each time
+      local answers, begun = {}, task.now()
+      for i = 1, 6 do
+        answers[i] = helpers.spawn(ask, p, 1, ("ann:guess %d %d"):format(round, i))
+      end
+      worst = 0
+      for _ = 1, 10 do
+        local before = task.now()
+        assert.equal("503", ask(p, 2, "u:p"))
+        worst = math.max(worst, task.now() - before)
+        task.sleep(0.02)
+      end
+      for i = 1, 6 do
+        assert.equal("407", answers[i]())
+      end
+      hashing = task.now() - begun
+      assert.truthy(hashing > 600, hashing)
+      if worst < hashing / 4 then
+        break
+      end
     end
-    local worst = 0
-    for _ = 1, 10 do
-      local before = task.now()
-      assert.equal("503", ask(p, 2, "u:p"))
-      worst = math.max(worst, task.now() - before)
-      task.sleep(0.02)
-    end
-    assert.equal("503", answers[1]())
-    for i = 2, 6 do
-      assert.equal("407", answers[i]())
-    end
-    local hashing = task.now() - begun
-    assert.truthy(hashing > 600, hashing)
     assert.truthy(worst < hashing / 4, worst)
+    assert.equal("503", ask(p, 1, "ann:secret"))
     local before = task.now()
     for _ = 1, 4 do -- remembered by the worker that knows it, learned by the other
       assert.equal("503", ask(p, 1, "ann:secret"))

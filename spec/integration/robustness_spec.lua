@@ -126,9 +126,11 @@ describe("robustness", function()
       held[#held + 1] = assert(stream.dial("127.0.0.1:" .. p:port(1)))
     end
     p:logged("accepting pauses", true)
-    local before = p:cpu()
-    task.sleep(1)
-    assert.is_true(p:cpu() - before < 0.3)
+    helpers.eventually(function() -- those it has accepted before may cost it something still
+      local before = p:cpu()
+      task.sleep(1)
+      return p:cpu() - before < 0.3
+    end, "it spins", 10)
     for _, s in ipairs(held) do
       s:close()
     end

@@ -136,7 +136,7 @@ services:
       task.sleep(1)
       over = true
     end)
-    while not over do
+    while not over or sent <= 1000 do
       for i = 1, 20 do
         ask(clients[i])
       end

@@ -120,7 +120,7 @@ describe("the REPL", function()
       while not over do
         local began = task.now()
         local s = assert(stream.dial("127.0.0.1:" .. p:port(1), nil, task.now() + 20000))
-        s:set_deadline(task.now() + 10000)
+        s:set_deadline(task.now() + 20000)
         s:write(("CONNECT %s HTTP/1.1\r\n\r\n"):format(target))
         s:read_until("\r\n\r\n", 4096)
         s:write "x\n"
@@ -160,7 +160,7 @@ describe("the REPL", function()
       return over == nil
     end, "the traffic does not end")
     assert.is_true(rounds > 1, rounds .. " rounds")
-    assert.is_true(slowest < 2000, slowest .. " ms")
+    assert.is_true(slowest < 5000, slowest .. " ms")
     assert.is_nil(p:log():find "raised")
   end)
 end)
