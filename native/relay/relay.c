@@ -462,6 +462,8 @@ static void on_ready(struct tg_relay *relay, int i, unsigned events)
         return;
     if (((events & TG_WRITABLE) || opened) && !pump(relay, 1 - i))
         return;
+    relay->side[0] = tg_stream_peel(relay->side[0]);
+    relay->side[1] = tg_stream_peel(relay->side[1]);
     update_wants(relay);
 }
 

@@ -118,6 +118,14 @@ static void lazy_close(struct tg_stream *s)
     free(s);
 }
 
+static bool lazy_leave(struct tg_stream *s)
+{
+    bool done = ((struct lazy *)s)->reply == NULL;
+    if (done)
+        free(s);
+    return done;
+}
+
 static int lazy_fd(const struct tg_stream *s)
 {
     return ((const struct lazy *)s)->reply == NULL ? tg_stream_fd(s->lower) : -1;
@@ -148,6 +156,7 @@ static const struct tg_stream_ops relay_ops = {
     .shutdown = lazy_shutdown,
     .want = lazy_want,
     .close = lazy_close,
+    .leave = lazy_leave,
     .fd = lazy_fd,
     .blocked = lazy_blocked,
     .obstructed = lazy_obstructed,

@@ -165,24 +165,42 @@ static void opener_want(struct tg_stream *s, unsigned events)
     want_lower((struct opener *)s);
 }
 
-static void opener_close(struct tg_stream *s)
+static void release(struct opener *o)
 {
-    struct opener *o = (struct opener *)s;
-    if (s->state == TG_STREAM_OPEN && o->out != NULL)
-        flush(o);
-    tg_timer_stop(s->reactor, &o->timer);
-    tg_stream_close(s->lower);
-    tg_buf_put(&s->reactor->pool, o->held);
-    tg_buf_put(&s->reactor->pool, o->out);
+    tg_timer_stop(o->base.reactor, &o->timer);
+    tg_buf_put(pool_of(o), o->held);
+    tg_buf_put(pool_of(o), o->out);
     if (o->kind->release != NULL)
         o->kind->release(o->arg);
     free(o);
 }
 
+static void opener_close(struct tg_stream *s)
+{
+    struct opener *o = (struct opener *)s;
+    if (s->state == TG_STREAM_OPEN && o->out != NULL)
+        flush(o);
+    tg_stream_close(s->lower);
+    release(o);
+}
+
+static bool is_done(const struct opener *o)
+{
+    return o->opened && o->answered && o->out == NULL;
+}
+
+static bool opener_leave(struct tg_stream *s)
+{
+    struct opener *o = (struct opener *)s;
+    bool done = is_done(o);
+    if (done)
+        release(o);
+    return done;
+}
+
 static int opener_fd(const struct tg_stream *s)
 {
-    const struct opener *o = (const struct opener *)s;
-    return o->opened && o->answered && o->out == NULL ? tg_stream_fd(s->lower) : -1;
+    return is_done((const struct opener *)s) ? tg_stream_fd(s->lower) : -1;
 }
 
 static void opener_blocked(struct tg_stream *s, unsigned events)
@@ -228,6 +246,7 @@ static const struct tg_stream_ops opener_ops = {
     .shutdown = opener_shutdown,
     .want = opener_want,
     .close = opener_close,
+    .leave = opener_leave,
     .fd = opener_fd,
     .blocked = opener_blocked,
     .obstructed = opener_obstructed,

@@ -374,6 +374,30 @@ void tg_stream_close(struct tg_stream *s)
     s->ops->close(s);
 }
 
+/* What belongs to the stream and not to its layers. */
+static void hand_down(struct tg_stream *from, struct tg_stream *to)
+{
+    to->on_ready = from->on_ready;
+    to->ready_arg = from->ready_arg;
+    if (from->extras == NULL)
+        return;
+    to->extras = from->extras;
+    if (to->extras->metering != NULL)
+        to->extras->metering->stream = to;
+}
+
+struct tg_stream *tg_stream_peel(struct tg_stream *s)
+{
+    while (s->ops->leave != NULL && s->state == TG_STREAM_OPEN && s->ahead == NULL && !s->eof) {
+        struct tg_stream *lower = s->lower, was = *s;
+        if ((s->extras != NULL && lower->extras != NULL) || !s->ops->leave(s))
+            break;
+        hand_down(&was, lower);
+        s = lower;
+    }
+    return s;
+}
+
 int tg_stream_fd(const struct tg_stream *s)
 {
     if (s->ops->fd == NULL || s->ahead != NULL || s->state != TG_STREAM_OPEN)

@@ -72,6 +72,8 @@ struct tg_stream_ops {
     /** @return true when close() says all that shutdown() would: nothing is kept back that must go out
      * first.  NULL: never, unless there is a descriptor (the kernel sends what it has taken, and the end) */
     bool (*said)(const struct tg_stream *s);
+    /** Once the layer changes nothing any more: free it and nothing else.  @return whether it did.  NULL: never */
+    bool (*leave)(struct tg_stream *s);
     /** Addresses of the bottom; NULL: ask `lower`.  @return 0 or a negative code */
     int (*name_of)(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,
                    socklen_t *len);
@@ -123,6 +125,10 @@ int tg_stream_shutdown(struct tg_stream *s);
 bool tg_stream_is_said(const struct tg_stream *s);
 void tg_stream_want(struct tg_stream *s, unsigned events);
 void tg_stream_close(struct tg_stream *s);
+/** Take off layers that change nothing any more, as those that open a conversation do when that is over: a tunnel
+ * has memory for as long as it lives.  For who owns the stream and knows it by nothing but this pointer.
+ * @return the stream that is left, which goes on where `s` was */
+struct tg_stream *tg_stream_peel(struct tg_stream *s);
 /** @return the descriptor for splice(), or -1; never one with bytes read ahead */
 int tg_stream_fd(const struct tg_stream *s);
 int tg_stream_name(const struct tg_stream *s, bool peer, struct sockaddr_storage *out,

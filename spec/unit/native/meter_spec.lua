@@ -2,8 +2,10 @@
 
 local body = require "tidegate.native.body"
 local helpers = require "spec.helpers"
+local lazy_reply = require "tidegate.native.lazy_reply"
 local listener = require "tidegate.native.listener"
 local meter = require "tidegate.native.meter"
+local opener = require "tidegate.native.opener"
 local packet = require "tidegate.native.packet"
 local relay = require "tidegate.native.relay"
 local shared = require "tidegate.native.shared"
@@ -457,4 +459,36 @@ describe("meters of datagram relays", function()
     server:close()
     helpers.eventually(function() return packet.count() == 0 end)
   end))
+end)
+
+describe("a meter of a tunnel", function()
+  -- Both layers leave the stack when their part is over; what is metered is the tunnel, before and after.
+  for _, kind in ipairs { "memory", "sockets" } do
+    it("goes on when layers that opened it have left: " .. kind, helpers.task(function()
+      local client, near = PAIRS[kind]()
+      local far, server = PAIRS[kind]()
+      local up, down = fresh "counter", fresh "counter"
+      client:write(("x"):rep(1001))
+      near:read_exact(1)
+      local result = helpers.spawn(relay.run, opener.late_reply(near, "OK:"), lazy_reply.relay(far),
+        relay.options { up = up, down = down })
+      for i = 1, 5 do
+        assert.equal(1000, #server:read_exact(1000))
+        client:write(("x"):rep(1000))
+        server:write((i == 1 and "\1\0\0\0" or "") .. ("y"):rep(100000))
+        assert.equal((i == 1 and "OK:" or "") .. ("y"):rep(100000), client:read_exact(100000 + (i == 1 and 3 or 0)))
+      end
+      assert.equal(1000, #server:read_exact(1000))
+      client:shutdown()
+      assert.equal("eof", select(2, server:read()).code)
+      server:write "last words"
+      server:close()
+      assert.equal("last words", client:read_exact(10))
+      client:close()
+      local r = result()
+      assert.same({ 6000, 500010 }, { r.up, r.down })
+      -- the first 1,000 were read before there was a meter
+      assert.same({ 5000, 500010 }, { tonumber(up:get()), tonumber(down:get()) })
+    end))
+  end
 end)
