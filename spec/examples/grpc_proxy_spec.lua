@@ -42,7 +42,7 @@ describe("example grpc-proxy.yml", function()
     assert.match("20 heard 0 heard 19", said, 1, true)
     assert.match("Deny PERMISSION_DENIED", said, 1, true)
     local host = "grpc.example.com"
-    assert.match("hello from the origin", programs.output("curl", { "-sS", "-m", "10", "--cacert", authority.cert,
+    assert.match("hello from the origin", programs.output("curl", { "-sS", "-m", "20", "--cacert", authority.cert,
       "--resolve", ("%s:%d:127.0.0.1"):format(host, p:port(1)), ("https://%s:%d/hello.html"):format(host, p:port(1)) }),
       1, true)
   end))

@@ -35,7 +35,7 @@ describe("examples", function()
     local open = {}
     helpers.eventually(function() -- three at once of one address, no more
       local one = examples.dial(p:port(1))
-      one:set_deadline(task.now() + 200)
+      one:set_deadline(task.now() + 1000)
       local _, err = one:read()
       if err.code == "timeout" then
         open[#open + 1] = one

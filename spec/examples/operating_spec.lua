@@ -21,7 +21,7 @@ describe("the examples of operating", function()
     proxy.start({ "-C", path }, { services = 1 })
     for port, asked in pairs { ["18080"] = "/api/docs/", ["9000"] = "/metrics", ["6060"] = "/debug/pprof/" } do
       programs.wait_port(ports[port])
-      local result = programs.run("curl", { "-s", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}",
+      local result = programs.run("curl", { "-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}",
         ("http://127.0.0.1:%d%s"):format(ports[port], asked) })
       assert.equal("200", result.stdout)
     end

@@ -18,7 +18,7 @@ local uv = require "luv"
 local M = {}
 
 local PAGE = "docs/cookbook.md"
-local PATIENCE_MS = 8000
+local PATIENCE_MS = 30000
 
 -- The commands of a terminal: list of { place, command, output }
 local function commands(lines)
@@ -194,7 +194,7 @@ end
 --- Run a command.  @return what it printed, its exit code
 function kitchen:run(command)
   command = ("{ %s%s\n} 2>&1"):format(self.inside or "", (command:gsub("^sudo ", "")))
-  local result = programs.run("sh", { "-c", command }, { cwd = self.folder, env = self.env, seconds = 20 })
+  local result = programs.run("sh", { "-c", command }, { cwd = self.folder, env = self.env, seconds = 60 })
   return trimmed(result.stdout), result.code
 end
 

@@ -60,7 +60,7 @@ end
 --- What a peer calls its version, by its own word.
 function M.version(peer)
   local command = { unpack(peer.version, 2) }
-  local run = programs.run(peer.version[1], command, { seconds = 10 })
+  local run = programs.run(peer.version[1], command, { seconds = 60 })
   return (run.stdout .. run.stderr):match(peer.version.pattern or "%d[%w.+-]*") or "?"
 end
 

@@ -75,7 +75,7 @@ end
 
 --- Run to the end: for checks, printing, bad input.  @return { code, stdout, stderr }
 function M.run(args, options)
-  return programs.run(M.executable, args, options or { seconds = 20 })
+  return programs.run(M.executable, args, options or { seconds = 60 })
 end
 
 function methods:log()

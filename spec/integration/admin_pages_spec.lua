@@ -176,7 +176,7 @@ describe("the admin plane", function()
     programs.file(folder, "mine", "text")
     local path = programs.file(folder, "gate.yml", ("api: {addr: 'unix://%s', accesslog: true}\n"):format(socket))
     local p = proxy.start({ "-C", path, "-L", "http://127.0.0.1:0" })
-    local result = programs.run("curl", { "-s", "-m", "10", "--unix-socket", socket, "http://x/config/services" })
+    local result = programs.run("curl", { "-s", "-m", "20", "--unix-socket", socket, "http://x/config/services" })
     assert.matches('"count":1', result.stdout, 1, true)
     p:logged '"kind":"api","method":"GET","uri":"/config/services","code":200,"client":'
   end)

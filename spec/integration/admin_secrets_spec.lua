@@ -66,7 +66,7 @@ describe("the admin plane", function()
     -- traffic whose every step fails, changes that fail, strangers that guess
     local front = select(2, a:json("GET", "/stats")).data.services[1].addr
     for _, auth in ipairs { "ann:hush-handler", "ann:hush-guess" } do
-      programs.run("curl", { "-s", "-m", "10", "-x", "http://" .. auth .. "@" .. front,
+      programs.run("curl", { "-s", "-m", "20", "-x", "http://" .. auth .. "@" .. front,
         "http://carl:hush-target@target.test/" })
     end
     api.new(a.base, "me:hush-guess"):ask("GET", "/config")
@@ -89,7 +89,7 @@ end)
     local path = programs.file(folder, "c.yml", ('scripts: [%s]\nprofiling: {addr: ":%d"}\n'):format(script, profiling))
     p = proxy.start { "-L", "http://ann:hush-one@127.0.0.1:0", "-C", path, "-repl", socket,
       "-F", "socks5://bob:hush-two@127.0.0.1:1?authToken=hush-3" }
-    programs.run("curl", { "-s", "-m", "10", "-x", "http://ann:hush-one@127.0.0.1:" .. p:port(1), "http://a.test/" })
+    programs.run("curl", { "-s", "-m", "20", "-x", "http://ann:hush-one@127.0.0.1:" .. p:port(1), "http://a.test/" })
     p:logged "cannot ask http://carl:%*%*%*@far%.test/x"
     local typed = proxy.run { "eval", "-socket", socket, "-worker", "1", ":wait error 'plain words'" }
     assert.same({ 1, "plain words\n" }, { typed.code, typed.stderr })
@@ -140,7 +140,7 @@ services:
 api: {addr: "127.0.0.1:PORT", accesslog: true, auth: {username: me, password: hush-api}}
 ]]):format(target))
     local addr = select(2, a:json("GET", "/stats")).data.services[1].addr
-    programs.run("curl", { "-s", "-m", "5", "-u", "u:hush-basic", "-H", "Cookie: hush-cookie",
+    programs.run("curl", { "-s", "-m", "20", "-u", "u:hush-basic", "-H", "Cookie: hush-cookie",
       "http://" .. addr .. "/" })
     a:ask("GET", "/config?password=hush-query")
     a:ask("GET", "/config?access_token=hush-query")

@@ -71,7 +71,7 @@ describe("distrust", function()
       local far = proxy.start { "-L", url(scheme, far_secret, port, far_query) }
       local near = proxy.start { "-L", "socks5://127.0.0.1:0", "-F", url(scheme, near_secret, port, near_query) }
       local function try()
-        local made = programs.run("curl", { "-sS", "--max-time", "10", "--noproxy", "", "-x",
+        local made = programs.run("curl", { "-sS", "--max-time", "20", "--noproxy", "", "-x",
           "socks5h://127.0.0.1:" .. near:port(1), "http://127.0.0.1:9/" })
         assert.is_not.equal(0, made.code)
       end
@@ -133,7 +133,7 @@ describe("distrust", function()
     local near = proxy.start { "-L", "socks5://127.0.0.1:0", "-F",
       "relay+mtcp://127.0.0.1:" .. port .. "?mux.version=3" }
     says(near, "mux.version: warning: must be one of 1, 2")
-    assert.matches("hello", programs.output("curl", { "-sS", "--max-time", "10", "--noproxy", "", "-x",
+    assert.matches("hello", programs.output("curl", { "-sS", "--max-time", "20", "--noproxy", "", "-x",
       "socks5h://127.0.0.1:" .. near:port(1), "http://127.0.0.1:" .. scene.web "hello" .. "/" }))
     assert.is_nil(far:log():find("raised", 1, true))
   end))

@@ -79,7 +79,7 @@ describe("egress", function()
   -- What the server inside sees, asked through a proxy started with these parameters.
   local function seen(parameters, target, in_namespace)
     local p = proxy.start { "-L", "http://" .. (in_namespace and "0.0.0.0" or "127.0.0.1") .. ":0?" .. parameters }
-    local args = { "-sS", "--max-time", "10", "--noproxy", "", "-x",
+    local args = { "-sS", "--max-time", "20", "--noproxy", "", "-x",
       ("http://%s:%d"):format(in_namespace and INSIDE or "127.0.0.1", p:port(1)), "http://" .. target .. ":8099/" }
     local result = programs.run("curl", args)
     p:stop()

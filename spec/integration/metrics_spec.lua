@@ -37,7 +37,7 @@ end
 
 local function fetch(port, target)
   return programs.run("curl", {
-    "-s", "-m", "10", "-x", "socks5h://127.0.0.1:" .. port, "http://" .. target .. "/",
+    "-s", "-m", "20", "-x", "socks5h://127.0.0.1:" .. port, "http://" .. target .. "/",
   }).stdout
 end
 
@@ -169,7 +169,7 @@ scrape_configs:
     programs.start("prometheus", { "--config.file=" .. path, "--storage.tsdb.path=" .. folder .. "/data",
       "--web.listen-address=127.0.0.1:" .. own }, { port = own })
     helpers.eventually(function()
-      local text = programs.run("curl", { "-s", "-m", "5", "-G", "--data-urlencode", "query=gost_service_status",
+      local text = programs.run("curl", { "-s", "-m", "20", "-G", "--data-urlencode", "query=gost_service_status",
         ("http://127.0.0.1:%d/api/v1/query"):format(own) }).stdout
       return text:find('"state":"ready"', 1, true)
     end, "prometheus has not scraped", 20)
@@ -187,7 +187,7 @@ scrape_configs:
     status, _, head = a:ask("GET", "/m")
     assert.equal(200, status)
     assert.matches("Content%-Type: text/plain; version=0%.0%.4; charset=utf%-8\r\n", head)
-    local packed = programs.run("curl", { "-s", "-m", "10", "--compressed", "-D", "-", "-u", "me:pw", a.base .. "/m" })
+    local packed = programs.run("curl", { "-s", "-m", "20", "--compressed", "-D", "-", "-u", "me:pw", a.base .. "/m" })
     assert.matches("Content%-Encoding: gzip\r\n", packed.stdout)
     assert.matches("\ngost_services{", packed.stdout)
     a.auth = "me:wrong"

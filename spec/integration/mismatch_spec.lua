@@ -78,7 +78,7 @@ end
 local function check(client, server, near_says, far_says)
   local far = proxy.start { "-L", server }
   local near = proxy.start { "-L", "socks5://127.0.0.1:0?dialTimeout=2s", "-F", client }
-  local made = programs.run("curl", { "-sS", "--max-time", "10", "--noproxy", "", "-x",
+  local made = programs.run("curl", { "-sS", "--max-time", "20", "--noproxy", "", "-x",
     "socks5h://127.0.0.1:" .. near:port(1), "http://127.0.0.1:" .. scene.web "hello" .. "/" })
   assert.is_not.equal(0, made.code)
   says(near, near_says)

@@ -192,7 +192,7 @@ services:
    forwarder: {nodes: [{name: t, addr: "%s"}]}, metadata: {enableStats: true, observer.period: 1s}}
 observers: [{name: watch, plugin: {type: http, addr: "127.0.0.1:1"}}]
 ]]):format(nobody), 2)
-    programs.run("openssl", { "s_client", "-connect", "127.0.0.1:" .. p:port(1) }, { stdin = "x", seconds = 10 })
+    programs.run("openssl", { "s_client", "-connect", "127.0.0.1:" .. p:port(1) }, { stdin = "x", seconds = 40 })
     for _ = 1, 3 do
       local s = open(p, 2)
       s:read()

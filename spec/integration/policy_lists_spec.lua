@@ -18,7 +18,7 @@ end
 
 -- @return status, curl's exit code, the answer
 local function curl(...)
-  local result = programs.run("curl", { "-sS", "--max-time", "10", "-w", "\n%{http_code} %{http_connect}", ... })
+  local result = programs.run("curl", { "-sS", "--max-time", "20", "-w", "\n%{http_code} %{http_connect}", ... })
   local body, status, connect = result.stdout:match "^(.-)\n?(%d+) (%d+)$"
   return tonumber(connect) > 0 and tonumber(connect) or tonumber(status), result.code, body
 end

@@ -180,7 +180,7 @@ recorders:
 loggers:
 - {name: own, log: {level: %s}}
 ]]):format(path, level)) }, { services = 1 })
-      programs.run("curl", { "-s", "--max-time", "10", "-x", ("socks5://u%%26v:p@127.0.0.1:%d"):format(p:port(1)),
+      programs.run("curl", { "-s", "--max-time", "20", "-x", ("socks5://u%%26v:p@127.0.0.1:%d"):format(p:port(1)),
         "http://127.0.0.1:" .. nginx.http .. "/whoami" })
       local line = wait_lines(path, 1)[1]
       in_order(top_keys(line))
@@ -213,7 +213,7 @@ recorders:
 - {name: out, file: {path: "%s", sep: "\n"}}
 - {name: failed, file: {path: "%s/failed", sep: "\n"}}
 ]]):format(path, folder)) }, { services = 1 })
-    programs.run("curl", { "-s", "--max-time", "10", "-x", ("socks5://u:p@127.0.0.1:%d"):format(p:port(1)),
+    programs.run("curl", { "-s", "--max-time", "20", "-x", ("socks5://u:p@127.0.0.1:%d"):format(p:port(1)),
       "http://" .. nobody .. "/" })
     local r = cjson.decode(wait_lines(path, 1)[1])
     assert.equal("u", r.clientID)
@@ -316,7 +316,7 @@ recorders:
 - {name: shut, file: {path: "%s/shut", sep: "\n"}}
 - {name: open, file: {path: "%s/open", sep: "\n"}}
 ]]):format(folder, folder)) }, { services = 2 })
-    programs.run("curl", { "-s", "--max-time", "10", "-x", "http://127.0.0.1:" .. p:port(1), "http://a.test/" })
+    programs.run("curl", { "-s", "--max-time", "20", "-x", "http://127.0.0.1:" .. p:port(1), "http://a.test/" })
     local r = cjson.decode(wait_lines(folder .. "/shut", 1)[1])
     assert.same({ "a.test:80", 407 }, { r.host, r.http.statusCode })
     origin.curl { "-p", "-x", "http://127.0.0.1:" .. p:port(2), "http://" .. target .. "/", "-H", "Host: inner.test",

@@ -88,7 +88,7 @@ describe("the REPL", function()
 
   it("changes the level of the log", function()
     assert.equal("lines below debug are left out\n", eval(":log debug").stdout)
-    programs.run("curl", { "-s", "-m", "10", "-o", "/dev/null", "-x", "http://127.0.0.1:" .. p:port(1),
+    programs.run("curl", { "-s", "-m", "20", "-o", "/dev/null", "-x", "http://127.0.0.1:" .. p:port(1),
       "http://127.0.0.1:1/" })
     p:logged '"level":"debug"'
   end)

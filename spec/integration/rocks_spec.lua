@@ -62,7 +62,7 @@ describe("luarocks", function()
     publish(folder, run)
     local script = programs.file(folder, "s.lua", SCRIPT)
 
-    local without = proxy.run({ "check", "-C", script }, { env = { HOME = folder }, seconds = 20 })
+    local without = proxy.run({ "check", "-C", script }, { env = { HOME = folder }, seconds = 40 })
     assert.equal(2, without.code)
     assert.matches("shout", without.stderr)
 

@@ -68,7 +68,7 @@ describe("sniffing", function()
   end
 
   local function curl(...)
-    local result = programs.run("curl", { "-sS", "-m", "10", ... }, { seconds = 15 })
+    local result = programs.run("curl", { "-sS", "-m", "20", ... }, { seconds = 40 })
     return result.stdout, result
   end
 

@@ -150,7 +150,7 @@ describe("reverse proxy in HTTP/2 #interop", function()
     local p = start(CLEAR, ('{name: n, addr: "127.0.0.1:%d", metadata: {http.version: 2}}'):format(port))
     local url = ("http://127.0.0.1:%d/page"):format(p:port(1))
     assert.equal("a page", curl("--http2-prior-knowledge", url))
-    local said = programs.output("nghttp", { "-nv", url }, { seconds = 20 })
+    local said = programs.output("nghttp", { "-nv", url }, { seconds = 40 })
     assert.match("x%-sum: [^\n]*42", (said:gsub("\27%[[%d;]*m", "")))
     -- curl has no place for the trailers of a body whose length is known: this server says it
     assert.match("a page", curl("--http1.1", url), 1, true)

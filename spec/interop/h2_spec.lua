@@ -96,7 +96,7 @@ describe("HTTP/2 transports", function()
         local far = proxy.start { "-L", listen }
         local p = proxy.start { "-L", "socks5://127.0.0.1:0", "-F", kind[2]:format(port) }
         local function get()
-          return programs.run("curl", { "-s", "-m", "10", "-x", "socks5h://127.0.0.1:" .. p:port(1),
+          return programs.run("curl", { "-s", "-m", "20", "-x", "socks5h://127.0.0.1:" .. p:port(1),
             ("http://127.0.0.1:%d/whoami"):format(web.http) }).stdout
         end
         assert.equal("HTTP/1.1 127.0.0.1\n", get())
@@ -137,7 +137,7 @@ describe("HTTP/2 transports", function()
     local function failing(scheme, port, query, text)
       local p = proxy.start { "-L", "socks5://127.0.0.1:0",
         "-F", ("%s://127.0.0.1:%d%s"):format(scheme, port, query) }
-      programs.run("curl", { "-s", "-m", "5", "-x", "socks5h://127.0.0.1:" .. p:port(1), "http://127.0.0.1:1/" })
+      programs.run("curl", { "-s", "-m", "20", "-x", "socks5h://127.0.0.1:" .. p:port(1), "http://127.0.0.1:1/" })
       p:logged(text, true)
       p:stop()
     end

@@ -52,7 +52,7 @@ describe("reverse proxy with peers", function()
   end
 
   local function curl(...)
-    return programs.output("curl", { "-sS", "-m", "10", ... }, { seconds = 20 })
+    return programs.output("curl", { "-sS", "-m", "20", ... }, { seconds = 40 })
   end
 
   it("speaks TLS to nginx and changes its pages", helpers.task(function()
@@ -97,9 +97,9 @@ describe("reverse proxy with peers", function()
       ("https://localhost:%d/whoami"):format(p:port(1))), 1, true)
     assert.match("it works", programs.run("ssh", ssh.args(p:port(1), { key = keys .. "/user", user = "root@127.0.0.1",
       "echo it works" }),
-      { seconds = 20 }).stdout, 1, true)
-    local other = programs.run("curl", { "-sSk", "-m", "5", "--connect-to", "::127.0.0.1:" .. p:port(1),
-      "https://other.example/" }, { seconds = 10 })
+      { seconds = 40 }).stdout, 1, true)
+    local other = programs.run("curl", { "-sSk", "-m", "20", "--connect-to", "::127.0.0.1:" .. p:port(1),
+      "https://other.example/" }, { seconds = 40 })
     assert.not_same(0, other.code)
   end))
 

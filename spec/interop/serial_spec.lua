@@ -128,7 +128,7 @@ chains:
       local done = programs.run("sh", { "-c", [[
         (head -c 20000 /dev/zero; sleep 0.5) | socat -u - "$1/a,raw,echo=0" &
         timeout 5 head -c 20000 "$2/a" | md5sum
-        wait]], "sh", left, right }, { seconds = 20 })
+        wait]], "sh", left, right }, { seconds = 40 })
       assert.equal(programs.output("sh", { "-c", "head -c 20000 /dev/zero | md5sum" }), done.stdout)
       assert.equal(0, select(1, p:stop()))
     end
@@ -143,7 +143,7 @@ chains:
     local args = { ("pty,raw,echo=0,link=%s/b"):format(folder),
       ("SYSTEM:printf hello; head -c 5 >%s/got"):format(folder) }
     for _ = 1, 2 do
-      programs.run("socat", args, { seconds = 20 })
+      programs.run("socat", args, { seconds = 40 })
       local file = assert(io.open(folder .. "/got"))
       assert.equal("hello", file:read "*a")
       file:close()

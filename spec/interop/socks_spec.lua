@@ -37,7 +37,7 @@ local function web()
 end
 
 local function curl(args)
-  return programs.output("curl", { "-sS", "--max-time", "15", "--noproxy", "", unpack(args) }, { seconds = 20 })
+  return programs.output("curl", { "-sS", "--max-time", "15", "--noproxy", "", unpack(args) }, { seconds = 40 })
 end
 
 local function microsocks(...)
@@ -81,7 +81,7 @@ describe("socks", function()
     local at = "@127.0.0.1:" .. p:port(1)
     assert.equal("it works", curl { "-x", "socks5h://user:pass" .. at, url })
     for _, wrong in ipairs { "socks5h://user:wrong", "socks5h://other:pass" } do
-      local result = programs.run("curl", { "-sS", "--max-time", "10", "-x", wrong .. at, url })
+      local result = programs.run("curl", { "-sS", "--max-time", "20", "-x", wrong .. at, url })
       assert.equal(97, result.code, result.stderr)
     end
   end))

@@ -59,7 +59,7 @@ describe("SSH", function()
   end
 
   local function ask(p, where)
-    return programs.run("curl", { "-s", "-m", "10", "-x", "socks5h://127.0.0.1:" .. p:port(1), where }).stdout
+    return programs.run("curl", { "-s", "-m", "20", "-x", "socks5h://127.0.0.1:" .. p:port(1), where }).stdout
   end
 
   local function client(...)

@@ -28,7 +28,7 @@ describe("SSH logins", function()
   end
 
   local function ask(p)
-    return programs.run("curl", { "-s", "-m", "10", "-x", "socks5h://127.0.0.1:" .. p:port(1),
+    return programs.run("curl", { "-s", "-m", "20", "-x", "socks5h://127.0.0.1:" .. p:port(1),
       ("http://127.0.0.1:%d/whoami"):format(web.http) }).stdout
   end
 
@@ -163,7 +163,7 @@ describe("SSH logins", function()
   local function get_by(p, user, name, target)
     return programs.run("ssh", ssh.args(p:port(1), {
       user = user .. "@127.0.0.1", key = keys .. "/" .. name, "-W", target or "127.0.0.1:" .. web.http,
-    }), { stdin = "GET /whoami HTTP/1.0\r\nHost: a\r\n\r\n", seconds = 10 })
+    }), { stdin = "GET /whoami HTTP/1.0\r\nHost: a\r\n\r\n", seconds = 40 })
   end
 
   it("are those of OpenSSH's client with an agent, which knows the server by its key", helpers.task(function()

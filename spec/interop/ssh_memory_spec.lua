@@ -26,7 +26,7 @@ describe("listener sshd", function()
     }
     local before = p:rss()
     local done = programs.run("sh", { "-c", ("head -c 33554432 /dev/zero | timeout 2 ssh %s"):format(
-      table.concat(ssh.args(p:port(1), { "-W", idle }), " ")) }, { env = ssh.answering(keys, "p"), seconds = 10 })
+      table.concat(ssh.args(p:port(1), { "-W", idle }), " ")) }, { env = ssh.answering(keys, "p"), seconds = 40 })
     assert.is_not_nil(done.code)
     assert.is_true(p:rss() - before < 16 * 1024)
     over:wake()

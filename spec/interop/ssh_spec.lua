@@ -48,7 +48,7 @@ describe("SSH", function()
   end
 
   local function ask(p, port, path)
-    return programs.run("curl", { "-s", "-m", "10", "-x", "socks5h://127.0.0.1:" .. p:port(1),
+    return programs.run("curl", { "-s", "-m", "20", "-x", "socks5h://127.0.0.1:" .. p:port(1),
       ("http://127.0.0.1:%d%s"):format(port, path or "/whoami") }).stdout
   end
 
@@ -181,7 +181,7 @@ time.sleep(60)]] }, { ready = "ready (%d+)" })
       s:write "beside"
       assert.equal("beside", s:read_exact(6))
       s:close()
-      local refused = programs.run("curl", { "-sS", "-m", "10", "-x", "socks5h://127.0.0.1:" .. p:port(1),
+      local refused = programs.run("curl", { "-sS", "-m", "20", "-x", "socks5h://127.0.0.1:" .. p:port(1),
         ("http://127.0.0.1:%d/"):format(programs.free_port()) })
       assert.equal(97, refused.code, refused.stderr)
     end

@@ -210,7 +210,7 @@ describe("listener sshd", function()
     p:stop()
     start "&climiter=1" -- which the SSH connection is
     port = forward({ key = keys .. "/user" }, "127.0.0.1:0", web.http)
-    assert.not_equal(0, programs.run("curl", { "-s", "-m", "5", ("http://127.0.0.1:%d/whoami"):format(port) }).code)
+    assert.not_equal(0, programs.run("curl", { "-s", "-m", "20", ("http://127.0.0.1:%d/whoami"):format(port) }).code)
   end))
 
   it("looks into what it forwards, where it is told to", helpers.task(function()
@@ -221,7 +221,7 @@ describe("listener sshd", function()
     assert.equal("HTTP/1.1 127.0.0.1\n", curl(way))
     table.insert(way, 1, "Host: secret.example")
     table.insert(way, 1, "-H")
-    assert.not_equal(0, programs.run("curl", { "-s", "-f", "-m", "5", unpack(way) }).code)
+    assert.not_equal(0, programs.run("curl", { "-s", "-f", "-m", "20", unpack(way) }).code)
   end))
 
   it("is a jump host", helpers.task(function()

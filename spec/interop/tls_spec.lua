@@ -144,7 +144,7 @@ describe("tls", function()
     local function s_client(port, args, input)
       return programs.run("sh", { "-c", ([[
         (printf '%%s\n' "$0"; sleep 0.7) | exec openssl s_client -connect 127.0.0.1:%d -quiet "$@" 2>&1
-      ]]):format(port), input or "hello", unpack(args or {}) }, { seconds = 20 }).stdout
+      ]]):format(port), input or "hello", unpack(args or {}) }, { seconds = 40 }).stdout
     end
 
     local function echo()
@@ -381,8 +381,7 @@ listen far
   mode http
   bind 127.0.0.1:%d accept-proxy ssl crt %s/server.pem
   http-request return status 200 content-type text/plain lf-string "%%[src]:%%[src_port] %%[dst_port]"
-]]):format(port, fixture.directory()))
-        task.sleep(0.5)
+]]):format(port, fixture.directory()), port)
         local p = proxy.start { "-L", "tcp://127.0.0.1:0/ignored:1", "-F",
           trusting("tcp+tls", port, { proxyProtocol = version }) }
         local local_port = programs.free_port()

@@ -12,7 +12,7 @@ local stream = require "tidegate.native.stream"
 local function dig(port, ...)
   return programs.output("dig", {
     "@127.0.0.1", "-p", tostring(port), "tidegate.test", "+short", "+tries=1", "+time=5", "+notcp", ...,
-  }, { seconds = 15 })
+  }, { seconds = 40 })
 end
 
 -- UDP ASSOCIATE by hand.  @return endpoint that carries addresses
@@ -146,7 +146,7 @@ for i in range(3):
     print(data.decode(), peer[1] == int(sys.argv[2]))
 ]]
     assert.equal("e:0 True\ne:1 True\ne:2 True\n",
-      programs.output("/usr/bin/python3", { "-c", script, tostring(p:port(1)), at:match ":(%d+)$" }, { seconds = 20 }))
+      programs.output("/usr/bin/python3", { "-c", script, tostring(p:port(1)), at:match ":(%d+)$" }, { seconds = 40 }))
     e:close()
   end, 60))
 

@@ -161,8 +161,8 @@ static void *reload(void *arg)
 {
     struct shared *s = arg;
     char err[512];
-    int renewed = 0;
-    while (!s->over) {
+    int renewed = 0, late = 0;
+    while (!s->over || (renewed == 0 && late++ < 1000)) { /* it may come to run after the others */
         make_files(s);
         renewed += tg_tls_context_refresh(s->server, err, sizeof(err)) == 1;
         usleep(3000);

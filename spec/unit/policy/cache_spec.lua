@@ -42,7 +42,7 @@ describe("a cache in memory", function()
   end)
 
   it("hands out what has expired, marked", helpers.task(function()
-    local c = open { ttl = 0.02 }
+    local c = open { ttl = 0.2 }
     c:set("own", "1")
     c:set("given", "2", 30)
     c:set("ever", "3", 0)
@@ -50,7 +50,7 @@ describe("a cache in memory", function()
     local value, fresh = c:get "own"
     assert.equal("1", value)
     assert.is_true(fresh)
-    task.sleep(0.03)
+    task.sleep(0.3)
     for key, wanted in pairs { own = false, given = true, ever = true, never = true } do
       value, fresh = c:get(key)
       assert.is_truthy(value)
