@@ -380,10 +380,9 @@ static void end_session(struct tg_ssh *m)
         tg_ssh_die(m, TG_PROTOCOL, "the peer does not keep to the protocol");
 }
 
-/* @return whether there may be more */
+/* @return whether the peer asks for something more, perhaps */
 static bool advance(struct tg_ssh *m)
 {
-    uint64_t before = m->counter.in_bytes;
     ssh_message msg = NULL;
     int code = SSH_OK;
     if (m->kexed) {
@@ -410,17 +409,21 @@ static bool advance(struct tg_ssh *m)
         ssh_message_free(msg);
     else if (msg != NULL)
         take_message(m, msg);
-    return !m->base.dead && (msg != NULL || m->counter.in_bytes != before);
+    return msg != NULL;
 }
 
+/* The library reads whatever it is asked for, and what comes may be for others that wait: each time it has read,
+ * all are asked again. */
 static void pump(struct tg_ssh *m)
 {
     uint64_t began = m->counter.in_bytes;
     bool more = true;
     while (more && tg_ssh_may_read(m) && m->counter.in_bytes - began < READ_BUDGET) {
+        uint64_t before = m->counter.in_bytes;
         more = advance(m);
         if (!m->base.dead && m->kexed)
             run_step(m);
+        more = !m->base.dead && (more || m->counter.in_bytes != before);
     }
     if (m->base.dead)
         return;
@@ -439,6 +442,8 @@ static void pump(struct tg_ssh *m)
     }
     if (!m->base.dead)
         tg_ssh_note_blocked(m);
+    if (!m->base.dead && m->counter.in_bytes != m->heard)
+        tg_defer(m->base.reactor, &m->work);
     tg_ssh_update_wants(m);
 }
 

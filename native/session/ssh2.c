@@ -15,7 +15,7 @@
 #define WINDOW      (2u * 1024 * 1024)
 #define PACKET      32768u
 #define READ_CHUNK  65536u
-#define READ_BUDGET (256u * 1024u)  /* bytes taken from below per turn */
+#define READ_BUDGET (256u * 1024u)  /* bytes the library gets in a turn */
 #define OUT_MOST    (128u * 1024u)  /* bytes not sent yet above which nobody may write */
 #define OUT_DEAF    (1024u * 1024u) /* bytes not sent yet above which nothing is read */
 #define TIMEOUT_LEAST 3000u /* ms: the library asks every 2 s at most, and counts in seconds */
@@ -191,6 +191,7 @@ static LIBSSH2_RECV_FUNC(on_recv)
             tg_buf_put(&m->base.reactor->pool, m->in);
             m->in = NULL;
         }
+        m->taken += n;
         return (ssize_t)n;
     }
     if (m->lower_ended || m->base.dead || is_deaf(m) || m->taken >= READ_BUDGET)
@@ -469,7 +470,10 @@ static void pump(struct tg_ssh2 *m)
     if (!m->base.dead)
         run_opening(m);
     if (!m->base.dead) {
+        size_t taken = m->taken;
         run_closing(m);
+        if (m->taken != taken) /* what it has read may be for those above */
+            tg_defer(m->base.reactor, &m->work);
         flush(m);
         tell_streams(m);
     }
