@@ -102,7 +102,8 @@ observers: [{name: watch, plugin: {type: http, addr: "127.0.0.1:1"}}]
     ping(second, "ping")
     helpers.eventually(function()
       local all = of_type(path, "stats")
-      return all[1] and all[#all].stats.inputBytes == 1004
+      local stats = all[1] and all[#all].stats
+      return stats and stats.inputBytes == 1004 and stats.outputBytes == 1004
     end, "not counted")
     local all = of_type(path, "stats")
     local last = all[#all]
@@ -261,7 +262,11 @@ api: {addr: "127.0.0.1:%d"}
     programs.wait_port(api)
     local one = open(p)
     ping(one, "12345")
-    local seen = status "s"
+    local seen
+    helpers.eventually(function() -- the echo may be here before it is counted
+      seen = status "s"
+      return seen.stats.outputBytes >= 5
+    end, "not counted")
     assert.equal("ready", seen.state)
     assert.is_true(math.abs(seen.createTime - os.time()) < 60)
     assert.equal(3, #seen.events)
