@@ -245,12 +245,12 @@ hosts:
     write "127.0.0.99"
     helpers.eventually(function()
       return get(p, at) == ""
-    end, "the change was not seen", 20)
+    end, "the change was not seen", 60)
     write "127.0.0.1"
     helpers.eventually(function()
       return get(p, at) == "here\n"
-    end, "the second change was not seen", 20)
-  end, 90))
+    end, "the second change was not seen", 60)
+  end, 180))
 
   it("travel through UDP associations with hosts of their own", helpers.task(function()
     local port = origin.dnsmasq()
