@@ -397,6 +397,7 @@ static enum step step(struct tg_relay *relay, int i)
     return splicing(relay, i) ? fill_pipe(relay, i) : copy_chunk(relay, i);
 }
 
+/* What has no descriptor at its bottom is carried by a session. */
 static bool is_shared(const struct tg_stream *s)
 {
     while (s->lower != NULL)

@@ -380,7 +380,7 @@ static void end_session(struct tg_ssh *m)
         tg_ssh_die(m, TG_PROTOCOL, "the peer does not keep to the protocol");
 }
 
-/* @return whether the peer asks for something more, perhaps */
+/* @return whether there was a message, and so there may be another */
 static bool advance(struct tg_ssh *m)
 {
     ssh_message msg = NULL;

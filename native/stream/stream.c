@@ -375,7 +375,7 @@ void tg_stream_close(struct tg_stream *s)
 }
 
 /* What belongs to the stream and not to its layers. */
-static void hand_down(struct tg_stream *from, struct tg_stream *to)
+static void hand_down(const struct tg_stream *from, struct tg_stream *to)
 {
     to->on_ready = from->on_ready;
     to->ready_arg = from->ready_arg;
